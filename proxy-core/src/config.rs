@@ -145,6 +145,10 @@ pub struct PlayConfig {
     pub streams_max: usize,
     /// Longest chain of proxies.
     pub hops_max: u32,
+    /// Our outgoing chunk size towards players, in bytes; the relay's must be the same.
+    pub chunk_size: u32,
+    /// Players may name a virtual host (`general.enableVhost`); without it all are [`crate::url::DEFAULT_VHOST`].
+    pub vhosts: bool,
     /// What is believed of a player's chunks.
     pub chunk_limits: ChunkLimits,
 }
@@ -164,6 +168,8 @@ impl Default for PlayConfig {
             ask_timeout: Duration::from_secs(10),
             streams_max: 8,
             hops_max: 8,
+            chunk_size: 60_000,
+            vhosts: false,
             chunk_limits: ChunkLimits::PLAYER,
         }
     }
