@@ -3,6 +3,7 @@
 //! A session swallows all its input and keeps its own remainder; an error ends it.
 
 pub mod client;
+mod link;
 pub mod server;
 
 use alloc::string::String;
