@@ -187,10 +187,7 @@ impl ClientSession {
     /// # Errors
     /// See [`SessionError`]; errors are final.
     pub fn handle_bytes(&mut self, mut input: &[u8], out: &mut Vec<u8>) -> Result<(), SessionError> {
-        while !input.is_empty() {
-            let Some(message) = self.link.read(&mut input, out)? else {
-                break;
-            };
+        while let Some(message) = self.link.read(&mut input, out)? {
             self.on_message(&message, out)?;
         }
         Ok(())

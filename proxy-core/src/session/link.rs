@@ -69,7 +69,8 @@ impl Link {
         }
     }
 
-    /// Takes bytes off `input` up to the end of the next message; `None` when all are used up.
+    /// Takes bytes off `input` up to the end of the next message; `None` when all are used up. An empty `input` may
+    /// still hold one: the decoder looks ahead.
     pub(super) fn read(
         &mut self,
         input: &mut &[u8],

@@ -157,10 +157,7 @@ impl ServerSession {
     /// See [`SessionError`]; errors are final. What was appended before one, such as the refusal of a chain too
     /// long, is still meant for the player.
     pub fn handle_bytes(&mut self, mut input: &[u8], out: &mut Vec<u8>) -> Result<(), SessionError> {
-        while !input.is_empty() {
-            let Some(message) = self.link.read(&mut input, out)? else {
-                break;
-            };
+        while let Some(message) = self.link.read(&mut input, out)? {
             self.on_message(&message, out)?;
         }
         Ok(())
