@@ -1,11 +1,6 @@
 //! Every number the core decides by, with its default. Handed in once.
 
-use crate::{
-    io::BackoffLaw,
-    relay::RelayLimits,
-    time::Duration,
-    wire::chunk::ChunkLimits,
-};
+use crate::{io::BackoffLaw, relay::RelayLimits, time::Duration, wire::chunk::ChunkLimits};
 
 /// All of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
