@@ -21,9 +21,9 @@ use core::net::SocketAddr;
 use crate::{
     config::Config,
     io::{
-        Answer, AskId, ConnId, Event, EventKind, Hangup, Input, Output, PlayAnswer, PlayerEnd, PlayerView, PullFailure,
-        PullOptions, PullState, Question, Reply, Request, RequestId, StreamEnd, StreamFilter, StreamId, StreamView,
-        Wakeup,
+        Answer, AskId, ConnId, Event, EventKind, Hangup, Input, Output, PlayAnswer, PlayerEnd, PlayerView,
+        PullFailure, PullOptions, PullState, Question, Reply, Request, RequestId, StreamEnd, StreamFilter,
+        StreamId, StreamView, Wakeup,
     },
     proxy::{deadlines::Deadlines, dice::Dice},
     session::server::Refusal,
@@ -56,18 +56,13 @@ pub struct Proxy {
     parked: BTreeMap<StreamKey, BTreeSet<ConnId>>,
     /// Connections whose end is awaited, and until when.
     closing: BTreeMap<ConnId, Instant>,
-    asks: BTreeMap<AskId, Asked>,
+    /// Questions without an answer.
+    asks: BTreeMap<AskId, AskedAbout>,
     last_ask: u64,
     shutdown: Option<Shutdown>,
 }
 
-/// A question without an answer.
-#[derive(Clone, Debug)]
-struct Asked {
-    about: AskedAbout,
-    until: Instant,
-}
-
+/// Who waits for an answer.
 #[derive(Clone, Debug)]
 enum AskedAbout {
     Play { conn: ConnId, key: StreamKey },
@@ -137,7 +132,8 @@ impl Proxy {
             Input::Timeout => {}
             Input::Listening { addrs } => self.routes.listening(addrs),
             Input::Resolved { query, answer } => {
-                if let Some(stream) = self.routes.answered(query, &answer, self.config.pull.resolve_ttl, now) {
+                if let Some(stream) = self.routes.answered(query, &answer, self.config.pull.resolve_ttl, now)
+                {
                     self.with_pull(stream, |pull, cx| pull.handle_answer(query, answer, cx, now));
                 }
             }
@@ -146,7 +142,9 @@ impl Proxy {
                 self.origin_event(conn, event);
             }
             Input::Accepted { conn, peer, local } => self.accept(conn, peer, local),
-            Input::PlayHttp { conn, key, params, peer, local } => self.play_http(conn, key, params, peer, local),
+            Input::PlayHttp { conn, key, params, peer, local } => {
+                self.play_http(conn, key, params, peer, local)
+            }
             Input::Received { conn, bytes } => self.receive(conn, bytes),
             Input::Sent { conn, len } => self.sent(conn, len),
             Input::Closed { conn, hangup } => self.closed(conn, hangup),
@@ -200,7 +198,8 @@ impl Proxy {
             timers: self.deadlines.len(),
             relay_bytes: self.registry.iter().map(|stream| stream.relay.bytes()).sum(),
             in_flight_bytes: self.players.values().map(Player::in_flight).sum(),
-            requests: self.registry.waiting() + self.shutdown.as_ref().map_or(0, |shutdown| shutdown.requests.len()),
+            requests: self.registry.waiting()
+                + self.shutdown.as_ref().map_or(0, |shutdown| shutdown.requests.len()),
             asks: self.asks.len(),
         }
     }
@@ -219,7 +218,14 @@ impl Proxy {
         self.schedule_player(conn);
     }
 
-    fn play_http(&mut self, conn: ConnId, key: StreamKey, params: String, peer: SocketAddr, local: SocketAddr) {
+    fn play_http(
+        &mut self,
+        conn: ConnId,
+        key: StreamKey,
+        params: String,
+        peer: SocketAddr,
+        local: SocketAddr,
+    ) {
         if self.is_full() {
             let answer = PlayAnswer::Refused(Refusal::TooManyPlayers);
             self.outputs.push_back(Output::PlayAnswer { conn, answer });
@@ -364,7 +370,10 @@ impl Proxy {
         if now {
             self.step_pull(id, PullEvent::Restart);
         }
-        let reply = self.registry.get(id).map_or(Reply::NotFound, |stream| Reply::Updated { state: stream.pull.state() });
+        let reply = self
+            .registry
+            .get(id)
+            .map_or(Reply::NotFound, |stream| Reply::Updated { state: stream.pull.state() });
         self.reply(request, reply);
     }
 
@@ -769,7 +778,7 @@ impl Proxy {
 
     fn ask(&mut self, ask: AskId, about: AskedAbout, question: Question) {
         let until = self.now + self.config.play.ask_timeout;
-        self.asks.insert(ask, Asked { about, until });
+        self.asks.insert(ask, about);
         self.deadlines.set(Wakeup::Ask(ask), Some(until));
         self.outputs.push_back(Output::Ask { ask, question });
     }
@@ -780,9 +789,9 @@ impl Proxy {
     }
 
     fn answered(&mut self, ask: AskId, answer: Answer) {
-        let Some(asked) = self.asks.remove(&ask) else { return };
+        let Some(about) = self.asks.remove(&ask) else { return };
         self.deadlines.set(Wakeup::Ask(ask), None);
-        match (asked.about, answer) {
+        match (about, answer) {
             (AskedAbout::Play { conn, key }, Answer::Default | Answer::Allow) => {
                 if self.players.get(&conn).and_then(Player::ask) == Some(ask) {
                     self.admit(conn, key);
@@ -932,11 +941,8 @@ impl Proxy {
         stream.hold_at = None;
         let Some(since) = stream.pull.outage_since() else { return };
         let ends = |player: &Player| player.seated_at().map(|seated| seated.max(since) + hold);
-        let seats: Vec<(Instant, ConnId)> = stream
-            .seats
-            .iter()
-            .filter_map(|conn| Some((ends(self.players.get(conn)?)?, *conn)))
-            .collect();
+        let seats: Vec<(Instant, ConnId)> =
+            stream.seats.iter().filter_map(|conn| Some((ends(self.players.get(conn)?)?, *conn))).collect();
         stream.hold_at = seats.iter().map(|(at, _)| *at).filter(|at| *at > self.now).min();
         for (at, conn) in seats {
             if at <= self.now {

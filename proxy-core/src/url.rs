@@ -177,6 +177,12 @@ impl OriginUrl {
         Self::assemble(&text, authority, app, &self.stream)
     }
 
+    /// Returns whether the url asks for the stream that `key` names, whatever its query says.
+    pub fn names(&self, key: &StreamKey) -> bool {
+        let bare = |name: &str| String::from(name.split('?').next().unwrap_or(name));
+        bare(&self.app) == key.app && bare(&self.stream) == key.stream
+    }
+
     /// Returns the url as it may be printed, see [`redact`].
     pub fn redacted(&self) -> String {
         redact(&self.text)

@@ -94,7 +94,8 @@ mod tests {
     #[test]
     fn zlmediakits_law_is_2_3_6_9_up_to_60_seconds() {
         let waits = waits(BackoffLaw::ZlMediaKit, -1, 77, 23);
-        let seconds: alloc::vec::Vec<u64> = waits.into_iter().map(|wait| wait.expect("for ever") / 1000).collect();
+        let seconds: alloc::vec::Vec<u64> =
+            waits.into_iter().map(|wait| wait.expect("for ever") / 1000).collect();
         assert_eq!(
             seconds,
             [2, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 33, 36, 39, 42, 45, 48, 51, 54, 57, 60, 60, 60]
@@ -117,7 +118,8 @@ mod tests {
     fn a_long_attempt_is_followed_at_once() {
         let config = PullConfig::default();
         let now = Instant::from_millis(60_000);
-        let next = Backoff::new(BackoffLaw::Repull, -1).fail(&config, Instant::ZERO, config.backoff_max, 0, now);
+        let next =
+            Backoff::new(BackoffLaw::Repull, -1).fail(&config, Instant::ZERO, config.backoff_max, 0, now);
         assert_eq!(next, Some(now));
     }
 }

@@ -72,7 +72,8 @@ impl DialBudget {
         self.asked += 1;
         let place = (urgency, self.asked);
         let bucket = Bucket { every: self.per_address, full_at: Instant::ZERO };
-        let address = self.addresses.entry(addr).or_insert_with(|| Address { bucket, queue: BTreeMap::new() });
+        let address =
+            self.addresses.entry(addr).or_insert_with(|| Address { bucket, queue: BTreeMap::new() });
         address.queue.insert(place, stream);
         self.waiting.insert(stream, (addr, place));
     }
@@ -127,7 +128,11 @@ impl DialBudget {
             .addresses
             .iter()
             .filter(|(_, address)| !address.queue.is_empty())
-            .map(|(addr, address)| if self.open.contains(addr) { Instant::ZERO } else { address.bucket.ready_at() })
+            .map(
+                |(addr, address)| {
+                    if self.open.contains(addr) { Instant::ZERO } else { address.bucket.ready_at() }
+                },
+            )
             .min()?;
         Some(soonest.max(self.total.ready_at()))
     }

@@ -6,8 +6,8 @@ use crate::{
     wire::flv::{Frame, FrameClass, Medium},
 };
 
-/// Pings of ours and their answers, on one connection.
-#[derive(Clone, Debug)]
+/// Pings of ours and their answers, on one connection. By default one is due at once.
+#[derive(Clone, Debug, Default)]
 pub struct Pinger {
     last: Option<Instant>,
     unanswered: Option<Instant>,
@@ -15,11 +15,6 @@ pub struct Pinger {
 }
 
 impl Pinger {
-    /// Makes a pinger that is due at once.
-    pub const fn new() -> Self {
-        Self { last: None, unanswered: None, answered: false }
-    }
-
     /// The origin has shown that it answers pings, and none has been missed.
     pub const fn is_answered(&self) -> bool {
         self.answered
@@ -59,9 +54,10 @@ impl Pinger {
 }
 
 /// What became of a track that fell silent while the other flows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Missing {
     /// It is not missing.
+    #[default]
     No,
     /// A replay has been tried.
     Replayed,
@@ -72,18 +68,13 @@ pub enum Missing {
 }
 
 /// Missing tracks of a pull: survives replay and redial, because they are how a track is asked for again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MissingTracks {
     audio: Missing,
     video: Missing,
 }
 
 impl MissingTracks {
-    /// Nothing is missing.
-    pub const fn new() -> Self {
-        Self { audio: Missing::No, video: Missing::No }
-    }
-
     /// Returns what became of a track.
     pub const fn of(&self, track: AvTrack) -> Missing {
         match track {
@@ -166,7 +157,12 @@ impl Flow {
 
     /// Returns when a track counts as stalled: one that flowed in this play, or that a replay or redial was
     /// meant to bring back.
-    pub fn track_stalled_at(&self, config: &PullConfig, missing: &MissingTracks, track: AvTrack) -> Option<Instant> {
+    pub fn track_stalled_at(
+        &self,
+        config: &PullConfig,
+        missing: &MissingTracks,
+        track: AvTrack,
+    ) -> Option<Instant> {
         let last = match track {
             AvTrack::Audio => self.audio,
             AvTrack::Video => self.video,

@@ -9,12 +9,7 @@
 //! ```
 //! An RTMP player has a session; an HTTP-FLV player has none, its driver speaks HTTP.
 
-use alloc::{
-    boxed::Box,
-    collections::VecDeque,
-    string::String,
-    vec::Vec,
-};
+use alloc::{boxed::Box, collections::VecDeque, string::String, vec::Vec};
 use core::{mem, net::SocketAddr};
 
 use bytes::Bytes;
@@ -22,7 +17,8 @@ use bytes::Bytes;
 use crate::{
     config::PlayConfig,
     io::{
-        AskId, ConnId, Hangup, Output, PlayAnswer, PlayOutput, PlayerEnd, PlayerState, PlayerView, StreamEnd, StreamId,
+        AskId, ConnId, Hangup, Output, PlayAnswer, PlayOutput, PlayerEnd, PlayerState, PlayerView, StreamEnd,
+        StreamId,
     },
     relay::{Cursor, Format, Relay},
     session::{
@@ -187,7 +183,13 @@ impl Player {
     }
 
     /// Makes an HTTP-FLV player; it must be stepped by `Asked` next.
-    pub fn http(conn: ConnId, peer: SocketAddr, local: SocketAddr, config: &PlayConfig, now: Instant) -> Self {
+    pub fn http(
+        conn: ConnId,
+        peer: SocketAddr,
+        local: SocketAddr,
+        config: &PlayConfig,
+        now: Instant,
+    ) -> Self {
         let state = State::Idle { voice: Voice::HttpFlv, until: now + config.handshake_timeout };
         Self::new(conn, peer, local, PlayOutput::HttpFlv, state, now)
     }
@@ -231,7 +233,9 @@ impl Player {
         match &self.state {
             State::Parked { key, .. } => Place::Parked(key.clone()),
             State::Seated { stream, .. } => Place::Seated(*stream),
-            State::Handshaking { .. } | State::Idle { .. } | State::Asking { .. } | State::Left => Place::None,
+            State::Handshaking { .. } | State::Idle { .. } | State::Asking { .. } | State::Left => {
+                Place::None
+            }
         }
     }
 
@@ -274,7 +278,9 @@ impl Player {
     /// Returns what lists tell of it.
     pub fn view(&self) -> Option<PlayerView> {
         let key = match &self.state {
-            State::Asking { key, .. } | State::Parked { key, .. } | State::Seated { key, .. } => Some(key.clone()),
+            State::Asking { key, .. } | State::Parked { key, .. } | State::Seated { key, .. } => {
+                Some(key.clone())
+            }
             State::Handshaking { .. } | State::Idle { .. } | State::Left => None,
         };
         Some(PlayerView {
@@ -293,7 +299,9 @@ impl Player {
     pub fn deadline(&self, config: &PlayConfig) -> Option<Instant> {
         let stuck = (self.in_flight() > 0).then(|| self.in_flight.progress_at + config.stall_timeout);
         match &self.state {
-            State::Handshaking { until, .. } | State::Idle { until, .. } | State::Parked { until, .. } => Some(*until),
+            State::Handshaking { until, .. } | State::Idle { until, .. } | State::Parked { until, .. } => {
+                Some(*until)
+            }
             State::Seated { .. } => stuck,
             State::Asking { .. } | State::Left => None,
         }
@@ -432,7 +440,12 @@ impl Player {
             (S::Idle { .. }, E::Deadline) => self.close(PlayerEnd::Idle, cx),
             (
                 state @ S::Idle { .. },
-                E::HandshakeDone(_) | E::Park(_) | E::Seat { .. } | E::Refuse(..) | E::Stopped | E::HoldExpired,
+                E::HandshakeDone(_)
+                | E::Park(_)
+                | E::Seat { .. }
+                | E::Refuse(..)
+                | E::Stopped
+                | E::HoldExpired,
             ) => state,
 
             // Its play request is being authorised.
@@ -446,7 +459,7 @@ impl Player {
             (S::Asking { .. }, E::HungUp(hangup)) => self.gone(hangup, cx),
             (S::Asking { voice, .. }, E::Kick) => {
                 self.refuse(voice, Refusal::StreamNotFound, PlayerEnd::Kicked, cx, now)
-            },
+            }
             (S::Asking { voice, .. }, E::StreamEnded(end)) => {
                 self.refuse(voice, Refusal::StreamNotFound, PlayerEnd::StreamEnded(end), cx, now)
             }
@@ -471,7 +484,7 @@ impl Player {
             (S::Parked { .. }, E::HungUp(hangup)) => self.gone(hangup, cx),
             (S::Parked { voice, .. }, E::Kick) => {
                 self.refuse(voice, Refusal::StreamNotFound, PlayerEnd::Kicked, cx, now)
-            },
+            }
             (
                 state @ S::Parked { .. },
                 E::HandshakeDone(_) | E::Introduced { .. } | E::Asked { .. } | E::Park(_) | E::HoldExpired,
@@ -558,7 +571,8 @@ impl Player {
                 self.close(end, cx)
             }
             Voice::HttpFlv => {
-                cx.outputs.push_back(Output::PlayAnswer { conn: self.conn, answer: PlayAnswer::Refused(refusal) });
+                cx.outputs
+                    .push_back(Output::PlayAnswer { conn: self.conn, answer: PlayAnswer::Refused(refusal) });
                 cx.effects.push_back(Effect::Ended { end, closing: false });
                 State::Left
             }

@@ -33,8 +33,8 @@ use bytes::Bytes;
 use crate::{
     config::{Config, PullConfig},
     io::{
-        BackoffLaw, ConnId, ConnectError, Hangup, Output, PullEventKind, PullFailure, PullOptions, PullState, QueryId,
-        ResolveError, StreamId,
+        BackoffLaw, ConnId, ConnectError, Hangup, Output, PullEventKind, PullFailure, PullOptions, PullState,
+        QueryId, ResolveError, StreamId,
     },
     session::{
         SessionError,
@@ -308,17 +308,78 @@ struct Play {
     pinger: Pinger,
 }
 
+/// What is known while no frame has come.
+#[derive(Debug)]
+struct Wait {
+    since: Instant,
+    /// The play was asked anew on the same connection.
+    replayed: bool,
+    /// A lookup that asks whether the name still leads here.
+    lookup: Option<QueryId>,
+    looked_up_at: Instant,
+}
+
+/// What is known while frames flow.
+#[derive(Debug)]
+struct Live {
+    flow: Flow,
+    /// The play was asked anew on the same connection.
+    replayed: bool,
+    /// Media has flowed for `stable_after`.
+    stable: bool,
+}
+
 #[derive(Debug)]
 enum State {
-    Resolving { attempt: Attempt, query: QueryId, until: Instant },
-    Queued { attempt: Attempt, addr: SocketAddr, rest: VecDeque<SocketAddr>, resolved_at: Instant },
-    Connecting { attempt: Attempt, conn: ConnId, addr: SocketAddr, rest: VecDeque<SocketAddr>, until: Instant },
-    Handshaking { attempt: Attempt, link: Link, handshake: Box<Progress<ClientHandshake>>, taken: u64, until: Instant },
-    Requesting { attempt: Attempt, link: Link, session: Box<ClientSession>, until: Instant },
-    AwaitingMedia { play: Play, since: Instant, replayed: bool, lookup: Option<QueryId>, looked_up_at: Instant },
-    Streaming { play: Play, flow: Flow, replayed: bool, stable: bool },
-    Replaying { play: Play, stable: bool, until: Instant },
-    BackingOff { started: Instant, addr: Option<SocketAddr>, until: Instant },
+    Resolving {
+        attempt: Attempt,
+        query: QueryId,
+        until: Instant,
+    },
+    Queued {
+        attempt: Attempt,
+        addr: SocketAddr,
+        rest: VecDeque<SocketAddr>,
+        resolved_at: Instant,
+    },
+    Connecting {
+        attempt: Attempt,
+        conn: ConnId,
+        addr: SocketAddr,
+        rest: VecDeque<SocketAddr>,
+        until: Instant,
+    },
+    Handshaking {
+        attempt: Attempt,
+        link: Link,
+        handshake: Box<Progress<ClientHandshake>>,
+        taken: u64,
+        until: Instant,
+    },
+    Requesting {
+        attempt: Attempt,
+        link: Link,
+        session: Box<ClientSession>,
+        until: Instant,
+    },
+    AwaitingMedia {
+        play: Play,
+        wait: Wait,
+    },
+    Streaming {
+        play: Play,
+        live: Live,
+    },
+    Replaying {
+        play: Play,
+        stable: bool,
+        until: Instant,
+    },
+    BackingOff {
+        started: Instant,
+        addr: Option<SocketAddr>,
+        until: Instant,
+    },
     Stopped,
 }
 
@@ -357,7 +418,7 @@ impl Pull {
         Self {
             backoff: Backoff::new(law(&wish.options, config), wish.options.retry_count),
             handshake_kind: HandshakeKind::Digest,
-            missing: MissingTracks::new(),
+            missing: MissingTracks::default(),
             redirects: 0,
             barren: 0,
             outage_since: Some(now),
@@ -451,12 +512,12 @@ impl Pull {
             | State::Handshaking { until, .. }
             | State::Requesting { until, .. }
             | State::BackingOff { until, .. } => Some(*until),
-            State::AwaitingMedia { play, since, looked_up_at, .. } => {
+            State::AwaitingMedia { play, wait } => {
                 let ping = play.pinger.next_at(&self.config, None);
-                let lookup = *looked_up_at + self.config.lookup_interval;
-                Some(ping.min(lookup).min(self.give_up_at(play, *since)))
+                let lookup = wait.looked_up_at + self.config.lookup_interval;
+                Some(ping.min(lookup).min(self.give_up_at(play, wait.since)))
             }
-            State::Streaming { play, flow, stable, .. } => {
+            State::Streaming { play, live: Live { flow, stable, .. } } => {
                 let ping = play.pinger.next_at(&self.config, Some(flow.last));
                 let mut at = ping.min(flow.last + self.config.stall_timeout);
                 at = at.min(play.pinger.dead_at(&self.config, Some(flow.last)).unwrap_or(at));
@@ -717,7 +778,7 @@ impl Pull {
             // connect, createStream and play are under way.
             (S::Requesting { attempt, link, session, .. }, E::Playing) => {
                 cx.effects.push_back(Effect::PlayAccepted(link.addr));
-                let play = Play { attempt, link, session, pinger: Pinger::new() };
+                let play = Play { attempt, link, session, pinger: Pinger::default() };
                 self.await_media(play, false, cx, now)
             }
             (S::Requesting { attempt, link, .. }, E::ProtocolFailed(failure)) => {
@@ -765,58 +826,63 @@ impl Pull {
             ) => state,
 
             // Play is accepted, no frame has come.
-            (S::AwaitingMedia { play, since, replayed, lookup, looked_up_at }, E::Frame(frame)) => {
+            (S::AwaitingMedia { play, wait }, E::Frame(frame)) => {
                 let Some(track) = AvTrack::of(&frame) else {
                     cx.effects.push_back(Effect::Frame(frame));
-                    return S::AwaitingMedia { play, since, replayed, lookup, looked_up_at };
+                    return S::AwaitingMedia { play, wait };
                 };
-                cx.forget_query(lookup);
-                self.first_frame(play, track, frame, replayed, cx, now)
+                cx.forget_query(wait.lookup);
+                self.first_frame(play, track, frame, wait.replayed, cx, now)
             }
-            (S::AwaitingMedia { mut play, since, replayed, lookup, looked_up_at }, E::Pong) => {
+            (S::AwaitingMedia { mut play, wait }, E::Pong) => {
                 play.pinger.handle_pong();
-                S::AwaitingMedia { play, since, replayed, lookup, looked_up_at }
+                S::AwaitingMedia { play, wait }
             }
-            (S::AwaitingMedia { play, since, replayed, looked_up_at, .. }, E::Resolved(addrs)) => {
+            (S::AwaitingMedia { play, wait }, E::Resolved(addrs)) => {
                 if addrs.is_empty() || addrs.contains(&play.link.addr.ip()) {
-                    return S::AwaitingMedia { play, since, replayed, lookup: None, looked_up_at };
+                    return S::AwaitingMedia { play, wait: Wait { lookup: None, ..wait } };
                 }
                 cx.abort(play.link.conn);
                 self.fail(&play.attempt, Some(play.link.addr), PullFailure::AddressMoved, cx, now)
             }
-            (S::AwaitingMedia { play, since, replayed, looked_up_at, .. }, E::ResolveFailed(_)) => {
-                S::AwaitingMedia { play, since, replayed, lookup: None, looked_up_at }
+            (S::AwaitingMedia { play, wait }, E::ResolveFailed(_)) => {
+                S::AwaitingMedia { play, wait: Wait { lookup: None, ..wait } }
             }
-            (S::AwaitingMedia { play, since, replayed, lookup, looked_up_at }, E::Deadline) => {
-                self.awaiting_due(play, since, replayed, lookup, looked_up_at, cx, now)
-            }
-            (S::AwaitingMedia { play, lookup, .. }, E::Refused(status)) => {
-                cx.forget_query(lookup);
+            (S::AwaitingMedia { play, wait }, E::Deadline) => self.awaiting_due(play, wait, cx, now),
+            (S::AwaitingMedia { play, wait }, E::Refused(status)) => {
+                cx.forget_query(wait.lookup);
                 cx.abort(play.link.conn);
-                self.next_address(play.attempt, play.link.addr, play.link.rest, PullFailure::Refused(status), cx, now)
+                self.next_address(
+                    play.attempt,
+                    play.link.addr,
+                    play.link.rest,
+                    PullFailure::Refused(status),
+                    cx,
+                    now,
+                )
             }
-            (S::AwaitingMedia { play, lookup, .. }, E::Redirected(url)) => {
-                cx.forget_query(lookup);
+            (S::AwaitingMedia { play, wait }, E::Redirected(url)) => {
+                cx.forget_query(wait.lookup);
                 cx.abort(play.link.conn);
                 self.redirected(&play.attempt, play.link.addr, &url, cx, now)
             }
-            (S::AwaitingMedia { play, lookup, .. }, E::ProtocolFailed(failure)) => {
-                cx.forget_query(lookup);
+            (S::AwaitingMedia { play, wait }, E::ProtocolFailed(failure)) => {
+                cx.forget_query(wait.lookup);
                 cx.abort(play.link.conn);
                 self.fail(&play.attempt, Some(play.link.addr), failure, cx, now)
             }
-            (S::AwaitingMedia { play, lookup, .. }, E::Closed(hangup)) => {
-                cx.forget_query(lookup);
+            (S::AwaitingMedia { play, wait }, E::Closed(hangup)) => {
+                cx.forget_query(wait.lookup);
                 cx.routes.closed(play.link.conn);
                 self.fail(&play.attempt, Some(play.link.addr), PullFailure::Lost(hangup), cx, now)
             }
-            (S::AwaitingMedia { play, lookup, .. }, E::Restart) => {
-                cx.forget_query(lookup);
+            (S::AwaitingMedia { play, wait }, E::Restart) => {
+                cx.forget_query(wait.lookup);
                 cx.abort(play.link.conn);
                 self.begin(None, cx, now)
             }
-            (S::AwaitingMedia { play, lookup, .. }, E::Stop) => {
-                cx.forget_query(lookup);
+            (S::AwaitingMedia { play, wait }, E::Stop) => {
+                cx.forget_query(wait.lookup);
                 cx.close(play.link.conn);
                 S::Stopped
             }
@@ -833,24 +899,22 @@ impl Pull {
             ) => state,
 
             // Frames flow.
-            (S::Streaming { play, mut flow, replayed, stable }, E::Frame(frame)) => {
+            (S::Streaming { play, mut live }, E::Frame(frame)) => {
                 if let Some(track) = AvTrack::of(&frame) {
-                    flow.note(track, now);
+                    live.flow.note(track, now);
                     self.missing.note(track, Missing::No);
                 }
                 cx.effects.push_back(Effect::Frame(frame));
-                S::Streaming { play, flow, replayed, stable }
+                S::Streaming { play, live }
             }
-            (S::Streaming { mut play, flow, replayed, stable }, E::Pong) => {
+            (S::Streaming { mut play, live }, E::Pong) => {
                 play.pinger.handle_pong();
-                S::Streaming { play, flow, replayed, stable }
+                S::Streaming { play, live }
             }
-            (S::Streaming { play, flow, replayed, stable }, E::Deadline) => {
-                self.streaming_due(play, flow, replayed, stable, cx, now)
-            }
-            (S::Streaming { play, replayed, stable, .. }, E::Ended(ending)) => {
+            (S::Streaming { play, live }, E::Deadline) => self.streaming_due(play, live, cx, now),
+            (S::Streaming { play, live }, E::Ended(ending)) => {
                 self.interrupted(cx, now);
-                self.replay_or_fail(play, replayed, stable, PullFailure::Ended(ending), cx, now)
+                self.replay_or_fail(play, &live, PullFailure::Ended(ending), cx, now)
             }
             (S::Streaming { play, .. }, E::Refused(status)) => {
                 self.interrupted(cx, now);
@@ -1130,7 +1194,14 @@ impl Pull {
         self.next_address(attempt, link.addr, link.rest, failure, cx, now)
     }
 
-    fn request(&mut self, attempt: Attempt, link: Link, taken: u64, cx: &mut PullCx<'_>, now: Instant) -> State {
+    fn request(
+        &mut self,
+        attempt: Attempt,
+        link: Link,
+        taken: u64,
+        cx: &mut PullCx<'_>,
+        now: Instant,
+    ) -> State {
         let options = ClientOptions {
             fc_subscribe: self.config.fc_subscribe,
             hops: cx.hops,
@@ -1138,13 +1209,17 @@ impl Pull {
         };
         let mut out = Vec::new();
         let session = Box::new(ClientSession::start(&attempt.url, &options, taken, &mut out));
-        let mut state = State::Requesting { attempt, link, session, until: now + self.config.request_timeout };
+        let mut state =
+            State::Requesting { attempt, link, session, until: now + self.config.request_timeout };
         state.transmit(out, cx);
         state
     }
 
     fn await_media(&mut self, play: Play, replayed: bool, cx: &mut PullCx<'_>, now: Instant) -> State {
-        let mut state = State::AwaitingMedia { play, since: now, replayed, lookup: None, looked_up_at: now };
+        let mut state = State::AwaitingMedia {
+            play,
+            wait: Wait { since: now, replayed, lookup: None, looked_up_at: now },
+        };
         state.ping(cx, now);
         state
     }
@@ -1165,7 +1240,7 @@ impl Pull {
         if self.backoff.law() == BackoffLaw::ZlMediaKit {
             self.forgive();
         }
-        State::Streaming { play, flow: Flow::new(track, now), replayed, stable: false }
+        State::Streaming { play, live: Live { flow: Flow::new(track, now), replayed, stable: false } }
     }
 
     /// Returns when waiting for media is over. An origin that answers pings is waited for, unless the name has
@@ -1177,78 +1252,61 @@ impl Pull {
         patience.min(play.pinger.dead_at(&self.config, None).unwrap_or(never))
     }
 
-    fn awaiting_due(
-        &mut self,
-        play: Play,
-        since: Instant,
-        replayed: bool,
-        lookup: Option<QueryId>,
-        looked_up_at: Instant,
-        cx: &mut PullCx<'_>,
-        now: Instant,
-    ) -> State {
+    fn awaiting_due(&mut self, play: Play, wait: Wait, cx: &mut PullCx<'_>, now: Instant) -> State {
         let due = if play.pinger.dead_at(&self.config, None).is_some_and(|at| at <= now) {
             Due::Dead
-        } else if self.give_up_at(&play, since) <= now {
+        } else if self.give_up_at(&play, wait.since) <= now {
             Due::Impatience
         } else if play.pinger.next_at(&self.config, None) <= now {
             Due::Ping
-        } else if looked_up_at + self.config.lookup_interval <= now {
+        } else if wait.looked_up_at + self.config.lookup_interval <= now {
             Due::Lookup
         } else {
             Due::Nothing
         };
         match due {
             Due::Dead => {
-                cx.forget_query(lookup);
+                cx.forget_query(wait.lookup);
                 cx.abort(play.link.conn);
                 self.fail(&play.attempt, Some(play.link.addr), PullFailure::PingTimeout, cx, now)
             }
             Due::Impatience => {
-                cx.forget_query(lookup);
+                cx.forget_query(wait.lookup);
                 cx.abort(play.link.conn);
                 let failure = PullFailure::Timeout(PullState::AwaitingMedia);
                 self.next_address(play.attempt, play.link.addr, play.link.rest, failure, cx, now)
             }
             Due::Ping => {
-                let mut state = State::AwaitingMedia { play, since, replayed, lookup, looked_up_at };
+                let mut state = State::AwaitingMedia { play, wait };
                 state.ping(cx, now);
                 state
             }
             Due::Lookup => {
-                cx.forget_query(lookup);
+                cx.forget_query(wait.lookup);
                 let is_name = play.attempt.url.host.parse::<IpAddr>().is_err();
                 let lookup = is_name.then(|| cx.resolve(&play.attempt.url.host));
-                State::AwaitingMedia { play, since, replayed, lookup, looked_up_at: now }
+                State::AwaitingMedia { play, wait: Wait { lookup, looked_up_at: now, ..wait } }
             }
             Due::Forgiveness | Due::Stall | Due::TrackStall(_) | Due::Nothing => {
-                State::AwaitingMedia { play, since, replayed, lookup, looked_up_at }
+                State::AwaitingMedia { play, wait }
             }
         }
     }
 
-    fn streaming_due(
-        &mut self,
-        play: Play,
-        flow: Flow,
-        replayed: bool,
-        stable: bool,
-        cx: &mut PullCx<'_>,
-        now: Instant,
-    ) -> State {
+    fn streaming_due(&mut self, play: Play, live: Live, cx: &mut PullCx<'_>, now: Instant) -> State {
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let silent_track = AvTrack::ALL
             .into_iter()
-            .find(|track| is_due(flow.track_stalled_at(&self.config, &self.missing, *track)));
-        let due = if is_due(play.pinger.dead_at(&self.config, Some(flow.last))) {
+            .find(|track| is_due(live.flow.track_stalled_at(&self.config, &self.missing, *track)));
+        let due = if is_due(play.pinger.dead_at(&self.config, Some(live.flow.last))) {
             Due::Dead
-        } else if flow.last + self.config.stall_timeout <= now {
+        } else if live.flow.last + self.config.stall_timeout <= now {
             Due::Stall
         } else if let Some(track) = silent_track {
             Due::TrackStall(track)
-        } else if !stable && flow.since + self.config.stable_after <= now {
+        } else if !live.stable && live.flow.since + self.config.stable_after <= now {
             Due::Forgiveness
-        } else if play.pinger.next_at(&self.config, Some(flow.last)) <= now {
+        } else if play.pinger.next_at(&self.config, Some(live.flow.last)) <= now {
             Due::Ping
         } else {
             Due::Nothing
@@ -1261,19 +1319,19 @@ impl Pull {
             }
             Due::Stall => {
                 self.interrupted(cx, now);
-                self.replay_or_fail(play, replayed, stable, PullFailure::Stalled, cx, now)
+                self.replay_or_fail(play, &live, PullFailure::Stalled, cx, now)
             }
-            Due::TrackStall(track) => self.track_stalled(play, flow, replayed, stable, track, cx, now),
+            Due::TrackStall(track) => self.track_stalled(play, live, track, cx, now),
             Due::Forgiveness => {
                 self.forgive();
-                State::Streaming { play, flow, replayed, stable: true }
+                State::Streaming { play, live: Live { stable: true, ..live } }
             }
             Due::Ping => {
-                let mut state = State::Streaming { play, flow, replayed, stable };
+                let mut state = State::Streaming { play, live };
                 state.ping(cx, now);
                 state
             }
-            Due::Lookup | Due::Impatience | Due::Nothing => State::Streaming { play, flow, replayed, stable },
+            Due::Lookup | Due::Impatience | Due::Nothing => State::Streaming { play, live },
         }
     }
 
@@ -1281,14 +1339,12 @@ impl Pull {
     fn track_stalled(
         &mut self,
         play: Play,
-        flow: Flow,
-        replayed: bool,
-        stable: bool,
+        live: Live,
         track: AvTrack,
         cx: &mut PullCx<'_>,
         now: Instant,
     ) -> State {
-        let may_replay = can_replay(&play, replayed, stable);
+        let may_replay = can_replay(&play, &live);
         let next = match self.missing.of(track) {
             Missing::No if may_replay => Missing::Replayed,
             Missing::No | Missing::Replayed => Missing::Redialled,
@@ -1298,7 +1354,7 @@ impl Pull {
         match next {
             Missing::Replayed => {
                 self.interrupted(cx, now);
-                self.replay(play, stable, cx, now)
+                self.replay(play, live.stable, cx, now)
             }
             Missing::Redialled => {
                 self.last_failure = Some(PullFailure::TrackStalled(track.medium()));
@@ -1308,7 +1364,7 @@ impl Pull {
             }
             Missing::No | Missing::Gone => {
                 cx.effects.push_back(Effect::TrackGone(track.medium()));
-                State::Streaming { play, flow, replayed, stable }
+                State::Streaming { play, live }
             }
         }
     }
@@ -1316,14 +1372,13 @@ impl Pull {
     fn replay_or_fail(
         &mut self,
         play: Play,
-        replayed: bool,
-        stable: bool,
+        live: &Live,
         failure: PullFailure,
         cx: &mut PullCx<'_>,
         now: Instant,
     ) -> State {
-        if can_replay(&play, replayed, stable) {
-            return self.replay(play, stable, cx, now);
+        if can_replay(&play, live) {
+            return self.replay(play, live.stable, cx, now);
         }
         cx.abort(play.link.conn);
         self.fail(&play.attempt, Some(play.link.addr), failure, cx, now)
@@ -1435,8 +1490,8 @@ impl Pull {
 
 /// A replay needs a transport that is known to live, and some media since the last one: an origin that ends each
 /// play after its first frame is redialled by the retry law instead.
-const fn can_replay(play: &Play, replayed: bool, stable: bool) -> bool {
-    play.pinger.is_answered() && (stable || !replayed)
+const fn can_replay(play: &Play, live: &Live) -> bool {
+    play.pinger.is_answered() && (live.stable || !live.replayed)
 }
 
 fn law(options: &PullOptions, config: &PullConfig) -> BackoffLaw {
@@ -1476,9 +1531,9 @@ impl State {
     const fn link(&self) -> Option<&Link> {
         match self {
             Self::Handshaking { link, .. } | Self::Requesting { link, .. } => Some(link),
-            Self::AwaitingMedia { play, .. } | Self::Streaming { play, .. } | Self::Replaying { play, .. } => {
-                Some(&play.link)
-            }
+            Self::AwaitingMedia { play, .. }
+            | Self::Streaming { play, .. }
+            | Self::Replaying { play, .. } => Some(&play.link),
             Self::Resolving { .. }
             | Self::Queued { .. }
             | Self::Connecting { .. }
@@ -1490,9 +1545,9 @@ impl State {
     const fn link_mut(&mut self) -> Option<&mut Link> {
         match self {
             Self::Handshaking { link, .. } | Self::Requesting { link, .. } => Some(link),
-            Self::AwaitingMedia { play, .. } | Self::Streaming { play, .. } | Self::Replaying { play, .. } => {
-                Some(&mut play.link)
-            }
+            Self::AwaitingMedia { play, .. }
+            | Self::Streaming { play, .. }
+            | Self::Replaying { play, .. } => Some(&mut play.link),
             Self::Resolving { .. }
             | Self::Queued { .. }
             | Self::Connecting { .. }
@@ -1505,9 +1560,9 @@ impl State {
         match self {
             Self::Connecting { conn, .. } => Some(*conn),
             Self::Handshaking { link, .. } | Self::Requesting { link, .. } => Some(link.conn),
-            Self::AwaitingMedia { play, .. } | Self::Streaming { play, .. } | Self::Replaying { play, .. } => {
-                Some(play.link.conn)
-            }
+            Self::AwaitingMedia { play, .. }
+            | Self::Streaming { play, .. }
+            | Self::Replaying { play, .. } => Some(play.link.conn),
             Self::Resolving { .. } | Self::Queued { .. } | Self::BackingOff { .. } | Self::Stopped => None,
         }
     }
@@ -1515,7 +1570,7 @@ impl State {
     const fn query(&self) -> Option<QueryId> {
         match self {
             Self::Resolving { query, .. } => Some(*query),
-            Self::AwaitingMedia { lookup, .. } => *lookup,
+            Self::AwaitingMedia { wait, .. } => wait.lookup,
             Self::Queued { .. }
             | Self::Connecting { .. }
             | Self::Handshaking { .. }
@@ -1530,9 +1585,9 @@ impl State {
     const fn session_mut(&mut self) -> Option<&mut ClientSession> {
         match self {
             Self::Requesting { session, .. } => Some(session),
-            Self::AwaitingMedia { play, .. } | Self::Streaming { play, .. } | Self::Replaying { play, .. } => {
-                Some(&mut play.session)
-            }
+            Self::AwaitingMedia { play, .. }
+            | Self::Streaming { play, .. }
+            | Self::Replaying { play, .. } => Some(&mut play.session),
             Self::Resolving { .. }
             | Self::Queued { .. }
             | Self::Connecting { .. }

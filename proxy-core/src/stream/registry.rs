@@ -119,9 +119,19 @@ pub struct Registry {
 
 impl Registry {
     /// Returns what an add means.
-    pub fn meaning_of_add(&self, key: &StreamKey, url: &OriginUrl, options: &PullOptions, config: &Config) -> AddMeans {
+    pub fn meaning_of_add(
+        &self,
+        key: &StreamKey,
+        url: &OriginUrl,
+        options: &PullOptions,
+        config: &Config,
+    ) -> AddMeans {
         let Some(stream) = self.find(key) else {
-            return if self.streams.len() < config.limits.streams_max { AddMeans::Register } else { AddMeans::Full };
+            return if self.streams.len() < config.limits.streams_max {
+                AddMeans::Register
+            } else {
+                AddMeans::Full
+            };
         };
         let same = stream.pull.wish().paths.first() == Some(url) && stream.pull.wish().options == *options;
         match stream.pull.state() {
