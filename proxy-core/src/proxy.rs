@@ -465,7 +465,7 @@ impl Proxy {
         let mut cx = PullCx {
             stream: id,
             key: &stream.key,
-            proven: stream.proven,
+            streamed: stream.relay.epoch() > 0,
             watched: !stream.seats.is_empty() || parked.is_some(),
             hops: hops + 1,
             config: &self.config,

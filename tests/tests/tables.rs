@@ -10,7 +10,10 @@ use std::{
 use bytes::Bytes;
 use proxy_core::{
     config::Config,
-    io::{AskId, ConnId, ConnectError, Hangup, Output, PlayerEnd, PullFailure, PullOptions, ResolveError, StreamEnd, StreamId},
+    io::{
+        AskId, ConnId, ConnectError, Hangup, Output, PlayerEnd, PullFailure, PullOptions, ResolveError,
+        StreamEnd, StreamId,
+    },
     relay::{Relay, RelayLimits},
     session::{SessionError, client::Ending, server::Refusal},
     stream::{
@@ -34,7 +37,14 @@ fn key() -> StreamKey {
 
 fn frame() -> Frame {
     let payload = Bytes::from_static(&[0x17, 1, 0, 0, 0, 0]);
-    Frame { medium: Medium::Video, class: FrameClass::Keyframe, codec: FourCc(*b"avc1"), track: 0, timestamp: 0, payload }
+    Frame {
+        medium: Medium::Video,
+        class: FrameClass::Keyframe,
+        codec: FourCc(*b"avc1"),
+        track: 0,
+        timestamp: 0,
+        payload,
+    }
 }
 
 /// A pull with the world around it.
@@ -61,7 +71,7 @@ impl PullBench {
         let mut cx = PullCx {
             stream: StreamId(1),
             key: &key,
-            proven: true,
+            streamed: true,
             watched: true,
             hops: 1,
             config: &self.config,
@@ -175,7 +185,8 @@ fn the_pull_machine_moves_like_this() {
 /// Each deadline of a waiting state, with the time until it.
 #[test]
 fn every_state_that_waits_names_its_deadline() {
-    let states = ["Resolving", "Connecting", "Handshaking", "Requesting", "AwaitingMedia", "Streaming", "Replaying"];
+    let states =
+        ["Resolving", "Connecting", "Handshaking", "Requesting", "AwaitingMedia", "Streaming", "Replaying"];
     let deadlines: Vec<String> = states
         .iter()
         .map(|state| {
@@ -227,9 +238,14 @@ impl PlayerBench {
     fn at(state: &str) -> Self {
         let mut bench = Self::new();
         let asked = PlayerEvent::Asked { ask: AskId(1), key: Some(key()), params: String::new() };
-        let mut path =
-            [PlayerEvent::HandshakeDone(3073), asked, PlayerEvent::Park(bench.now), bench.seat(), PlayerEvent::Kick]
-                .into_iter();
+        let mut path = [
+            PlayerEvent::HandshakeDone(3073),
+            asked,
+            PlayerEvent::Park(bench.now),
+            bench.seat(),
+            PlayerEvent::Kick,
+        ]
+        .into_iter();
         while bench.state() != state {
             bench.step(path.next().expect("the story passes through every state"));
         }

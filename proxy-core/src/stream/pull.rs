@@ -105,8 +105,8 @@ pub struct PullCx<'a> {
     pub stream: StreamId,
     /// The stream's key, to tell a loop.
     pub key: &'a StreamKey,
-    /// A first frame has been seen, or `force` was given: failures are survived.
-    pub proven: bool,
+    /// Frames have flowed before.
+    pub streamed: bool,
     /// Players are seated or parked.
     pub watched: bool,
     /// The hop count to tell the origin.
@@ -1433,7 +1433,7 @@ impl Pull {
     /// An url that leads to ourselves is refused before it has ever worked. Later a name may lead here by a
     /// stale answer or a reused address: that passes.
     fn own_url(&mut self, attempt: &Attempt, cx: &mut PullCx<'_>, now: Instant) -> State {
-        if cx.proven {
+        if cx.streamed {
             return self.fail(attempt, None, PullFailure::OwnUrl, cx, now);
         }
         cx.effects.push_back(Effect::Loop);
