@@ -358,3 +358,137 @@ impl From<bool> for Value {
         Self::Boolean(boolean)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::{string::ToString, vec};
+
+    use super::*;
+
+    fn encoded(values: &[Value]) -> Vec<u8> {
+        let mut out = vec![];
+        encode(values, &mut out);
+        out
+    }
+
+    /// Decodes `input`; what decodes must survive being encoded, and a cut anywhere must not panic.
+    fn check(input: &[u8]) -> Result<Vec<Value>, Amf0Error> {
+        for cut in 0..input.len() {
+            let _: Result<_, _> = decode(&input[..cut]);
+        }
+        let decoded = decode(input);
+        if let Ok(values) = &decoded {
+            assert_eq!(decode(&encoded(values)).as_ref(), Ok(values));
+        }
+        decoded
+    }
+
+    fn members(names: &[(&str, Value)]) -> Vec<(String, Value)> {
+        names.iter().map(|(name, value)| (name.to_string(), value.clone())).collect()
+    }
+
+    #[test]
+    fn every_kind_has_the_bytes_of_the_specification() {
+        for (value, bytes) in [
+            (Value::Number(5.0), &[0, 0x40, 0x14, 0, 0, 0, 0, 0, 0][..]),
+            (Value::Boolean(true), &[1, 1]),
+            ("live".into(), b"\x02\0\x04live"),
+            (Value::Object(members(&[("a", Value::Null)])), b"\x03\0\x01a\x05\0\0\x09"),
+            (Value::Null, &[5]),
+            (Value::Undefined, &[6]),
+            (Value::EcmaArray(members(&[("a", true.into())])), b"\x08\0\0\0\x01\0\x01a\x01\x01\0\0\x09"),
+            (Value::StrictArray(vec![Value::Null, Value::Undefined]), &[10, 0, 0, 0, 2, 5, 6]),
+            (Value::Date(0.0), &[11, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+            (Value::Xml("<a/>".into()), b"\x0F\0\0\0\x04<a/>"),
+            (
+                Value::Typed { class: "C".into(), members: members(&[("a", Value::Null)]) },
+                b"\x10\0\x01C\0\x01a\x05\0\0\x09",
+            ),
+        ] {
+            assert_eq!(encoded(core::slice::from_ref(&value)), bytes, "{value:?}");
+            assert_eq!(check(bytes), Ok(vec![value]));
+        }
+    }
+
+    #[test]
+    fn kinds_without_a_value_of_their_own_are_read() {
+        assert_eq!(check(&[7, 0, 1, 13, 5]), Ok(vec![Value::Undefined, Value::Undefined, Value::Null]));
+        assert_eq!(check(b"\x0C\0\0\0\x02hi"), Ok(vec!["hi".into()]));
+        // The time zone of a date is not believed.
+        assert_eq!(check(&[11, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0x88]), Ok(vec![Value::Date(0.0)]));
+        assert_eq!(check(&[1, 7]), Ok(vec![Value::Boolean(true)]));
+        assert_eq!(check(b"\x02\0\x02\xFFa"), Ok(vec!["\u{FFFD}a".into()]));
+    }
+
+    #[test]
+    fn avm_plus_ends_the_list_wherever_it_stands() {
+        assert_eq!(check(&[5, 0x11, 0x0A, 0x0B]), Ok(vec![Value::Null]));
+        let inside = Value::Object(members(&[("a", Value::Null)]));
+        assert_eq!(check(b"\x03\0\x01a\x05\0\x01b\x11\x0A\x0B"), Ok(vec![inside.clone()]));
+        assert_eq!(
+            check(b"\x0A\0\0\0\x05\x03\0\x01a\x05\0\x01b\x11"),
+            Ok(vec![Value::StrictArray(vec![inside])])
+        );
+    }
+
+    #[test]
+    fn a_missing_end_marker_is_tolerated_at_the_end_of_the_message() {
+        let object = Value::Object(members(&[("a", Value::Null)]));
+        assert_eq!(check(b"\x03\0\x01a\x05"), Ok(vec![object.clone()]));
+        assert_eq!(check(b"\x03\0\x01a\x05\0\0"), Ok(vec![object.clone()]));
+        assert_eq!(check(b"\x03\0\x01a\x05\0"), Err(Amf0Error::Truncated));
+        let nested = Value::EcmaArray(members(&[("o", object)]));
+        assert_eq!(check(b"\x08\xFF\xFF\xFF\xFF\0\x01o\x03\0\x01a\x05\0\0\x09"), Ok(vec![nested]));
+    }
+
+    #[test]
+    fn names_may_be_empty_and_doubled() {
+        let doubled = members(&[("", 1.0.into()), ("a", 2.0.into()), ("a", 3.0.into())]);
+        let object = Value::Object(doubled);
+        assert_eq!(check(&encoded(core::slice::from_ref(&object))), Ok(vec![object.clone()]));
+        assert_eq!(object.member("a"), Some(&2.0.into()));
+        assert_eq!(object.member(""), Some(&1.0.into()));
+        assert_eq!(object.member("b"), None);
+    }
+
+    #[test]
+    fn what_has_no_known_length_is_refused() {
+        for marker in [0x04, 0x09, 0x0E, 0x12, 0xFF] {
+            assert_eq!(check(&[5, marker, 0, 0, 0, 0]), Err(Amf0Error::Marker { marker }));
+        }
+        for truncated in
+            [&[0, 1][..], &[1], &[2, 0], &[2, 0, 2, b'a'], &[0x0A, 0, 0, 0, 2, 5], &[0x0B, 0], &[0x0C]]
+        {
+            assert_eq!(check(truncated), Err(Amf0Error::Truncated), "{truncated:?}");
+        }
+    }
+
+    #[test]
+    fn depth_is_limited() {
+        let nested = |depth| [0x0A, 0, 0, 0, 1].repeat(depth);
+        assert_eq!(check(&[nested(DEPTH_MAX), vec![5]].concat()).map(|values| values.len()), Ok(1));
+        assert_eq!(check(&[nested(DEPTH_MAX + 1), vec![5]].concat()), Err(Amf0Error::TooDeep));
+        // 41 KB of this stops an unbounded decoder for good.
+        assert_eq!(decode(&b"\x03\0\x01a".repeat(50_000)), Err(Amf0Error::TooDeep));
+    }
+
+    #[test]
+    fn values_are_limited_and_counts_not_believed() {
+        assert_eq!(decode(&[5; VALUES_MAX]).map(|values| values.len()), Ok(VALUES_MAX));
+        assert_eq!(decode(&[5; VALUES_MAX + 1]), Err(Amf0Error::TooManyValues));
+        assert_eq!(check(&[0x0A, 0xFF, 0xFF, 0xFF, 0xFF, 5]), Err(Amf0Error::Truncated));
+        assert_eq!(check(&[0x0C, 0xFF, 0xFF, 0xFF, 0xFF, 5]), Err(Amf0Error::Truncated));
+    }
+
+    #[test]
+    fn long_texts_get_the_long_form_and_long_names_are_cut() {
+        let long = "ü".repeat(40_000);
+        let value = Value::String(long.clone());
+        let bytes = encoded(core::slice::from_ref(&value));
+        assert_eq!(bytes[..5], [0x0C, 0, 1, 0x38, 0x80]);
+        assert_eq!(decode(&bytes), Ok(vec![value]));
+        let object = Value::Object(vec![(long, Value::Null)]);
+        let decoded = decode(&encoded(&[object])).expect("a cut name decodes");
+        assert_eq!(decoded, [Value::Object(vec![("ü".repeat(32_767), Value::Null)])]);
+    }
+}

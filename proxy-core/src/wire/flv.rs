@@ -369,3 +369,166 @@ impl fmt::Debug for FourCc {
         write!(f, "{}", self.0.escape_ascii())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+    use crate::wire::amf0::Value;
+
+    fn message(type_id: u8, payload: &[u8]) -> Message {
+        Message { type_id, timestamp: 40, stream: 1, payload: Bytes::copy_from_slice(payload) }
+    }
+
+    /// Class, codec and track of a payload; shorter cuts of it must be classified too, whatever as.
+    fn check(type_id: u8, payload: &[u8]) -> (FrameClass, [u8; 4], u8) {
+        for cut in 1..payload.len() {
+            assert!(classify(&message(type_id, &payload[..cut])).is_some(), "media is never dropped");
+        }
+        let frame = classify(&message(type_id, payload)).expect("a frame");
+        assert_eq!((frame.timestamp, &frame.payload[..]), (40, payload));
+        assert_eq!(frame.medium.type_id(), type_id);
+        (frame.class, frame.codec.0, frame.track)
+    }
+
+    #[test]
+    fn legacy_audio() {
+        assert_eq!(check(8, &[0xAF, 0, 0x12, 0x10]), (FrameClass::SequenceHeader, *b"mp4a", 0));
+        assert_eq!(check(8, &[0xAF, 1, 0x21]), (FrameClass::Audio, *b"mp4a", 0));
+        assert_eq!(check(8, &[0xAF]), (FrameClass::Passing, *b"mp4a", 0));
+        assert_eq!(check(8, &[0x2F, 0xFF]), (FrameClass::Audio, *b".mp3", 0));
+        assert_eq!(check(8, &[0x72, 0]), (FrameClass::Audio, *b"alaw", 0));
+        assert_eq!(check(8, &[0xB6, 0]), (FrameClass::Audio, *b"spex", 0));
+        assert_eq!(check(8, &[0xC0, 0]), (FrameClass::Audio, [0; 4], 0));
+    }
+
+    #[test]
+    fn legacy_video() {
+        assert_eq!(check(9, &[0x17, 0, 0, 0, 0, 1]), (FrameClass::SequenceHeader, *b"avc1", 0));
+        assert_eq!(check(9, &[0x17, 1, 0, 0, 0, 1]), (FrameClass::Keyframe, *b"avc1", 0));
+        assert_eq!(check(9, &[0x27, 1, 0, 0, 0, 1]), (FrameClass::Interframe, *b"avc1", 0));
+        assert_eq!(check(9, &[0x37, 1, 0, 0, 0, 1]), (FrameClass::Interframe, *b"avc1", 0));
+        assert_eq!(check(9, &[0x47, 1, 0, 0, 0, 1]), (FrameClass::Keyframe, *b"avc1", 0));
+        assert_eq!(check(9, &[0x17, 2, 0, 0, 0]), (FrameClass::Passing, *b"avc1", 0));
+        assert_eq!(check(9, &[0x17]), (FrameClass::Passing, *b"avc1", 0));
+        assert_eq!(check(9, &[0x57, 0]), (FrameClass::Passing, *b"avc1", 0));
+        assert_eq!(check(9, &[0x1C, 0, 0, 0, 0]), (FrameClass::SequenceHeader, *b"hvc1", 0));
+        assert_eq!(check(9, &[0x1C, 1, 0, 0, 0]), (FrameClass::Keyframe, *b"hvc1", 0));
+        assert_eq!(check(9, &[0x12, 0, 0]), (FrameClass::Keyframe, *b"FLV1", 0));
+        assert_eq!(check(9, &[0x24, 0, 0]), (FrameClass::Interframe, *b"VP6F", 0));
+    }
+
+    #[test]
+    fn enhanced_video() {
+        assert_eq!(check(9, b"\x90hvc1\x01"), (FrameClass::SequenceHeader, *b"hvc1", 0));
+        assert_eq!(check(9, b"\x91hvc1\0\0\0\x01"), (FrameClass::Keyframe, *b"hvc1", 0));
+        assert_eq!(check(9, b"\xA1hvc1\0\0\0\x01"), (FrameClass::Interframe, *b"hvc1", 0));
+        assert_eq!(check(9, b"\x92hvc1"), (FrameClass::Passing, *b"hvc1", 0));
+        assert_eq!(check(9, b"\x93av01\x01"), (FrameClass::Keyframe, *b"av01", 0));
+        assert_eq!(check(9, b"\xA3av01\x01"), (FrameClass::Interframe, *b"av01", 0));
+        assert_eq!(check(9, b"\xD4hvc1\x02"), (FrameClass::Configuration, *b"hvc1", 0));
+        assert_eq!(check(9, b"\x95av01\x01"), (FrameClass::SequenceHeader, *b"av01", 0));
+        assert_eq!(check(9, b"\xD1\x00"), (FrameClass::Passing, [0; 4], 0));
+        assert_eq!(check(9, b"\x98avc1"), (FrameClass::Passing, *b"avc1", 0));
+        assert_eq!(check(9, b"\x90hv"), (FrameClass::Passing, [0; 4], 0));
+    }
+
+    #[test]
+    fn enhanced_audio() {
+        assert_eq!(check(8, b"\x90Opus\x01"), (FrameClass::SequenceHeader, *b"Opus", 0));
+        assert_eq!(check(8, b"\x91Opus\x01"), (FrameClass::Audio, *b"Opus", 0));
+        assert_eq!(check(8, b"\x92Opus"), (FrameClass::Passing, *b"Opus", 0));
+        assert_eq!(check(8, b"\x94Opus\x01\x02"), (FrameClass::Configuration, *b"Opus", 0));
+        assert_eq!(check(8, b"\x91ac-3\x0B"), (FrameClass::Audio, *b"ac-3", 0));
+        assert_eq!(check(8, b"\x93fLaC"), (FrameClass::Passing, *b"fLaC", 0));
+    }
+
+    #[test]
+    fn tracks_are_named() {
+        assert_eq!(check(9, b"\x96\x00av01\x03\0"), (FrameClass::SequenceHeader, *b"av01", 3));
+        assert_eq!(check(9, b"\x96\x01hvc1\x02\0"), (FrameClass::Keyframe, *b"hvc1", 2));
+        assert_eq!(check(9, b"\xA6\x11hvc1\x02\0\0\x01\0"), (FrameClass::Interframe, *b"hvc1", 0));
+        assert_eq!(check(9, b"\x96\x20avc1\x01\0\0\x01\0hvc1"), (FrameClass::SequenceHeader, *b"avc1", 0));
+        assert_eq!(check(8, b"\x95\x00Opus\x01"), (FrameClass::SequenceHeader, *b"Opus", 1));
+        assert_eq!(check(8, b"\x95\x01mp4a\x07\0"), (FrameClass::Audio, *b"mp4a", 7));
+        // Multitrack in multitrack, and a kind nobody has defined.
+        assert_eq!(check(9, b"\x96\x06av01\x03\0"), (FrameClass::Passing, [0; 4], 0));
+        assert_eq!(check(9, b"\x96\x31av01\x03\0"), (FrameClass::Passing, [0; 4], 0));
+    }
+
+    #[test]
+    fn mod_ex_prefixes_are_read_through() {
+        // Nanosecond offset: 3 bytes, type 0, then coded frames.
+        assert_eq!(check(9, b"\x97\x02\0\0\x09\x01avc1\0"), (FrameClass::Keyframe, *b"avc1", 0));
+        assert_eq!(check(8, b"\x97\x02\0\0\x09\x01Opus"), (FrameClass::Audio, *b"Opus", 0));
+        // Two of them, then one track.
+        assert_eq!(
+            check(9, b"\xA7\x00\xEE\x07\x00\xEE\x06\x01hvc1\x05"),
+            (FrameClass::Interframe, *b"hvc1", 5)
+        );
+        // A size of 16 bits.
+        let long = [&[0x97, 0xFF, 0x01, 0x00][..], &[7; 257], b"\x00av01"].concat();
+        assert_eq!(check(9, &long), (FrameClass::SequenceHeader, *b"av01", 0));
+        assert_eq!(check(9, &[0x97, 0xFF, 0xFF, 0xFF, 0]), (FrameClass::Passing, [0; 4], 0));
+    }
+
+    fn data(values: &[Value]) -> Option<(FrameClass, Vec<Value>)> {
+        let mut payload = vec![];
+        amf0::encode(values, &mut payload);
+        let plain = classify(&message(18, &payload));
+        let amf3 = classify(&message(15, &[&[0], &payload[..]].concat()));
+        assert_eq!(plain, amf3, "type 15 only carries another leading byte");
+        assert_eq!(classify(&message(15, &payload)), plain, "which may be missing");
+        let frame = plain?;
+        assert_eq!((frame.medium, frame.codec, frame.track), (Medium::Data, FourCc::UNKNOWN, 0));
+        Some((frame.class, amf0::decode(&frame.payload).expect("what is relayed is AMF0")))
+    }
+
+    #[test]
+    fn metadata_is_found_behind_set_data_frame() {
+        let info = Value::EcmaArray(vec![("width".into(), 64.0.into())]);
+        let plain = vec!["onMetaData".into(), info.clone()];
+        assert_eq!(data(&plain), Some((FrameClass::Metadata, plain.clone())));
+        assert_eq!(
+            data(&["@setDataFrame".into(), "onMetaData".into(), info]),
+            Some((FrameClass::Metadata, plain))
+        );
+        let long = [&b"\x0C\0\0\0\x0D@setDataFrame"[..], b"\x02\0\x0AonMetaData"].concat();
+        let frame = classify(&message(18, &long)).expect("metadata");
+        assert_eq!((frame.class, &frame.payload[..]), (FrameClass::Metadata, &b"\x02\0\x0AonMetaData"[..]));
+    }
+
+    #[test]
+    fn other_data_passes_unless_it_speaks_of_a_play() {
+        for name in ["onTextData", "onCuePoint", "onFI"] {
+            let values = vec![name.into(), Value::Null];
+            assert_eq!(data(&values), Some((FrameClass::Passing, values)));
+        }
+        let info = |code: &str| Value::Object(vec![("code".into(), code.into())]);
+        assert_eq!(data(&["|RtmpSampleAccess".into(), true.into(), true.into()]), None);
+        assert_eq!(data(&["onStatus".into(), info("NetStream.Data.Start")]), None);
+        assert_eq!(data(&["onPlayStatus".into(), info("NetStream.Play.Complete")]), None);
+        assert_eq!(data(&["@setDataFrame".into()]), None);
+        assert_eq!(data(&[1.0.into()]), None);
+    }
+
+    #[test]
+    fn what_is_no_data_is_not_relayed() {
+        // FFmpeg's timecode (ossrs/srs#3803), real AMF3, a name with garbage behind it.
+        for payload in [&[0, 0, 1, 0x2C][..], &[6, 21, b'o', b'n'], b"\x02\0\x02hi\xFF", &[], &[0]] {
+            assert_eq!(classify(&message(18, payload)), None);
+            assert_eq!(classify(&message(15, payload)), None);
+        }
+        assert_eq!(classify(&message(8, &[])), None);
+        assert_eq!(classify(&message(9, &[])), None);
+        assert_eq!(classify(&message(20, b"\x02\0\x04play")), None);
+    }
+
+    #[test]
+    fn a_tag_has_the_bytes_of_the_specification() {
+        let mut out = vec![];
+        write_tag(Medium::Video, 0x0102_0304, &[0x17, 2], &mut out);
+        assert_eq!(out, [9, 0, 0, 2, 2, 3, 4, 1, 0, 0, 0, 0x17, 2, 0, 0, 0, 13]);
+    }
+}

@@ -11,8 +11,8 @@
 //!
 //! A digest is HMAC-SHA256 over the rest of C1 or S1, hidden at an offset that four bytes at 8 or at 772 name;
 //! C2 and S2 end with one over their first part, keyed by the digest they answer. Who digests and who does not
-//! is found out by looking: FFmpeg and nginx-rtmp do, rtmpdump does not, FFmpeg as server echoes C1 in S2 without
-//! one. A plain echo is always good, for there are clients that digest C1 and then echo S1.
+//! is found out by looking: FFmpeg and nginx-rtmp do, rtmpdump does not. FFmpeg as server echoes C1 in S2 without
+//! one, and as publisher echoes S1 in C2 although both digested: a plain echo is always good.
 
 use alloc::vec::Vec;
 
@@ -324,4 +324,237 @@ fn hmac(key: &[u8], parts: &[&[u8]]) -> Digest {
         hmac.update(part);
     }
     hmac.finalize().into_bytes().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::{vec, vec::Vec};
+
+    use super::*;
+
+    const GOLDEN: [(&str, &[u8], &[u8], bool); 4] = [
+        (
+            "ffmpeg-play-nginx",
+            include_bytes!("../../../tests/golden/ffmpeg-play-nginx.client.bin"),
+            include_bytes!("../../../tests/golden/ffmpeg-play-nginx.server.bin"),
+            true,
+        ),
+        (
+            "ffmpeg-publish-nginx",
+            include_bytes!("../../../tests/golden/ffmpeg-publish-nginx.client.bin"),
+            include_bytes!("../../../tests/golden/ffmpeg-publish-nginx.server.bin"),
+            true,
+        ),
+        (
+            "rtmpdump-play-nginx",
+            include_bytes!("../../../tests/golden/rtmpdump-play-nginx.client.bin"),
+            include_bytes!("../../../tests/golden/rtmpdump-play-nginx.server.bin"),
+            false,
+        ),
+        (
+            "ffmpeg-play-ffmpeg",
+            include_bytes!("../../../tests/golden/ffmpeg-play-ffmpeg.client.bin"),
+            include_bytes!("../../../tests/golden/ffmpeg-play-ffmpeg.server.bin"),
+            false,
+        ),
+    ];
+
+    fn dice(seed: u8) -> Dice {
+        core::array::from_fn(|n| (n as u8).wrapping_mul(31).wrapping_add(seed) ^ (n >> 8) as u8)
+    }
+
+    /// What a side appended, how many bytes it used, and whether it ended well (`None`: it waits for more).
+    type Outcome = (Vec<u8>, usize, Option<Result<(), HandshakeError>>);
+
+    fn drive<T>(
+        mut machine: T,
+        pieces: &[&[u8]],
+        step: impl Fn(T, &[u8], &mut Vec<u8>) -> Result<(usize, Progress<T>), HandshakeError>,
+    ) -> Outcome {
+        let mut out = vec![];
+        let mut used = 0;
+        for piece in pieces {
+            machine = match step(machine, piece, &mut out) {
+                Ok((count, Progress::Pending(machine))) => {
+                    assert_eq!(count, piece.len(), "who waits has used everything");
+                    used += count;
+                    machine
+                }
+                Ok((count, Progress::Done)) => return (out, used + count, Some(Ok(()))),
+                Err(error) => return (out, used, Some(Err(error))),
+            };
+        }
+        (out, used, None)
+    }
+
+    fn client(kind: HandshakeKind, pieces: &[&[u8]]) -> Outcome {
+        let machine = ClientHandshake::start(kind, &dice(1), &mut vec![]);
+        drive(machine, pieces, ClientHandshake::handle_bytes)
+    }
+
+    fn server(pieces: &[&[u8]]) -> Outcome {
+        drive(ServerHandshake::start(&dice(2)), pieces, ServerHandshake::handle_bytes)
+    }
+
+    fn opening(kind: HandshakeKind) -> Vec<u8> {
+        let mut out = vec![];
+        ClientHandshake::start(kind, &dice(1), &mut out);
+        out
+    }
+
+    const TAIL: &[u8] = b"connect follows in the same segment";
+
+    #[test]
+    fn both_roles_agree_cut_anywhere() {
+        for kind in [HandshakeKind::Digest, HandshakeKind::Simple] {
+            let c0_c1 = opening(kind);
+            let (answer, _, end) = server(&[&c0_c1]);
+            assert_eq!((answer.len(), end), (3073, None));
+            let (c2, used, end) = client(kind, &[&answer, TAIL]);
+            assert_eq!((c2.len(), used, end), (1536, 3073, Some(Ok(()))));
+
+            let to_server = [&c0_c1[..], &c2, TAIL].concat();
+            let to_client = [&answer[..], TAIL].concat();
+            for cut in 0..3074 {
+                let (front, back) = to_server.split_at(cut);
+                assert_eq!(
+                    server(&[front, back]),
+                    (answer.clone(), 3073, Some(Ok(()))),
+                    "server cut at {cut}"
+                );
+                let (front, back) = to_client.split_at(cut);
+                assert_eq!(
+                    client(kind, &[front, back]),
+                    (c2.clone(), 3073, Some(Ok(()))),
+                    "client cut at {cut}"
+                );
+            }
+            let bytes: Vec<&[u8]> = to_server.chunks(1).collect();
+            assert_eq!(server(&bytes), (answer.clone(), 3073, Some(Ok(()))));
+            let bytes: Vec<&[u8]> = to_client.chunks(1).collect();
+            assert_eq!(client(kind, &bytes), (c2.clone(), 3073, Some(Ok(()))));
+        }
+    }
+
+    #[test]
+    fn a_digest_is_answered_by_one_and_a_simple_opening_by_an_echo() {
+        let c0_c1 = opening(HandshakeKind::Digest);
+        let (answer, ..) = server(&[&c0_c1]);
+        let c1_digest = find_digest(&c0_c1[1..], CLIENT_NAME).expect("a digest").1;
+        assert_eq!(find_digest(&answer[1..1537], SERVER_NAME).expect("a digest").0, 8);
+        assert!(answer[5] >= 3, "FFmpeg looks for digests from version 3 on");
+        assert_ne!(answer[1537..], c0_c1[1..]);
+        assert_eq!(verify(&answer[1537..], &[], Some(c1_digest), SERVER_NAME), Ok(()));
+
+        let c0_c1 = opening(HandshakeKind::Simple);
+        let (answer, ..) = server(&[&c0_c1]);
+        assert_eq!(find_digest(&answer[1..1537], SERVER_NAME), None);
+        assert_eq!(answer[1..9], [0; 8]);
+        assert_eq!(answer[1537..], c0_c1[1..]);
+    }
+
+    #[test]
+    fn the_server_answers_in_the_scheme_of_the_client() {
+        for base in OFFSET_BASES {
+            let mut c1 = packet(&dice(7));
+            c1[4] = 9;
+            put_digest(&mut c1, base, CLIENT_NAME);
+            let (answer, ..) = server(&[&[3], &c1]);
+            assert_eq!(find_digest(&answer[1..1537], SERVER_NAME).map(|(base, _)| base), Some(base));
+        }
+    }
+
+    #[test]
+    fn the_client_finds_the_digest_of_either_scheme() {
+        let c0_c1 = opening(HandshakeKind::Digest);
+        let c1_digest = find_digest(&c0_c1[1..], CLIENT_NAME).map(|(_, digest)| digest);
+        for base in OFFSET_BASES {
+            let mut s1 = packet(&dice(9));
+            let s1_digest = put_digest(&mut s1, base, SERVER_NAME);
+            let s2 = answer(&c0_c1[1..], c1_digest, SERVER_NAME);
+            let (c2, _, end) = client(HandshakeKind::Digest, &[&[3], &s1, &s2]);
+            assert_eq!(end, Some(Ok(())));
+            assert_eq!(verify(&c2, &[], Some(s1_digest), CLIENT_NAME), Ok(()));
+        }
+    }
+
+    #[test]
+    fn other_versions_are_refused_at_the_first_byte() {
+        for version in [0, 2, 4, 6, 8, 0x47, 0x80] {
+            let expected = Some(Err(HandshakeError::Version { version }));
+            assert_eq!(server(&[&[], &[version]]).2, expected);
+            assert_eq!(client(HandshakeKind::Digest, &[&[version]]).2, expected);
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_neither_signed_nor_an_echo_is_refused_from_those_who_digest() {
+        let c0_c1 = opening(HandshakeKind::Digest);
+        let (answer, ..) = server(&[&c0_c1]);
+        let (c2, ..) = client(HandshakeKind::Digest, &[&answer]);
+        for at in [0, 700, 1503, 1504, 1535] {
+            let mut wrong = c2.clone();
+            wrong[at] ^= 1;
+            assert_eq!(server(&[&c0_c1, &wrong]).2, Some(Err(HandshakeError::Digest)));
+            let mut wrong = answer.clone();
+            wrong[1537 + at] ^= 1;
+            assert_eq!(client(HandshakeKind::Digest, &[&wrong]).2, Some(Err(HandshakeError::Digest)));
+        }
+        // Clients that digest C1 and then echo S1, servers that do likewise.
+        assert_eq!(server(&[&c0_c1, &answer[1..1537]]).2, Some(Ok(())));
+        assert_eq!(client(HandshakeKind::Digest, &[&answer[..1537], &c0_c1[1..]]).2, Some(Ok(())));
+    }
+
+    #[test]
+    fn who_does_not_digest_may_answer_anything() {
+        let simple = opening(HandshakeKind::Simple);
+        assert_eq!(server(&[&simple, &[7; 1536]]).2, Some(Ok(())));
+        assert_eq!(client(HandshakeKind::Simple, &[&[3], &[1; 1536], &[2; 1536]]).2, Some(Ok(())));
+        let (c2, used, end) = client(HandshakeKind::Digest, &[&[3], &[1; 1536], &[2; 1536], TAIL]);
+        assert_eq!((&c2[..], used, end), (&[1; 1536][..], 3073, Some(Ok(()))));
+    }
+
+    #[test]
+    fn captured_handshakes_verify() {
+        for (name, client, server, is_digested) in GOLDEN {
+            let (c1, c2) = (&client[1..1537], &client[1537..3073]);
+            let (s1, s2) = (&server[1..1537], &server[1537..3073]);
+            let c1_digest = find_digest(c1, CLIENT_NAME).map(|(_, digest)| digest);
+            let s1_digest = find_digest(s1, SERVER_NAME).map(|(_, digest)| digest);
+            assert_eq!(c1_digest.is_some(), name.starts_with("ffmpeg"), "{name}");
+            assert_eq!(s1_digest.is_some(), is_digested, "{name}");
+            assert_eq!(verify(s2, c1, c1_digest, SERVER_NAME), Ok(()), "{name}");
+            assert_eq!(verify(c2, s1, s1_digest, CLIENT_NAME), Ok(()), "{name}");
+            // FFmpeg digests C1 always, but signs C2 only when it plays: as publisher it echoes S1.
+            assert_eq!(s2 == c1, !is_digested, "{name}");
+            assert_eq!(c2 == s1, name != "ffmpeg-play-nginx", "{name}");
+        }
+    }
+
+    #[test]
+    fn captured_peers_are_taken_by_our_machines() {
+        for (name, to_server, to_client, _) in GOLDEN {
+            // Their C0 C1 at our server; their C2 answers another S1, so it stops there.
+            let (_, used, end) = server(&[&to_server[..1537]]);
+            assert_eq!((used, end), (1537, None), "{name}");
+            // Their S0 S1 S2 at a client that sent their C1.
+            let c1 = to_server[1..1537].to_vec();
+            let c1_digest = find_digest(&c1, CLIENT_NAME).map(|(_, digest)| digest);
+            let machine = ClientHandshake {
+                c1,
+                c1_digest,
+                state: ClientState::AwaitingS1,
+                received: Received::default(),
+            };
+            let (_, used, end) = drive(machine, &[to_client], ClientHandshake::handle_bytes);
+            assert_eq!((used, end), (3073, Some(Ok(()))), "{name}");
+            // Their C2 at a server that sent their S1.
+            let s1 = to_client[1..1537].to_vec();
+            let s1_digest = find_digest(&s1, SERVER_NAME).map(|(_, digest)| digest);
+            let state = ServerState::AwaitingC2 { s1, s1_digest };
+            let machine = ServerHandshake { state, received: Received { has_version: true, packet: vec![] } };
+            let (_, used, end) = drive(machine, &[&to_server[1537..]], ServerHandshake::handle_bytes);
+            assert_eq!((used, end), (1536, Some(Ok(()))), "{name}");
+        }
+    }
 }
