@@ -178,3 +178,28 @@ pub(super) fn printable(text: &str) -> String {
     }
     shown
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+    use crate::session::talk::{self, Listener};
+
+    #[test]
+    fn acknowledgements_wrap_at_32_bits() {
+        let mark = (1 << 32) - 100;
+        let mut link = Link { received: mark, acknowledged: mark, ..Link::new(ChunkLimits::ORIGIN, 0) };
+        let mut out = Vec::new();
+        let long = talk::message(8, 1, 0, &vec![0; 1_000_000]);
+        assert!(matches!(link.read(&mut long.as_slice(), &mut out), Ok(Some(_))));
+        assert_eq!(Listener::new().hear(&out), ["0 Acknowledgement(655260)"]);
+    }
+
+    #[test]
+    fn texts_of_peers_become_printable() {
+        assert_eq!(printable("a\r\n\u{1b}[31mb"), "a   [31mb");
+        assert_eq!(printable(&"ä".repeat(300)), "ä".repeat(256));
+        assert_eq!(printable(&["x", &"ä".repeat(300)].concat()).len(), 511);
+    }
+}
