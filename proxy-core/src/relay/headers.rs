@@ -168,6 +168,8 @@ impl Headers {
         let mut items: Vec<_> = self.headers.range(data_from..).filter_map(sent).collect();
         let data = items.len();
         items.extend(self.headers.range(..data_from).filter_map(sent));
+        // A track may have fallen silent long ago: the clock rises here too.
+        items[data..].sort_by_key(|item| item.time);
         // Metadata has no track to be measured by: it comes no later than the headers behind it.
         let earliest = items.iter().skip(data).map(|item| item.time).min();
         for item in items.iter_mut().take(data) {

@@ -307,8 +307,11 @@ impl Relay {
         let since = cursor.due.as_ref().map_or(cursor.position, |due| due.since);
         cursor.position = start.position;
         cursor.passed = start.passed;
-        cursor.video_from = start.position;
         cursor.due = Some(Due { prelude: start.prelude, next: 0, since });
+        // Where only headers were left out, the player still has what interframes lean on.
+        if left_out > 0 {
+            cursor.video_from = start.position;
+        }
         left_out
     }
 
@@ -574,3 +577,6 @@ impl Due {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

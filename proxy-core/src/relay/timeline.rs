@@ -155,9 +155,9 @@ impl Timeline {
     }
 
     /// Returns the time of what has no clock of its own on a track: headers come at 0 from one origin and at any
-    /// time from another, so they are sent at their track's last time.
+    /// time from another, so they are sent at their track's last time, or at the last of all while it has none.
     pub(super) fn send_header(&mut self, clock: &mut TrackClock) -> u64 {
-        let time = self.base.max(clock.last.unwrap_or(0));
+        let time = self.base.max(clock.last.unwrap_or(self.last()));
         self.stamp(clock, time);
         time
     }
