@@ -6,6 +6,10 @@ use std::{fs, path::Path};
 #[expect(unreachable_pub, reason = "the fuzz targets reach these functions through a library")]
 mod bodies;
 
+#[path = "../../fuzz/src/proxy.rs"]
+#[expect(unreachable_pub, reason = "the fuzz targets reach these functions through a library")]
+mod proxy;
+
 /// Feeds each file of a corpus to `body`; its name is printed first, so that a panic tells which.
 fn replay(target: &str, body: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
@@ -34,4 +38,9 @@ fn chunk() {
 #[test]
 fn amf0() {
     replay("amf0", bodies::amf0);
+}
+
+#[test]
+fn whole_proxy() {
+    replay("proxy", proxy::proxy);
 }
