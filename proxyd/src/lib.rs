@@ -8,6 +8,7 @@
 //! | [`driver`] | one future that owns the core and every connection |
 //! | [`resolve`] | name lookups beside the loop |
 //! | [`http_flv`] | response bodies fed by the driver |
+//! | [`http_server`] | an axum router on any environment |
 //! | [`config`] | the configuration file |
 //! | [`api`] | the HTTP API |
 //! | [`cli`] | the command line |
@@ -19,5 +20,6 @@ pub mod config;
 pub mod driver;
 pub mod env;
 pub mod http_flv;
+pub mod http_server;
 pub mod log;
 pub mod resolve;
