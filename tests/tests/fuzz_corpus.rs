@@ -35,3 +35,13 @@ fn chunk() {
 fn amf0() {
     replay("amf0", bodies::amf0);
 }
+
+#[test]
+fn client_session() {
+    replay("client_session", bodies::client_session);
+}
+
+#[test]
+fn server_session() {
+    replay("server_session", bodies::server_session);
+}
