@@ -112,7 +112,7 @@ pub struct Handle {
 pub struct Driver<E: Env> {
     env: E,
     proxy: Proxy,
-    on_event: Box<dyn FnMut(&Event, Instant) + Send>,
+    on_event: Box<OnEvent>,
     /// The core's zero.
     start: tokio::time::Instant,
     rtmp_addrs: Vec<SocketAddr>,
@@ -145,6 +145,12 @@ pub struct Driver<E: Env> {
 }
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Hears what the core tells.
+type OnEvent = dyn FnMut(&Event, Instant) + Send;
+
+/// Sees the core between two inputs.
+type Look = dyn FnOnce(&Proxy, Instant) + Send;
 
 /// One thing that can wake us.
 struct Slot<E: Env> {
@@ -196,7 +202,7 @@ struct Open<S> {
 
 enum Command {
     Request { request: Request, reply: oneshot::Sender<Reply> },
-    Query(Box<dyn FnOnce(&Proxy, Instant) + Send>),
+    Query(Box<Look>),
     PlayHttp(Box<PlayHttp>),
 }
 
