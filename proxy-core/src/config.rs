@@ -1,11 +1,6 @@
 //! Every number the core decides by, with its default. Handed in once.
 
-use crate::{
-    io::BackoffLaw,
-    relay::RelayLimits,
-    time::Duration,
-    wire::chunk::ChunkLimits,
-};
+use crate::{io::BackoffLaw, relay::RelayLimits, time::Duration, wire::chunk::ChunkLimits};
 
 /// All of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -145,6 +140,10 @@ pub struct PlayConfig {
     pub streams_max: usize,
     /// Longest chain of proxies.
     pub hops_max: u32,
+    /// Our outgoing chunk size towards players, in bytes; the relay's must be the same.
+    pub chunk_size: u32,
+    /// Players may name a virtual host (`general.enableVhost`); without it all are [`crate::url::DEFAULT_VHOST`].
+    pub vhosts: bool,
     /// What is believed of a player's chunks.
     pub chunk_limits: ChunkLimits,
 }
@@ -164,6 +163,8 @@ impl Default for PlayConfig {
             ask_timeout: Duration::from_secs(10),
             streams_max: 8,
             hops_max: 8,
+            chunk_size: 60_000,
+            vhosts: false,
             chunk_limits: ChunkLimits::PLAYER,
         }
     }

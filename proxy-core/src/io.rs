@@ -546,6 +546,8 @@ pub enum PullFailure {
 pub enum PullEventKind {
     /// Begin an attempt now: added, re-added, or something makes success likelier.
     Wake,
+    /// Somebody wants to watch: a delay grown beyond the usual cap no longer counts.
+    Watched,
     /// The lookup has addresses.
     Resolved,
     /// The lookup failed.

@@ -1,80 +1,1002 @@
 //! The whole proxy: owns every machine, routes inputs, hands out ids and dice.
+//!
+//! ```text
+//!  Received ──► Pull ── Frame ──► Relay ── packets ──► Player ──► Transmit
+//!  Request  ──► Registry ──► Pull                        ▲
+//!  Received ─────────────────────────────────────────────┘
+//! ```
+//! Machines never reach each other: each tells its effects, and the proxy carries them to whom they concern.
+
+mod deadlines;
+mod dice;
+
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    string::String,
+    vec::Vec,
+};
+use core::net::SocketAddr;
 
 use crate::{
     config::Config,
-    io::{Input, Output, PlayerView, StreamId, StreamView, Wakeup},
+    io::{
+        Answer, AskId, ConnId, Event, EventKind, Hangup, Input, Output, PlayAnswer, PlayerEnd, PlayerView,
+        PullFailure, PullOptions, PullState, Question, Reply, Request, RequestId, StreamEnd, StreamFilter,
+        StreamId, StreamView, Wakeup,
+    },
+    proxy::{deadlines::Deadlines, dice::Dice},
+    session::server::Refusal,
+    stream::{
+        budget::{DialBudget, Urgency},
+        player::{self, Place, Player, PlayerCx, PlayerEvent},
+        pull::{self, Pull, PullCx, PullEvent, Routes, Wish},
+        registry::{AddMeans, Registry, Waiter},
+    },
     time::Instant,
-    url::StreamKey,
+    url::{OriginUrl, StreamKey},
+    wire::{flv::Frame, handshake},
 };
+
+/// Pushes between two looks at what no player needs any more.
+const TRIM_EVERY: u64 = 32;
 
 /// An RTMP pull proxy without any IO.
 #[derive(Debug)]
-pub struct Proxy {}
+pub struct Proxy {
+    config: Config,
+    dice: Dice,
+    now: Instant,
+    outputs: VecDeque<Output>,
+    deadlines: Deadlines,
+    routes: Routes,
+    budget: DialBudget,
+    registry: Registry,
+    players: BTreeMap<ConnId, Player>,
+    parked: BTreeMap<StreamKey, BTreeSet<ConnId>>,
+    /// Connections whose end is awaited, and until when.
+    closing: BTreeMap<ConnId, Instant>,
+    /// Questions without an answer.
+    asks: BTreeMap<AskId, AskedAbout>,
+    last_ask: u64,
+    shutdown: Option<Shutdown>,
+}
 
-impl Proxy {
-    /// Makes a proxy. Config, seed and inputs decide everything it does.
-    pub fn new(_config: Config, _seed: u64) -> Self {
-        todo!()
-    }
+/// Who waits for an answer.
+#[derive(Clone, Debug)]
+enum AskedAbout {
+    Play { conn: ConnId, key: StreamKey },
+    StreamNotFound { conn: ConnId },
+    NoneReader { stream: StreamId },
+}
 
-    /// Takes one input. Cannot fail; time must not go back.
-    pub fn handle_input(&mut self, _input: Input<'_>, _now: Instant) {
-        todo!()
-    }
-
-    /// Returns what must be done next, `None` when it is time to wait.
-    pub fn poll_output(&mut self) -> Option<Output> {
-        todo!()
-    }
-
-    /// Returns when `Input::Timeout` is wanted at the latest, and why.
-    pub fn poll_timeout(&self) -> Option<(Instant, Wakeup)> {
-        todo!()
-    }
-
-    /// Returns every registered stream.
-    pub fn streams(&self, _now: Instant) -> impl Iterator<Item = StreamView> {
-        core::iter::empty()
-    }
-
-    /// Returns one stream by its key.
-    pub fn stream(&self, _key: &StreamKey, _now: Instant) -> Option<StreamView> {
-        todo!()
-    }
-
-    /// Returns every player connection.
-    pub fn players(&self) -> impl Iterator<Item = PlayerView> {
-        core::iter::empty()
-    }
-
-    /// Returns the seated players of one stream.
-    pub fn players_of(&self, _stream: StreamId) -> impl Iterator<Item = PlayerView> {
-        core::iter::empty()
-    }
-
-    /// Returns how much of everything is alive.
-    pub fn counts(&self) -> Counts {
-        todo!()
-    }
+#[derive(Debug)]
+struct Shutdown {
+    requests: Vec<RequestId>,
+    until: Instant,
 }
 
 /// How much of everything is alive: returns to its baseline when streams and players are gone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Counts {
     /// Registered streams.
     pub streams: usize,
-    /// Upstream connections: dialling, open or lingering.
+    /// Upstream connections, dialling or open.
     pub origins: usize,
-    /// Player connections, lingering ones included.
+    /// Player connections.
     pub players: usize,
+    /// Connections of either kind whose orderly end is awaited.
+    pub closing: usize,
     /// Timers in the deadline index.
     pub timers: usize,
     /// Encoded bytes kept in relays.
     pub relay_bytes: usize,
-    /// Bytes handed over and not yet taken by sockets.
+    /// Bytes handed over to players and not yet taken by sockets.
     pub in_flight_bytes: usize,
     /// Requests without a reply.
     pub requests: usize,
     /// Questions without an answer.
     pub asks: usize,
+}
+
+impl Proxy {
+    /// Makes a proxy. Config, seed and inputs decide everything it does.
+    pub fn new(config: Config, seed: u64) -> Self {
+        Self {
+            budget: DialBudget::new(&config.dial),
+            config,
+            dice: Dice::new(seed),
+            now: Instant::ZERO,
+            outputs: VecDeque::new(),
+            deadlines: Deadlines::default(),
+            routes: Routes::default(),
+            registry: Registry::default(),
+            players: BTreeMap::new(),
+            parked: BTreeMap::new(),
+            closing: BTreeMap::new(),
+            asks: BTreeMap::new(),
+            last_ask: 0,
+            shutdown: None,
+        }
+    }
+
+    /// Takes one input. Cannot fail.
+    ///
+    /// # Panics
+    /// If time goes back: a breach of the driver's contract.
+    pub fn handle_input(&mut self, input: Input<'_>, now: Instant) {
+        assert!(now >= self.now, "time went back from {} to {now}", self.now);
+        self.now = now;
+        match input {
+            Input::Timeout => {}
+            Input::Listening { addrs } => self.routes.listening(addrs),
+            Input::Resolved { query, answer } => {
+                if let Some(stream) = self.routes.answered(query, &answer, self.config.pull.resolve_ttl, now)
+                {
+                    self.with_pull(stream, |pull, cx| pull.handle_answer(query, answer, cx, now));
+                }
+            }
+            Input::Connected { conn, outcome } => {
+                let event = outcome.map_or_else(PullEvent::ConnectFailed, PullEvent::Connected);
+                self.origin_event(conn, event);
+            }
+            Input::Accepted { conn, peer, local } => self.accept(conn, peer, local),
+            Input::PlayHttp { conn, key, params, peer, local } => {
+                self.play_http(conn, key, params, peer, local)
+            }
+            Input::Received { conn, bytes } => self.receive(conn, bytes),
+            Input::Sent { conn, len } => self.sent(conn, len),
+            Input::Closed { conn, hangup } => self.closed(conn, hangup),
+            Input::Request { id, request } => self.request(id, request),
+            Input::Answered { ask, answer } => self.answered(ask, answer),
+        }
+        self.run_due();
+        self.run_budget();
+        self.run_shutdown();
+    }
+
+    /// Returns what must be done next, `None` when it is time to wait.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Returns when `Input::Timeout` is wanted at the latest, and why.
+    pub fn poll_timeout(&self) -> Option<(Instant, Wakeup)> {
+        self.deadlines.next()
+    }
+
+    /// Returns every registered stream, in the order of registration.
+    pub fn streams(&self, now: Instant) -> impl Iterator<Item = StreamView> {
+        self.registry.iter().map(move |stream| stream.view(self.parked_at(&stream.key), now))
+    }
+
+    /// Returns one stream by its key.
+    pub fn stream(&self, key: &StreamKey, now: Instant) -> Option<StreamView> {
+        let stream = self.registry.find(key)?;
+        Some(stream.view(self.parked_at(key), now))
+    }
+
+    /// Returns every player connection.
+    pub fn players(&self) -> impl Iterator<Item = PlayerView> {
+        self.players.values().filter_map(Player::view)
+    }
+
+    /// Returns the seated players of one stream.
+    pub fn players_of(&self, stream: StreamId) -> impl Iterator<Item = PlayerView> {
+        let seats = self.registry.get(stream).into_iter().flat_map(|stream| stream.seats.iter());
+        seats.filter_map(|conn| self.players.get(conn)?.view())
+    }
+
+    /// Returns how much of everything is alive.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            streams: self.registry.len(),
+            origins: self.routes.conns(),
+            players: self.players.len(),
+            closing: self.closing.len(),
+            timers: self.deadlines.len(),
+            relay_bytes: self.registry.iter().map(|stream| stream.relay.bytes()).sum(),
+            in_flight_bytes: self.players.values().map(Player::in_flight).sum(),
+            requests: self.registry.waiting()
+                + self.shutdown.as_ref().map_or(0, |shutdown| shutdown.requests.len()),
+            asks: self.asks.len(),
+        }
+    }
+
+    // ---- the world's news ----
+
+    fn accept(&mut self, conn: ConnId, peer: SocketAddr, local: SocketAddr) {
+        if self.is_full() {
+            self.outputs.push_back(Output::Abort { conn });
+            return;
+        }
+        let mut s1: handshake::Dice = [0; 1528];
+        dice::fill(&mut s1, self.dice.roll());
+        self.players.insert(conn, Player::accept(conn, peer, local, &s1, &self.config.play, self.now));
+        self.tell(None, EventKind::PlayerConnected { conn, peer });
+        self.schedule_player(conn);
+    }
+
+    fn play_http(
+        &mut self,
+        conn: ConnId,
+        key: StreamKey,
+        params: String,
+        peer: SocketAddr,
+        local: SocketAddr,
+    ) {
+        if self.is_full() {
+            let answer = PlayAnswer::Refused(Refusal::TooManyPlayers);
+            self.outputs.push_back(Output::PlayAnswer { conn, answer });
+            return;
+        }
+        self.players.insert(conn, Player::http(conn, peer, local, &self.config.play, self.now));
+        self.tell(None, EventKind::PlayerConnected { conn, peer });
+        self.last_ask += 1;
+        let ask = AskId(self.last_ask);
+        self.step_player(conn, PlayerEvent::Asked { ask, key: Some(key), params });
+    }
+
+    fn is_full(&self) -> bool {
+        self.shutdown.is_some() || self.players.len() >= self.config.limits.players_max
+    }
+
+    fn receive(&mut self, conn: ConnId, bytes: &[u8]) {
+        let now = self.now;
+        if let Some(id) = self.routes.stream_of_conn(conn) {
+            if let Some(stream) = self.registry.get_mut(id) {
+                stream.count_bytes(bytes.len(), now);
+            }
+            self.with_pull(id, |pull, cx| pull.handle_bytes(conn, bytes, cx, now));
+        } else {
+            self.with_player(conn, |player, cx| player.handle_bytes(bytes, cx, now));
+        }
+    }
+
+    fn sent(&mut self, conn: ConnId, len: usize) {
+        if let Some(id) = self.routes.stream_of_conn(conn) {
+            if let Some(stream) = self.registry.get_mut(id) {
+                stream.pull.handle_sent(conn, len);
+            }
+        } else if let Some(player) = self.players.get_mut(&conn) {
+            player.handle_sent(len, self.now);
+            self.pump(conn);
+        }
+    }
+
+    fn closed(&mut self, conn: ConnId, hangup: Hangup) {
+        if self.closing.remove(&conn).is_some() {
+            self.deadlines.set(Wakeup::Conn(conn), None);
+        } else if self.routes.stream_of_conn(conn).is_some() {
+            self.origin_event(conn, PullEvent::Closed(hangup));
+        } else {
+            self.step_player(conn, PlayerEvent::HungUp(hangup));
+        }
+    }
+
+    fn origin_event(&mut self, conn: ConnId, event: PullEvent) {
+        let now = self.now;
+        if let Some(id) = self.routes.stream_of_conn(conn) {
+            self.with_pull(id, |pull, cx| pull.handle_conn_event(conn, event, cx, now));
+        }
+    }
+
+    // ---- operators ----
+
+    fn request(&mut self, id: RequestId, request: Request) {
+        match request {
+            Request::Add { key, url, options } => self.add(id, key, &url, options),
+            Request::Update { key, url, options, now } => self.update(id, &key, url.as_deref(), options, now),
+            Request::Del { key } => {
+                let stream = self.registry.find(&key).map(|stream| stream.id);
+                if let Some(stream) = stream {
+                    self.remove(stream, StreamEnd::Deleted, &Reply::Cancelled);
+                }
+                self.reply(id, if stream.is_some() { Reply::Deleted } else { Reply::NotFound });
+            }
+            Request::Close { filter, force } => self.close(id, &filter, force),
+            Request::Kick { conn } => {
+                let found = self.players.contains_key(&conn);
+                self.step_player(conn, PlayerEvent::Kick);
+                self.reply(id, if found { Reply::Kicked } else { Reply::NotFound });
+            }
+            Request::Shutdown => self.shut_down(id),
+        }
+    }
+
+    fn add(&mut self, request: RequestId, key: StreamKey, url: &str, options: PullOptions) {
+        if self.shutdown.is_some() {
+            return self.reply(request, Reply::ShuttingDown);
+        }
+        let url = match OriginUrl::parse(url) {
+            Ok(url) => url,
+            Err(error) => return self.reply(request, Reply::BadUrl(error)),
+        };
+        let meaning = self.registry.meaning_of_add(&key, &url, &options, &self.config);
+        let reply_timeout = options.reply_timeout.unwrap_or(self.config.pull.reply_timeout);
+        let waiter = Waiter { request, until: self.now + reply_timeout, force: options.force };
+        let wish = Wish { paths: Vec::from([url]), options };
+        match meaning {
+            AddMeans::Register => {
+                let id = self.registry.register(key.clone(), wish, &self.config, self.now);
+                self.tell(Some(id), EventKind::Registered { key });
+                self.wait(id, waiter);
+                self.watch_changed(id);
+                self.step_pull(id, PullEvent::Wake);
+            }
+            AddMeans::Exists => self.reply(request, Reply::Exists { state: PullState::Streaming }),
+            AddMeans::Join(id) => {
+                self.wait(id, waiter);
+                self.step_pull(id, PullEvent::Wake);
+                // A place in the dial queue depends on who waits.
+                self.step_pull(id, PullEvent::Watched);
+            }
+            AddMeans::Supersede(id) => {
+                for waiter in self.registry.take_waiters(id) {
+                    self.answer_waiter(&waiter, Reply::Superseded);
+                }
+                if let Some(stream) = self.registry.get_mut(id) {
+                    stream.proven |= wish.options.force;
+                    stream.pull.set_wish(wish, &self.config.pull);
+                }
+                self.wait(id, waiter);
+                self.step_pull(id, PullEvent::Restart);
+            }
+            AddMeans::Full => self.reply(request, Reply::Full),
+        }
+    }
+
+    fn update(
+        &mut self,
+        request: RequestId,
+        key: &StreamKey,
+        url: Option<&str>,
+        options: Option<PullOptions>,
+        now: bool,
+    ) {
+        let Some(stream) = self.registry.find(key) else { return self.reply(request, Reply::NotFound) };
+        let id = stream.id;
+        let mut wish = stream.pull.wish().clone();
+        match url.map(OriginUrl::parse) {
+            Some(Ok(url)) => wish.paths = Vec::from([url]),
+            Some(Err(error)) => return self.reply(request, Reply::BadUrl(error)),
+            None => {}
+        }
+        wish.options = options.unwrap_or(wish.options);
+        if let Some(stream) = self.registry.get_mut(id) {
+            stream.pull.set_wish(wish, &self.config.pull);
+        }
+        if now {
+            self.step_pull(id, PullEvent::Restart);
+        }
+        let reply = self
+            .registry
+            .get(id)
+            .map_or(Reply::NotFound, |stream| Reply::Updated { state: stream.pull.state() });
+        self.reply(request, reply);
+    }
+
+    fn close(&mut self, request: RequestId, filter: &StreamFilter, force: bool) {
+        let ids = self.registry.matching(filter);
+        let hit = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+        let mut closed = 0;
+        for id in ids {
+            let readers = self.registry.get(id).map_or(0, |stream| stream.readers());
+            if readers == 0 || force {
+                self.remove(id, StreamEnd::Closed, &Reply::Cancelled);
+                closed += 1;
+            }
+        }
+        self.reply(request, Reply::Closed { hit, closed });
+    }
+
+    fn shut_down(&mut self, request: RequestId) {
+        let until = self.now + self.config.play.linger_timeout;
+        let shutdown = self.shutdown.get_or_insert(Shutdown { requests: Vec::new(), until });
+        shutdown.requests.push(request);
+        self.deadlines.set(Wakeup::Shutdown, Some(shutdown.until));
+        for id in self.registry.matching(&StreamFilter::default()) {
+            self.remove(id, StreamEnd::Shutdown, &Reply::Cancelled);
+        }
+        let players: Vec<ConnId> = self.players.keys().copied().collect();
+        for conn in players {
+            self.step_player(conn, PlayerEvent::StreamEnded(StreamEnd::Shutdown));
+        }
+    }
+
+    fn run_shutdown(&mut self) {
+        let Some(shutdown) = &mut self.shutdown else { return };
+        let quiet = self.closing.is_empty() && self.players.is_empty() && self.routes.conns() == 0;
+        if quiet || shutdown.until <= self.now {
+            for id in core::mem::take(&mut shutdown.requests) {
+                self.outputs.push_back(Output::Reply { id, reply: Reply::Down });
+            }
+            self.deadlines.set(Wakeup::Shutdown, None);
+        }
+    }
+
+    fn wait(&mut self, id: StreamId, waiter: Waiter) {
+        self.deadlines.set(Wakeup::Request(waiter.request), Some(waiter.until));
+        self.registry.wait(id, waiter);
+    }
+
+    fn answer_waiter(&mut self, waiter: &Waiter, reply: Reply) {
+        self.deadlines.set(Wakeup::Request(waiter.request), None);
+        self.reply(waiter.request, reply);
+    }
+
+    fn reply(&mut self, id: RequestId, reply: Reply) {
+        self.outputs.push_back(Output::Reply { id, reply });
+    }
+
+    /// An add has waited long enough.
+    fn waiter_due(&mut self, request: RequestId) {
+        let Some((id, waiter)) = self.registry.take_waiter(request) else { return };
+        let Some(stream) = self.registry.get(id) else { return };
+        let state = stream.pull.state();
+        if waiter.force {
+            self.reply(request, Reply::Added { state });
+        } else if stream.proven {
+            self.reply(request, Reply::AddTimedOut { state: Some(state) });
+        } else {
+            self.reply(request, Reply::AddTimedOut { state: None });
+            self.remove(id, StreamEnd::FirstAttemptFailed, &Reply::AddTimedOut { state: None });
+        }
+    }
+
+    // ---- pulls ----
+
+    fn step_pull(&mut self, id: StreamId, event: PullEvent) {
+        let now = self.now;
+        self.with_pull(id, |pull, cx| pull.step(event, cx, now));
+    }
+
+    fn with_pull(&mut self, id: StreamId, act: impl FnOnce(&mut Pull, &mut PullCx<'_>)) {
+        let Some(stream) = self.registry.get_mut(id) else { return };
+        let mut effects = VecDeque::new();
+        let parked = self.parked.get(&stream.key);
+        let watchers = stream.seats.iter().chain(parked.into_iter().flatten());
+        let hops = if stream.pull.state() == PullState::Handshaking {
+            watchers.filter_map(|conn| self.players.get(conn)).map(Player::hops).max().unwrap_or(0)
+        } else {
+            0
+        };
+        let mut cx = PullCx {
+            stream: id,
+            key: &stream.key,
+            streamed: stream.relay.epoch() > 0,
+            watched: !stream.seats.is_empty() || parked.is_some(),
+            hops: hops + 1,
+            config: &self.config,
+            routes: &mut self.routes,
+            outputs: &mut self.outputs,
+            effects: &mut effects,
+            dice: self.dice.roll(),
+            fill: dice::fill,
+        };
+        act(&mut stream.pull, &mut cx);
+        self.apply(id, effects);
+        let deadline = self.registry.get(id).and_then(|stream| stream.pull.deadline());
+        self.deadlines.set(Wakeup::Pull(id), deadline);
+        for conn in self.routes.take_closing() {
+            self.linger(conn);
+        }
+    }
+
+    /// Carries what a pull told to whom it concerns.
+    fn apply(&mut self, id: StreamId, effects: VecDeque<pull::Effect>) {
+        let mut failure = None;
+        let mut end = None;
+        for effect in effects {
+            match effect {
+                pull::Effect::Stepped { state, event, next } => {
+                    self.tell(Some(id), EventKind::PullStepped { state, event, next });
+                }
+                pull::Effect::Entered { state, failure } => self.entered(id, state, failure),
+                pull::Effect::AskDial(addr) => {
+                    let urgency = self.urgency(id);
+                    self.budget.ask(id, addr, urgency);
+                }
+                pull::Effect::LeaveQueue => self.budget.forget(id),
+                pull::Effect::DialFailed(addr) => self.budget.failed(addr),
+                pull::Effect::PlayAccepted(addr) => {
+                    if let Some(stream) = self.registry.get_mut(id) {
+                        stream.relay.begin_play();
+                    }
+                    if self.budget.opened(addr) {
+                        self.wake_siblings(addr);
+                    }
+                }
+                pull::Effect::Frame(frame) => self.push(id, &frame),
+                pull::Effect::Interrupted => self.interrupted(id),
+                pull::Effect::Rebuild => {
+                    if let Some(stream) = self.registry.get_mut(id) {
+                        stream.relay.rebuild();
+                        self.tell(Some(id), EventKind::Rebuilt);
+                    }
+                }
+                pull::Effect::TrackGone(medium) => self.tell(Some(id), EventKind::TrackGone(medium)),
+                pull::Effect::Status(status) => self.tell(Some(id), EventKind::OriginStatus(status)),
+                pull::Effect::AttemptFailed(why) => failure = Some(why),
+                pull::Effect::GaveUp => end = Some(StreamEnd::RetriesUsedUp),
+                pull::Effect::Loop => end = Some(StreamEnd::Loop),
+            }
+        }
+        match end {
+            Some(StreamEnd::Loop) => self.remove(id, StreamEnd::Loop, &Reply::OwnUrl),
+            end => {
+                if let Some(failure) = failure {
+                    self.attempt_failed(id, failure, end);
+                }
+            }
+        }
+    }
+
+    fn entered(&mut self, id: StreamId, state: PullState, failure: Option<PullFailure>) {
+        let Some(stream) = self.registry.get_mut(id) else { return };
+        let (failures, next_attempt) = (stream.pull.failures(), stream.pull.next_attempt());
+        if state == PullState::Streaming {
+            stream.streaming_began(self.now);
+        }
+        self.tell(Some(id), EventKind::PullEntered { state, failure, failures, next_attempt });
+        if state == PullState::Streaming {
+            for waiter in self.registry.take_waiters(id) {
+                self.answer_waiter(&waiter, Reply::Added { state });
+            }
+            self.seat_parked(id);
+        }
+        self.schedule_stream(id);
+    }
+
+    fn attempt_failed(&mut self, id: StreamId, failure: PullFailure, end: Option<StreamEnd>) {
+        let Some(stream) = self.registry.get(id) else { return };
+        let (proven, state) = (stream.proven, stream.pull.state());
+        if !proven {
+            let reply = Reply::AddFailed { failure, state: None };
+            return self.remove(id, StreamEnd::FirstAttemptFailed, &reply);
+        }
+        if let Some(end) = end {
+            let reply = Reply::AddFailed { failure, state: None };
+            return self.remove(id, end, &reply);
+        }
+        for waiter in self.registry.take_waiters(id) {
+            let reply = if waiter.force {
+                Reply::Added { state }
+            } else {
+                Reply::AddFailed { failure: failure.clone(), state: Some(state) }
+            };
+            self.answer_waiter(&waiter, reply);
+        }
+    }
+
+    fn interrupted(&mut self, id: StreamId) {
+        let hold = self.config.pull.player_hold;
+        let Some(stream) = self.registry.get_mut(id) else { return };
+        stream.relay.interrupt();
+        stream.streaming_ended(self.now);
+        stream.hold_at = (!stream.seats.is_empty()).then_some(self.now + hold);
+        self.schedule_stream(id);
+    }
+
+    fn urgency(&self, id: StreamId) -> Urgency {
+        let Some(stream) = self.registry.get(id) else { return Urgency::Unwatched };
+        if !stream.waiters.is_empty() {
+            Urgency::Operator
+        } else if !stream.seats.is_empty() || self.parked.contains_key(&stream.key) {
+            Urgency::Watched
+        } else {
+            Urgency::Unwatched
+        }
+    }
+
+    /// An address serves again: whoever waits to try it may, in shuffled order.
+    fn wake_siblings(&mut self, addr: SocketAddr) {
+        let waits = self.registry.iter().filter(|stream| stream.pull.waits_for() == Some(addr));
+        let mut siblings: Vec<StreamId> = waits.map(|stream| stream.id).collect();
+        self.dice.shuffle(&mut siblings);
+        for id in siblings {
+            self.step_pull(id, PullEvent::Wake);
+        }
+    }
+
+    fn run_budget(&mut self) {
+        while let Some(id) = self.budget.poll_grant(self.now) {
+            self.step_pull(id, PullEvent::Granted);
+        }
+        self.deadlines.set(Wakeup::Dial, self.budget.deadline());
+    }
+
+    /// Stops a pull in whatever state, answers who waits, says goodbye to players, frees the key.
+    fn remove(&mut self, id: StreamId, end: StreamEnd, to_waiters: &Reply) {
+        for waiter in self.registry.take_waiters(id) {
+            self.answer_waiter(&waiter, to_waiters.clone());
+        }
+        self.budget.forget(id);
+        self.step_pull(id, PullEvent::Stop);
+        let Some(stream) = self.registry.get(id) else { return };
+        let seats: Vec<ConnId> = stream.seats.iter().copied().collect();
+        for conn in seats {
+            self.step_player(conn, PlayerEvent::StreamEnded(end));
+        }
+        let Some(stream) = self.registry.get(id) else { return };
+        let key = stream.key.clone();
+        self.tell(Some(id), EventKind::Unregistered { key, reason: end });
+        self.registry.remove(id);
+        self.deadlines.set(Wakeup::Pull(id), None);
+        self.deadlines.set(Wakeup::Stream(id), None);
+    }
+
+    // ---- media ----
+
+    fn push(&mut self, id: StreamId, frame: &Frame) {
+        let Some(stream) = self.registry.get_mut(id) else { return };
+        let rebuilt = stream.note_codec(frame);
+        let pushed = stream.relay.push(frame);
+        let (end, epoch) = (stream.relay.end(), stream.relay.epoch());
+        if rebuilt {
+            self.tell(Some(id), EventKind::Rebuilt);
+        }
+        if let Some(cause) = pushed.epoch {
+            self.tell(Some(id), EventKind::Epoch { number: epoch, cause });
+        }
+        if !pushed.logged {
+            return;
+        }
+        if self.config.play.merge_write.is_zero() {
+            self.release(id);
+        } else if let Some(stream) = self.registry.get_mut(id)
+            && stream.merge_at.is_none()
+        {
+            stream.merge_at = Some(self.now + self.config.play.merge_write);
+            self.schedule_stream(id);
+        }
+        if end % TRIM_EVERY == 0 {
+            self.trim(id);
+        }
+    }
+
+    /// Lets players read up to the end of the log.
+    fn release(&mut self, id: StreamId) {
+        let Some(stream) = self.registry.get_mut(id) else { return };
+        stream.released = stream.relay.end();
+        let seats: Vec<ConnId> = stream.seats.iter().copied().collect();
+        for conn in seats {
+            self.pump(conn);
+        }
+    }
+
+    fn pump(&mut self, conn: ConnId) {
+        let Some(player) = self.players.get_mut(&conn) else { return };
+        let Place::Seated(id) = player.place() else { return self.schedule_player(conn) };
+        let Some(stream) = self.registry.get_mut(id) else { return };
+        let mut effects = VecDeque::new();
+        let mut cx = PlayerCx {
+            config: &self.config.play,
+            outputs: &mut self.outputs,
+            effects: &mut effects,
+            last_ask: &mut self.last_ask,
+        };
+        let shed = player.pump(&mut stream.relay, stream.released, &mut cx, self.now);
+        if shed > 0 {
+            self.tell(Some(id), EventKind::PlayerShed { conn, frames: shed });
+        }
+        self.schedule_player(conn);
+    }
+
+    fn trim(&mut self, id: StreamId) {
+        let Some(stream) = self.registry.get_mut(id) else { return };
+        let positions = stream.seats.iter().filter_map(|conn| self.players.get(conn)?.position());
+        let oldest = positions.min().unwrap_or(stream.relay.end());
+        stream.relay.trim(oldest);
+    }
+
+    // ---- players ----
+
+    fn step_player(&mut self, conn: ConnId, event: PlayerEvent) {
+        let now = self.now;
+        self.with_player(conn, |player, cx| player.step(event, cx, now));
+    }
+
+    fn with_player(&mut self, conn: ConnId, act: impl FnOnce(&mut Player, &mut PlayerCx<'_>)) {
+        let Some(player) = self.players.get_mut(&conn) else { return };
+        let mut effects = VecDeque::new();
+        let before = player.place();
+        let mut cx = PlayerCx {
+            config: &self.config.play,
+            outputs: &mut self.outputs,
+            effects: &mut effects,
+            last_ask: &mut self.last_ask,
+        };
+        act(player, &mut cx);
+        let after = player.place();
+        if before != after {
+            self.moved(conn, &before, &after);
+        }
+        for effect in effects {
+            match effect {
+                player::Effect::Asks { ask, key, params } => self.ask_play(conn, ask, key, params),
+                player::Effect::Ended { end, closing } => {
+                    let stream = if let Place::Seated(id) = before { Some(id) } else { None };
+                    self.players.remove(&conn);
+                    self.deadlines.set(Wakeup::Conn(conn), None);
+                    if closing {
+                        self.linger(conn);
+                    }
+                    self.tell(stream, EventKind::PlayerLeft { conn, reason: end });
+                }
+            }
+        }
+        self.schedule_player(conn);
+    }
+
+    /// Keeps the books of who waits and who sits where.
+    fn moved(&mut self, conn: ConnId, before: &Place, after: &Place) {
+        match before {
+            Place::None => {}
+            Place::Parked(key) => {
+                if let Some(parked) = self.parked.get_mut(key) {
+                    parked.remove(&conn);
+                    if parked.is_empty() {
+                        self.parked.remove(key);
+                    }
+                }
+            }
+            Place::Seated(id) => {
+                if let Some(stream) = self.registry.get_mut(*id) {
+                    stream.seats.remove(&conn);
+                }
+            }
+        }
+        match after {
+            Place::None => {}
+            Place::Parked(key) => {
+                self.parked.entry(key.clone()).or_default().insert(conn);
+            }
+            Place::Seated(id) => {
+                if let Some(stream) = self.registry.get_mut(*id) {
+                    stream.seats.insert(conn);
+                }
+            }
+        }
+        for place in [before, after] {
+            let id = match place {
+                Place::None => None,
+                Place::Parked(key) => self.registry.find(key).map(|stream| stream.id),
+                Place::Seated(id) => Some(*id),
+            };
+            if let Some(id) = id {
+                self.watch_changed(id);
+            }
+        }
+    }
+
+    fn ask_play(&mut self, conn: ConnId, ask: AskId, key: StreamKey, params: String) {
+        let question = Question::Play { conn, key: key.clone(), params };
+        self.ask(ask, AskedAbout::Play { conn, key }, question);
+    }
+
+    fn ask(&mut self, ask: AskId, about: AskedAbout, question: Question) {
+        let until = self.now + self.config.play.ask_timeout;
+        self.asks.insert(ask, about);
+        self.deadlines.set(Wakeup::Ask(ask), Some(until));
+        self.outputs.push_back(Output::Ask { ask, question });
+    }
+
+    fn next_ask(&mut self) -> AskId {
+        self.last_ask += 1;
+        AskId(self.last_ask)
+    }
+
+    fn answered(&mut self, ask: AskId, answer: Answer) {
+        let Some(about) = self.asks.remove(&ask) else { return };
+        self.deadlines.set(Wakeup::Ask(ask), None);
+        match (about, answer) {
+            (AskedAbout::Play { conn, key }, Answer::Default | Answer::Allow) => {
+                if self.players.get(&conn).and_then(Player::ask) == Some(ask) {
+                    self.admit(conn, key);
+                }
+            }
+            (AskedAbout::Play { conn, .. }, Answer::Deny) => {
+                if self.players.get(&conn).and_then(Player::ask) == Some(ask) {
+                    self.step_player(conn, PlayerEvent::Refuse(Refusal::BadAuth, PlayerEnd::Denied));
+                }
+            }
+            (AskedAbout::StreamNotFound { .. }, Answer::Default | Answer::Allow) => {}
+            (AskedAbout::StreamNotFound { conn }, Answer::Deny) => {
+                if matches!(self.players.get(&conn).map(Player::place), Some(Place::Parked(_))) {
+                    self.step_player(conn, PlayerEvent::Refuse(Refusal::StreamNotFound, PlayerEnd::NotFound));
+                }
+            }
+            (AskedAbout::NoneReader { .. }, Answer::Default | Answer::Allow) => {}
+            (AskedAbout::NoneReader { stream }, Answer::Deny) => {
+                if self.registry.get(stream).is_some_and(|stream| stream.unwatched_since.is_some()) {
+                    self.remove(stream, StreamEnd::NoneReader, &Reply::Cancelled);
+                }
+            }
+        }
+    }
+
+    /// A stream that has streamed has seats, in an outage too; else a player waits until it does.
+    fn admit(&mut self, conn: ConnId, key: StreamKey) {
+        let stream = self.registry.find(&key).map(|stream| (stream.id, stream.relay.epoch() > 0));
+        match stream {
+            Some((id, true)) => self.seat(conn, id),
+            _ if self.config.play.stream_wait.is_zero() => {
+                self.step_player(conn, PlayerEvent::Refuse(Refusal::StreamNotFound, PlayerEnd::NotFound));
+            }
+            Some((id, false)) => {
+                self.park(conn, Some(id), key);
+            }
+            None => {
+                self.park(conn, None, key.clone());
+                let ask = self.next_ask();
+                let question = Question::StreamNotFound { conn, key };
+                self.ask(ask, AskedAbout::StreamNotFound { conn }, question);
+            }
+        }
+    }
+
+    fn park(&mut self, conn: ConnId, stream: Option<StreamId>, key: StreamKey) {
+        self.step_player(conn, PlayerEvent::Park(self.now + self.config.play.stream_wait));
+        self.tell(stream, EventKind::PlayerParked { conn, key });
+    }
+
+    fn seat(&mut self, conn: ConnId, id: StreamId) {
+        let Some(stream) = self.registry.get_mut(id) else { return };
+        let cursor = Box::new(stream.relay.join());
+        if stream.outage_holds() && stream.hold_at.is_none() {
+            stream.hold_at = Some(self.now + self.config.pull.player_hold);
+        }
+        self.step_player(conn, PlayerEvent::Seat { stream: id, cursor });
+        self.tell(Some(id), EventKind::PlayerSeated { conn });
+        self.pump(conn);
+    }
+
+    fn seat_parked(&mut self, id: StreamId) {
+        let Some(stream) = self.registry.get(id) else { return };
+        let parked: Vec<ConnId> = self.parked.get(&stream.key).into_iter().flatten().copied().collect();
+        for conn in parked {
+            self.seat(conn, id);
+        }
+    }
+
+    fn parked_at(&self, key: &StreamKey) -> usize {
+        self.parked.get(key).map_or(0, BTreeSet::len)
+    }
+
+    /// Somebody came to or went from a stream.
+    fn watch_changed(&mut self, id: StreamId) {
+        let Some(stream) = self.registry.get_mut(id) else { return };
+        let watched = !stream.seats.is_empty() || self.parked.contains_key(&stream.key);
+        let came = watched && stream.unwatched_since.is_some();
+        if watched {
+            stream.unwatched_since = None;
+            stream.none_reader_told = false;
+        } else if stream.unwatched_since.is_none() {
+            stream.unwatched_since = Some(self.now);
+        }
+        self.schedule_stream(id);
+        if came {
+            self.step_pull(id, PullEvent::Watched);
+        }
+    }
+
+    fn linger(&mut self, conn: ConnId) {
+        let until = self.now + self.config.play.linger_timeout;
+        self.closing.insert(conn, until);
+        self.deadlines.set(Wakeup::Conn(conn), Some(until));
+    }
+
+    // ---- time ----
+
+    fn run_due(&mut self) {
+        while let Some(owner) = self.deadlines.poll_due(self.now) {
+            match owner {
+                Wakeup::Pull(id) => self.pull_due(id),
+                Wakeup::Stream(id) => self.stream_due(id),
+                Wakeup::Conn(conn) => self.conn_due(conn),
+                // Granted after every input.
+                Wakeup::Dial => {}
+                Wakeup::Request(request) => self.waiter_due(request),
+                Wakeup::Ask(ask) => self.answered(ask, Answer::Default),
+                // Judged after every input.
+                Wakeup::Shutdown => {}
+            }
+        }
+    }
+
+    fn pull_due(&mut self, id: StreamId) {
+        let Some(deadline) = self.registry.get(id).and_then(|stream| stream.pull.deadline()) else { return };
+        if deadline <= self.now {
+            self.step_pull(id, PullEvent::Deadline);
+        } else {
+            self.deadlines.set(Wakeup::Pull(id), Some(deadline));
+        }
+    }
+
+    fn stream_due(&mut self, id: StreamId) {
+        let now = self.now;
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let Some(stream) = self.registry.get_mut(id) else { return };
+        let none_reader_at = stream.unwatched_since.map(|since| since + self.config.play.none_reader_delay);
+        let none_reader_due = !stream.none_reader_told && due(none_reader_at);
+        if due(stream.merge_at) {
+            stream.merge_at = None;
+            self.release(id);
+        }
+        if self.registry.get(id).is_some_and(|stream| due(stream.hold_at)) {
+            self.hold_due(id);
+        }
+        if none_reader_due {
+            self.none_reader(id);
+        }
+        self.schedule_stream(id);
+    }
+
+    /// Players whose patience with the outage has ended are told and closed.
+    fn hold_due(&mut self, id: StreamId) {
+        let hold = self.config.pull.player_hold;
+        let Some(stream) = self.registry.get_mut(id) else { return };
+        stream.hold_at = None;
+        let Some(since) = stream.pull.outage_since() else { return };
+        let ends = |player: &Player| player.seated_at().map(|seated| seated.max(since) + hold);
+        let seats: Vec<(Instant, ConnId)> =
+            stream.seats.iter().filter_map(|conn| Some((ends(self.players.get(conn)?)?, *conn))).collect();
+        stream.hold_at = seats.iter().map(|(at, _)| *at).filter(|at| *at > self.now).min();
+        for (at, conn) in seats {
+            if at <= self.now {
+                self.step_player(conn, PlayerEvent::HoldExpired);
+            }
+        }
+    }
+
+    fn none_reader(&mut self, id: StreamId) {
+        let Some(stream) = self.registry.get_mut(id) else { return };
+        stream.none_reader_told = true;
+        let (key, auto_close) = (stream.key.clone(), stream.pull.config().auto_close);
+        self.tell(Some(id), EventKind::NoneReader);
+        if auto_close {
+            self.remove(id, StreamEnd::NoneReader, &Reply::Cancelled);
+        } else {
+            let ask = self.next_ask();
+            self.ask(ask, AskedAbout::NoneReader { stream: id }, Question::NoneReader { stream: id, key });
+        }
+    }
+
+    fn conn_due(&mut self, conn: ConnId) {
+        let now = self.now;
+        if self.closing.get(&conn).is_some_and(|until| *until <= now) {
+            self.closing.remove(&conn);
+            self.outputs.push_back(Output::Abort { conn });
+        } else if let Some(player) = self.players.get(&conn) {
+            if player.deadline(&self.config.play).is_some_and(|at| at <= now) {
+                self.step_player(conn, PlayerEvent::Deadline);
+            }
+            self.schedule_player(conn);
+        }
+    }
+
+    fn schedule_stream(&mut self, id: StreamId) {
+        let delay = self.config.play.none_reader_delay;
+        let deadline = self.registry.get(id).and_then(|stream| stream.deadline(delay));
+        self.deadlines.set(Wakeup::Stream(id), deadline);
+    }
+
+    fn schedule_player(&mut self, conn: ConnId) {
+        let Some(player) = self.players.get(&conn) else { return };
+        let deadline = player.deadline(&self.config.play);
+        self.deadlines.set(Wakeup::Conn(conn), deadline);
+    }
+
+    // ---- what is told ----
+
+    fn tell(&mut self, stream: Option<StreamId>, kind: EventKind) {
+        let number = stream.and_then(|id| self.registry.get_mut(id)).map_or(0, |stream| {
+            stream.events += 1;
+            stream.events
+        });
+        let stream = if number == 0 { None } else { stream };
+        self.outputs.push_back(Output::Event(Event { stream, number, kind }));
+    }
 }

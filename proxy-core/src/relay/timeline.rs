@@ -1,1 +1,216 @@
-//! The clock.
+//! The clock: one rising time in milliseconds per stream, whatever origins do with theirs.
+//!
+//! ```text
+//!  origin   5000 5040 5080 │ 0 40 80 │ 80 120          two re-pulls, each with a clock of its own
+//!  stream      0   40   80 │ 120 160 200 │ 240 280     base of an epoch: last time out plus one frame
+//! ```
+//! Inside an epoch a frame's time is the epoch's base plus the distance its origin's clock has gone since; the
+//! same for audio and video, so they stay in step. A track may lag behind: when a publisher begins anew, its video
+//! may come on the new clock while old audio is still on the way. Such a track keeps the clock it had until it
+//! steps over, so that one restart is one epoch and no frame is thrown far away.
+
+use crate::{relay::EpochCause, time::Duration, wire::flv::Medium};
+
+/// The stream's clock.
+#[derive(Debug)]
+pub(super) struct Timeline {
+    /// A step back up to this, in milliseconds, is continuity.
+    backward_max: i64,
+    /// A step forward up to this, in milliseconds, is continuity.
+    forward_max: i64,
+    /// The first time of the epoch, below which none of its frames goes.
+    base: u64,
+    /// The last time out, over all tracks.
+    last: Option<u64>,
+    /// The last frame placed on the epoch's clock.
+    point: Option<Point>,
+    /// A frame placed on the epoch's clock went out; until then the base is not taken.
+    sent: bool,
+    /// The last distance between two frames, in milliseconds.
+    video_frame: Option<u64>,
+    /// Likewise.
+    audio_frame: Option<u64>,
+}
+
+/// What the clock knows of one track.
+#[derive(Debug, Default)]
+pub(super) struct TrackClock {
+    /// The track's last frame, sent or not.
+    point: Option<Point>,
+    /// The track's last time out.
+    last: Option<u64>,
+}
+
+/// An origin's timestamp and its place on the stream's clock, before it is held back to rise.
+#[derive(Clone, Copy, Debug)]
+struct Point {
+    raw: u32,
+    time: i64,
+}
+
+/// How a timestamp stands to what came before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reading {
+    /// Where it belongs.
+    pub(super) place: Place,
+    /// The track's own timestamps run on, or begin, with this one.
+    pub(super) is_continuous: bool,
+    step: Option<i64>,
+}
+
+/// Where a frame belongs.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    /// At the epoch's base: nothing of the epoch's clock went out before it.
+    Base,
+    /// On the epoch's clock.
+    Epoch(i64),
+    /// On the clock its track had before the epoch.
+    Own(i64),
+    /// Nowhere: an epoch begins.
+    Jump(EpochCause),
+}
+
+/// One frame, when no two frames have told: 25 frames per second.
+const FRAME_DEFAULT: u64 = 40;
+/// The longest distance between frames that is believed to be one frame.
+const FRAME_MAX: u64 = 100;
+
+/// Where SRS wraps (it masks timestamps to 31 bits).
+const WRAP_SRS: i64 = 1 << 31;
+/// Where RTMP wraps (RTMP 1.0 §5.3.1.1 and §4 of its definitions: serial number arithmetic on 32 bits).
+const WRAP: i64 = 1 << 32;
+
+impl Timeline {
+    pub(super) fn new(backward_max: Duration, forward_max: Duration) -> Self {
+        let millis = |limit: Duration| i64::try_from(limit.as_millis()).unwrap_or(WRAP).min(WRAP);
+        Self {
+            backward_max: millis(backward_max),
+            forward_max: millis(forward_max),
+            base: 0,
+            last: None,
+            point: None,
+            sent: false,
+            video_frame: None,
+            audio_frame: None,
+        }
+    }
+
+    /// Begins an epoch one frame after the last time out, however long the origin was away: a player's buffer
+    /// bridges a gap on its own clock, a gap on the stream's clock it waits out.
+    pub(super) fn begin_epoch(&mut self) {
+        let frame = self.video_frame.or(self.audio_frame).unwrap_or(FRAME_DEFAULT);
+        self.base = self.last.map_or(0, |last| last + frame);
+        self.point = None;
+        self.sent = false;
+    }
+
+    /// Returns the last time out in milliseconds, 0 before the first.
+    pub(super) fn last(&self) -> u64 {
+        self.last.unwrap_or(0)
+    }
+
+    /// Tells where a frame belongs.
+    ///
+    /// A track's own last timestamp decides first. Where it does not (the track is new to this play, or it jumped),
+    /// the other tracks do: a track that comes back after a pause, or jumps where another has jumped before it,
+    /// is in step with the epoch and begins none.
+    pub(super) fn read(&self, clock: &TrackClock, raw: u32) -> Reading {
+        let step = clock.point.and_then(|point| self.step(point.raw, raw, self.backward_max));
+        // The first frame of a track may be older than the others by a GOP that the origin kept.
+        let reach = if clock.point.is_some() { self.backward_max } else { self.forward_max };
+        let own = clock.point.zip(step).map(|(point, step)| point.time + step);
+        let in_epoch = self.point.and_then(|point| Some(point.time + self.step(point.raw, raw, reach)?));
+        let place = match (own, in_epoch) {
+            (Some(own), None) if self.point.is_some() => Place::Own(own),
+            (_, _) if !self.sent => Place::Base,
+            // Back on the same clock, but for the fraction of a frame an epoch's base may shift it.
+            (Some(own), Some(time)) if (own - time).abs() <= self.backward_max => Place::Epoch(time),
+            (Some(own), _) => Place::Own(own),
+            (None, Some(time)) => Place::Epoch(time),
+            (None, None) => {
+                let before = clock.point.or(self.point).map_or(0, |point| point.raw);
+                Place::Jump(if raw < before { EpochCause::JumpBack } else { EpochCause::JumpForward })
+            }
+        };
+        Reading { place, is_continuous: step.is_some() || clock.point.is_none(), step }
+    }
+
+    /// Takes a frame that goes out and returns its time in milliseconds: never below the epoch's base, never below
+    /// its track's last.
+    pub(super) fn send(&mut self, clock: &mut TrackClock, medium: Medium, raw: u32, reading: Reading) -> u64 {
+        let point = self.pass(clock, medium, raw, reading);
+        match reading.place {
+            Place::Base | Place::Epoch(_) | Place::Jump(_) => self.sent = true,
+            Place::Own(_) => {}
+        }
+        let time = u64::try_from(point.time).unwrap_or(0).max(self.base).max(clock.last.unwrap_or(0));
+        self.stamp(clock, time);
+        time
+    }
+
+    /// Takes a frame that is left out: its clock counts, its time does not.
+    pub(super) fn skip(&mut self, clock: &mut TrackClock, medium: Medium, raw: u32, reading: Reading) {
+        self.pass(clock, medium, raw, reading);
+    }
+
+    /// Returns the time of what has no clock of its own on a track: headers come at 0 from one origin and at any
+    /// time from another, so they are sent at their track's last time, or at the last of all while it has none.
+    pub(super) fn send_header(&mut self, clock: &mut TrackClock) -> u64 {
+        let time = self.base.max(clock.last.unwrap_or(self.last()));
+        self.stamp(clock, time);
+        time
+    }
+
+    /// Returns the time of what belongs to no track: the last time out.
+    pub(super) fn send_data(&mut self) -> u64 {
+        let time = self.base.max(self.last());
+        self.last = Some(time);
+        time
+    }
+
+    fn pass(&mut self, clock: &mut TrackClock, medium: Medium, raw: u32, reading: Reading) -> Point {
+        let time = match reading.place {
+            Place::Base => i64::try_from(self.base).unwrap_or(i64::MAX),
+            Place::Epoch(time) => time,
+            Place::Own(time) => time,
+            Place::Jump(_) => i64::try_from(self.base).unwrap_or(i64::MAX),
+        };
+        let point = Point { raw, time };
+        clock.point = Some(point);
+        match reading.place {
+            Place::Base | Place::Epoch(_) | Place::Jump(_) => self.point = Some(point),
+            Place::Own(_) => {}
+        }
+        if let Some(frame) = reading.step.and_then(|step| u64::try_from(step).ok()).filter(|&step| step > 0) {
+            let frame = Some(frame.min(FRAME_MAX));
+            match medium {
+                Medium::Audio => self.audio_frame = frame,
+                Medium::Video => self.video_frame = frame,
+                Medium::Data => {}
+            }
+        }
+        point
+    }
+
+    fn stamp(&mut self, clock: &mut TrackClock, time: u64) {
+        clock.last = Some(time);
+        self.last = Some(self.last().max(time));
+    }
+
+    /// Returns the distance between two timestamps in milliseconds if it is no jump, wraps seen through.
+    fn step(&self, from: u32, to: u32, backward_max: i64) -> Option<i64> {
+        let plain = i64::from(to) - i64::from(from);
+        let is_31_bit = i64::from(from) < WRAP_SRS && i64::from(to) < WRAP_SRS;
+        let wraps = [0, WRAP, -WRAP, WRAP_SRS, -WRAP_SRS];
+        let wraps = if is_31_bit { &wraps[..] } else { &wraps[..3] };
+        wraps.iter().map(|wrap| plain + wrap).find(|step| (-backward_max..=self.forward_max).contains(step))
+    }
+}
+
+impl TrackClock {
+    /// Returns the track's last time out in milliseconds.
+    pub(super) fn last(&self) -> Option<u64> {
+        self.last
+    }
+}

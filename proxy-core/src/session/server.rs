@@ -1,24 +1,55 @@
 //! The server session: serves one play per connection to a player (RTMP 1.0 §7.2), publishes nothing.
 //!
+//! ```text
+//! AwaitingConnect ── connect ──► Connected: no play ── play ──► parked ── accept_play ──► running
+//!                                    ▲                            │                          │
+//!                                    └── closeStream, deleteStream, another play, reject_play, end_play
+//! ```
+//!
 //! The owner answers [`ServerEvent::Play`] by [`ServerSession::accept_play`] or [`ServerSession::reject_play`],
 //! now or later; in between the player is parked and pings are still answered.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{
+    collections::{BTreeSet, VecDeque},
+    format,
+    string::{String, ToString},
+    vec,
+    vec::Vec,
+};
 
-use crate::session::SessionError;
+use crate::{
+    session::{
+        SessionError,
+        link::{self, CHUNK_STREAM_COMMAND, CHUNK_STREAM_STATUS, Link, call},
+    },
+    wire::{
+        amf0::Value,
+        chunk::ChunkLimits,
+        command::{Command, Status},
+        message::{Control, Message, type_id},
+    },
+};
 
 /// The message stream id of the first createStream; media encoded once is addressed to it.
 pub const PLAY_STREAM: u32 = 1;
 
+/// Plays one connection may ask for. Each may be a question to the operator's systems; who wants more dials anew.
+pub const PLAYS_MAX: u32 = 1000;
+
+/// The acknowledgement window and bandwidth we tell players, in bytes; ZLMediaKit's number.
+const WINDOW_ANNOUNCED: u32 = 5_000_000;
+
 /// What the server tells and believes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerOptions {
-    /// Our outgoing chunk size, announced before the answer to connect.
+    /// Our outgoing chunk size in bytes, 1–16777215, announced before the answer to connect.
     pub chunk_size: u32,
     /// Live message streams per connection; one more createStream is answered `_error`.
     pub streams_max: usize,
     /// Longest chain of proxies accepted.
     pub hops_max: u32,
+    /// What is believed of the player's chunks.
+    pub limits: ChunkLimits,
 }
 
 /// What the player wants.
@@ -26,23 +57,25 @@ pub struct ServerOptions {
 pub enum ServerEvent {
     /// `connect` was answered.
     Connected {
-        /// `flashVer`, for session lists; empty if not told.
+        /// `flashVer`, for session lists; empty if not told. Cut at 512 bytes, control characters are blanks.
         agent: String,
         /// The hop count of a proxy (`repullHops`), 0 from anybody else.
         hops: u32,
     },
-    /// It asks to play. At most one play is alive: an earlier one has been reported by `Stopped`.
+    /// It asks to play. At most one play is alive: an earlier one has been reported by `Stopped`. Names are as told,
+    /// empty ones too: whether they make a key is for the owner to find.
     Play {
-        /// The application without query and slashes at its ends.
+        /// The application without query, `_definst_` and slashes at its ends.
         app: String,
         /// The stream name without query and `mp4:`/`flv:` prefix.
         stream: String,
         /// The virtual host named by `vhost=` in a query or SRS's `...vhost...`, empty if none.
         vhost: String,
-        /// The query of app or stream, for authorisation; may hold secrets.
+        /// The query of stream and app, joined by `&`, for authorisation; may hold secrets.
         params: String,
     },
-    /// closeStream or deleteStream ended the running or parked play; the connection goes on.
+    /// closeStream, deleteStream or another play ended the running or parked one; the connection goes on. Not told
+    /// of a play that was not yet told either.
     Stopped,
 }
 
@@ -60,45 +93,821 @@ pub enum Refusal {
 
 /// An RTMP server towards one player, from `connect` on.
 #[derive(Debug)]
-pub struct ServerSession {}
+pub struct ServerSession {
+    options: ServerOptions,
+    link: Link,
+    state: State,
+    /// Plays asked for so far.
+    plays: u32,
+    /// What the player acknowledged last.
+    acknowledged: u32,
+    events: VecDeque<ServerEvent>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Nothing but `connect` is answered.
+    AwaitingConnect,
+    /// `connect` was answered.
+    Connected {
+        /// What it named.
+        place: Place,
+        /// Live message streams; never more than `streams_max`.
+        streams: BTreeSet<u32>,
+        /// The play.
+        play: Play,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Play {
+    /// None was asked for, or it is over.
+    Idle,
+    /// The owner has not decided.
+    Parked { stream: u32 },
+    /// Accepted.
+    Running { stream: u32 },
+}
+
+/// The application a connection belongs to.
+#[derive(Debug)]
+struct Place {
+    app: String,
+    vhost: String,
+    params: String,
+}
 
 impl ServerSession {
     /// Waits for `connect`. `received` is what the handshake took from the wire.
-    pub fn new(_options: ServerOptions, _received: u64) -> Self {
-        todo!()
+    pub fn new(options: ServerOptions, received: u64) -> Self {
+        Self {
+            link: Link::new(options.limits, received),
+            options,
+            state: State::AwaitingConnect,
+            plays: 0,
+            acknowledged: 0,
+            events: VecDeque::new(),
+        }
     }
 
     /// Takes bytes from the player, appends answers: ping responses, acknowledgements, results; unknown calls
     /// get `_result` null; publish gets onStatus `NetStream.Publish.Denied` of level error.
     ///
     /// # Errors
-    /// See [`SessionError`]; errors are final.
-    pub fn handle_bytes(&mut self, _input: &[u8], _out: &mut Vec<u8>) -> Result<(), SessionError> {
-        todo!()
+    /// See [`SessionError`]; errors are final. What was appended before one, such as the refusal of a chain too
+    /// long, is still meant for the player.
+    pub fn handle_bytes(&mut self, mut input: &[u8], out: &mut Vec<u8>) -> Result<(), SessionError> {
+        while let Some(message) = self.link.read(&mut input, out)? {
+            self.on_message(&message, out)?;
+        }
+        Ok(())
     }
 
-    /// Returns what the player wants, in order.
+    /// Returns what the player wants, in order. The queue holds what one call to
+    /// [`handle_bytes`](Self::handle_bytes) brought, if the owner drains it in between.
     pub fn poll_event(&mut self) -> Option<ServerEvent> {
-        todo!()
+        self.events.pop_front()
     }
 
-    /// Appends StreamBegin, NetStream.Play.Reset and NetStream.Play.Start.
-    pub fn accept_play(&mut self, _out: &mut Vec<u8>) {
-        todo!()
+    /// Appends StreamBegin, NetStream.Play.Reset and NetStream.Play.Start. Nothing if no play is parked: the
+    /// player may have taken its wish back.
+    pub fn accept_play(&mut self, out: &mut Vec<u8>) {
+        let State::Connected { play, .. } = &mut self.state else {
+            return;
+        };
+        let Play::Parked { stream } = *play else {
+            return;
+        };
+        *play = Play::Running { stream };
+        self.link.control(Control::StreamBegin(stream), out);
+        // NetStream.Data.Start, which Adobe's server adds, makes FFmpeg see streams that are not there.
+        self.tell(stream, "status", "NetStream.Play.Reset", "Playing and resetting.", out);
+        self.tell(stream, "status", "NetStream.Play.Start", "Started playing.", out);
     }
 
-    /// Appends onStatus of level error.
-    pub fn reject_play(&mut self, _refusal: Refusal, _out: &mut Vec<u8>) {
-        todo!()
+    /// Appends onStatus of level error; nothing if there is no play.
+    pub fn reject_play(&mut self, refusal: Refusal, out: &mut Vec<u8>) {
+        let Some(stream) = self.finish_play() else {
+            return;
+        };
+        let (code, description) = match refusal {
+            Refusal::StreamNotFound => ("NetStream.Play.StreamNotFound", "No such stream."),
+            Refusal::BadAuth => ("NetStream.Play.BadAuth", "Not allowed."),
+            Refusal::TooManyPlayers => ("NetStream.Play.InsufficientBW", "Too many players."),
+        };
+        self.tell(stream, "error", code, description, out);
     }
 
-    /// Appends NetStream.Play.UnpublishNotify and StreamEOF: the stream has ended for good.
-    pub fn end_play(&mut self, _out: &mut Vec<u8>) {
-        todo!()
+    /// Appends NetStream.Play.UnpublishNotify and StreamEOF: the stream has ended for good. FFmpeg and librtmp
+    /// leave at the first, GStreamer at the second. Nothing if there is no play.
+    pub fn end_play(&mut self, out: &mut Vec<u8>) {
+        let Some(stream) = self.finish_play() else {
+            return;
+        };
+        self.tell(stream, "status", "NetStream.Play.UnpublishNotify", "The stream has ended.", out);
+        self.link.control(Control::StreamEof(stream), out);
     }
 
     /// Returns the message stream the running or parked play is on, if there is one.
     pub fn play_stream(&self) -> Option<u32> {
-        todo!()
+        match &self.state {
+            State::AwaitingConnect => None,
+            State::Connected { play, .. } => play.stream(),
+        }
+    }
+
+    /// Forgets the play, returns the stream it was on.
+    fn finish_play(&mut self) -> Option<u32> {
+        let State::Connected { play, .. } = &mut self.state else {
+            return None;
+        };
+        core::mem::replace(play, Play::Idle).stream()
+    }
+
+    fn on_message(&mut self, message: &Message, out: &mut Vec<u8>) -> Result<(), SessionError> {
+        if let Some(control) = message.control() {
+            return self.on_control(control, out);
+        }
+        self.link.charge()?;
+        match message.type_id {
+            type_id::COMMAND_AMF0 | type_id::COMMAND_AMF3 => {
+                let command = Command::parse(message).map_err(SessionError::Amf0)?;
+                self.on_command(&command, message.stream, out)
+            }
+            // Data, shared objects, media within the limits: nobody listens.
+            _ => Ok(()),
+        }
+    }
+
+    fn on_control(&mut self, control: Control, out: &mut Vec<u8>) -> Result<(), SessionError> {
+        match control {
+            // Media has reached the player: the only sign of time passing that the session sees. Some players tell
+            // the bytes since the last time (rml_rtmp), so any other number counts and the same one is no offence.
+            Control::Acknowledgement(total) => {
+                if total != self.acknowledged {
+                    self.acknowledged = total;
+                    self.link.refund(link::FLOOD_MESSAGES_MAX);
+                }
+            }
+            other => {
+                self.link.charge()?;
+                self.link.on_control(other, out);
+            }
+        }
+        Ok(())
+    }
+
+    fn on_command(&mut self, command: &Command, stream: u32, out: &mut Vec<u8>) -> Result<(), SessionError> {
+        let name = command.name.as_str();
+        if matches!(name, "" | "_result" | "_error" | "onStatus") {
+            // Answers to nothing we asked.
+            return Ok(());
+        }
+        let State::Connected { place, streams, .. } = &mut self.state else {
+            return match name {
+                "connect" => self.on_connect(command, out),
+                _ => Err(unexpected(name)),
+            };
+        };
+        match name {
+            "connect" => Err(unexpected(name)),
+            "createStream" => {
+                match free_stream(streams, self.options.streams_max) {
+                    Some(created) => {
+                        streams.insert(created);
+                        self.result(command, f64::from(created).into(), out);
+                    }
+                    None => self.refuse_stream(command, out),
+                }
+                Ok(())
+            }
+            "deleteStream" => {
+                // Without a number it can only mean the play.
+                let deleted = command.arguments.iter().find_map(Value::as_number).map(|number| number as u32);
+                if let Some(deleted) = deleted {
+                    streams.remove(&deleted);
+                }
+                self.on_stop(deleted.unwrap_or(0));
+                Ok(())
+            }
+            "closeStream" => {
+                self.on_stop(stream);
+                Ok(())
+            }
+            "play" => {
+                let wish = wish(place, command);
+                self.on_play(wish, stream, out)
+            }
+            "getStreamLength" => {
+                // FFmpeg asks; a live stream has none.
+                self.result(command, 0.0.into(), out);
+                Ok(())
+            }
+            "FCSubscribe" => {
+                let status = Status::new("status", "NetStream.Play.Start", "Subscribed.");
+                let call = call("onFCSubscribe", 0.0, vec![Value::Object(link::info(&status))]);
+                self.link.command(CHUNK_STREAM_COMMAND, 0, &call, out);
+                Ok(())
+            }
+            "publish" => {
+                // OBS and FFmpeg hang up; others may still play on this connection.
+                let code = "NetStream.Publish.Denied";
+                self.tell(stream, "error", code, "Publishing is not served here.", out);
+                Ok(())
+            }
+            // SRS answers every unknown call so; clients wait for some of them (`_checkbw`, releaseStream,
+            // FCPublish). Live streams ignore pause, seek, receiveAudio and receiveVideo.
+            _ => {
+                self.result(command, Value::Null, out);
+                Ok(())
+            }
+        }
+    }
+
+    fn on_connect(&mut self, command: &Command, out: &mut Vec<u8>) -> Result<(), SessionError> {
+        let text = |name| command.object.member(name).and_then(Value::as_str).unwrap_or_default();
+        let number = |name| command.object.member(name).and_then(Value::as_number).unwrap_or_default();
+        // The cast saturates; no number and a negative one are 0.
+        let hops = number("repullHops") as u32;
+        if hops > self.options.hops_max {
+            let status = Status::new(
+                "error",
+                "NetConnection.Connect.Rejected",
+                "A chain of proxies longer than allowed, probably a ring.",
+            );
+            self.error(command, &status, out);
+            return Err(SessionError::TooManyHops { hops });
+        }
+
+        let place = Place::new(text("app"), text("tcUrl"));
+        self.link.announce_window(WINDOW_ANNOUNCED, out);
+        self.link.control(Control::SetPeerBandwidth(WINDOW_ANNOUNCED), out);
+        self.link.announce_chunk_size(self.options.chunk_size, out);
+        let status = Status::new("status", "NetConnection.Connect.Success", "Connection succeeded.");
+        let mut info = link::info(&status);
+        info.push(("objectEncoding".into(), number("objectEncoding").into()));
+        let answer = Command {
+            name: "_result".into(),
+            transaction: command.transaction,
+            object: Value::Object(vec![
+                ("fmsVer".into(), "FMS/3,0,1,123".into()),
+                ("capabilities".into(), 31.0.into()),
+            ]),
+            arguments: vec![Value::Object(info)],
+        };
+        // No onBWDone after it: nobody needs it, and FFmpeg and librtmp would only ask `_checkbw` in return.
+        self.link.command(CHUNK_STREAM_COMMAND, 0, &answer, out);
+
+        self.events.push_back(ServerEvent::Connected { agent: link::printable(text("flashVer")), hops });
+        self.state = State::Connected { place, streams: BTreeSet::new(), play: Play::Idle };
+        Ok(())
+    }
+
+    /// Any transaction id and any `start` will do: FFmpeg and librtmp number their calls, every stream is live.
+    fn on_play(&mut self, wish: ServerEvent, stream: u32, out: &mut Vec<u8>) -> Result<(), SessionError> {
+        let State::Connected { streams, play, .. } = &mut self.state else {
+            return Ok(());
+        };
+        // Sloppy players ask on the NetConnection, or on a stream they never created.
+        let stream = if stream == 0 { PLAY_STREAM } else { stream };
+        if !streams.contains(&stream) && streams.len() >= self.options.streams_max {
+            let code = "NetStream.Play.Failed";
+            self.tell(stream, "error", code, "Too many streams on one connection.", out);
+            return Ok(());
+        }
+        streams.insert(stream);
+        let earlier = core::mem::replace(play, Play::Parked { stream });
+        self.plays += 1;
+        if self.plays > PLAYS_MAX {
+            return Err(SessionError::Flood);
+        }
+        if earlier.stream().is_some() {
+            self.stopped();
+        }
+        self.events.push_back(wish);
+        Ok(())
+    }
+
+    /// `stream` 0 means whatever plays.
+    fn on_stop(&mut self, stream: u32) {
+        let State::Connected { play, .. } = &mut self.state else {
+            return;
+        };
+        if play.stream().is_some_and(|playing| stream == 0 || stream == playing) {
+            *play = Play::Idle;
+            self.stopped();
+        }
+    }
+
+    /// Tells that a play is over; one the owner has not heard of is taken back, else its answer would hit the next.
+    fn stopped(&mut self) {
+        match self.events.back() {
+            Some(ServerEvent::Play { .. }) => {
+                self.events.pop_back();
+            }
+            Some(ServerEvent::Connected { .. } | ServerEvent::Stopped) | None => {
+                self.events.push_back(ServerEvent::Stopped);
+            }
+        }
+    }
+
+    /// Appends `_result`, unless the call expects none (transaction id 0, §7.2.1).
+    fn result(&self, command: &Command, value: Value, out: &mut Vec<u8>) {
+        if command.transaction != 0.0 {
+            let answer = call("_result", command.transaction, vec![value]);
+            self.link.command(CHUNK_STREAM_COMMAND, 0, &answer, out);
+        }
+    }
+
+    fn error(&self, command: &Command, status: &Status, out: &mut Vec<u8>) {
+        let info = Value::Object(link::info(status));
+        let answer = call("_error", command.transaction, vec![info]);
+        self.link.command(CHUNK_STREAM_COMMAND, 0, &answer, out);
+    }
+
+    fn refuse_stream(&self, command: &Command, out: &mut Vec<u8>) {
+        let text = format!("At most {} streams on one connection.", self.options.streams_max);
+        self.error(command, &Status::new("error", "NetConnection.Call.Failed", &text), out);
+    }
+
+    fn tell(&self, stream: u32, level: &str, code: &str, description: &str, out: &mut Vec<u8>) {
+        let info = Value::Object(link::info(&Status::new(level, code, description)));
+        self.link.command(CHUNK_STREAM_STATUS, stream, &call("onStatus", 0.0, vec![info]), out);
+    }
+}
+
+impl Play {
+    fn stream(self) -> Option<u32> {
+        match self {
+            Self::Idle => None,
+            Self::Parked { stream } => Some(stream),
+            Self::Running { stream } => Some(stream),
+        }
+    }
+}
+
+impl Place {
+    fn new(app: &str, tc_url: &str) -> Self {
+        let (app, params) = split_name(app);
+        let app = app.trim_matches('/');
+        // The default instance of Adobe's server, which Wowza and its players spell out.
+        let app = app.strip_suffix("/_definst_").unwrap_or(app).trim_end_matches('/');
+        let vhost = vhost_of(&params).or_else(|| vhost_of(&split_name(tc_url).1)).unwrap_or_default();
+        Self { app: app.to_string(), vhost, params }
+    }
+}
+
+fn unexpected(name: &str) -> SessionError {
+    SessionError::Unexpected { command: link::printable(name) }
+}
+
+/// Returns the lowest free message stream id; §7.2.1.3 leaves the choice to the server, and media encoded once for
+/// all players is addressed to [`PLAY_STREAM`].
+fn free_stream(streams: &BTreeSet<u32>, streams_max: usize) -> Option<u32> {
+    if streams.len() >= streams_max {
+        return None;
+    }
+    (PLAY_STREAM..=u32::MAX).find(|id| !streams.contains(id))
+}
+
+/// Reads what a play command asks for.
+fn wish(place: &Place, command: &Command) -> ServerEvent {
+    let name = command.arguments.iter().find_map(Value::as_str).unwrap_or_default();
+    let (stream, query) = split_name(name);
+    let stream = stream.trim_start_matches('/');
+    let stream = ["mp4:", "flv:"].iter().find_map(|prefix| stream.strip_prefix(prefix)).unwrap_or(stream);
+    let params = match (query.is_empty(), place.params.is_empty()) {
+        (false, false) => format!("{query}&{}", place.params),
+        (false, true) => query.clone(),
+        (true, _) => place.params.clone(),
+    };
+    ServerEvent::Play {
+        app: place.app.clone(),
+        stream: stream.to_string(),
+        vhost: vhost_of(&query).unwrap_or_else(|| place.vhost.clone()),
+        params,
+    }
+}
+
+/// Splits a name from its query. SRS writes queries with dots for players that eat question marks:
+/// `live...vhost...example.com` is `live?vhost=example.com`.
+fn split_name(text: &str) -> (&str, String) {
+    if let Some((name, query)) = text.split_once('?') {
+        return (name, query.to_string());
+    }
+    let Some(at) = text.find("...vhost...") else {
+        return (text, String::new());
+    };
+    let mut query = String::new();
+    let mut words = text[at + 3..].split("...");
+    while let Some(name) = words.next() {
+        let separator = if query.is_empty() { "" } else { "&" };
+        query.push_str(&format!("{separator}{name}={}", words.next().unwrap_or_default()));
+    }
+    (&text[..at], query)
+}
+
+fn vhost_of(query: &str) -> Option<String> {
+    let vhost = query.split('&').find_map(|pair| pair.strip_prefix("vhost="))?;
+    // In a tcUrl the stream may follow.
+    let vhost = vhost.split('/').next().unwrap_or(vhost);
+    (!vhost.is_empty()).then(|| vhost.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::talk::{Listener, command, control, data, message, object};
+
+    fn options() -> ServerOptions {
+        ServerOptions { chunk_size: 60_000, streams_max: 3, hops_max: 2, limits: ChunkLimits::PLAYER }
+    }
+
+    fn connect(members: &[(&str, Value)]) -> Vec<u8> {
+        command(0, "connect", 1.0, &[object(members)])
+    }
+
+    fn play(stream: u32, name: &str) -> Vec<u8> {
+        command(stream, "play", 5.0, &[Value::Null, name.into(), (-2000.0).into()])
+    }
+
+    /// A session and what its player hears.
+    struct Talk {
+        session: ServerSession,
+        listener: Listener,
+    }
+
+    impl Talk {
+        fn new() -> Self {
+            Self { session: ServerSession::new(options(), 3073), listener: Listener::new() }
+        }
+
+        /// Behind connect.
+        fn connected() -> Self {
+            let mut talk = Self::new();
+            talk.say(&connect(&[("app", "live".into())]));
+            talk
+        }
+
+        /// Returns what is told, then what is answered.
+        #[track_caller]
+        fn say(&mut self, said: &[u8]) -> (Vec<String>, Vec<String>) {
+            let mut out = Vec::new();
+            self.session.handle_bytes(said, &mut out).expect("nothing to hang up for");
+            (self.told(), self.listener.hear(&out))
+        }
+
+        fn told(&mut self) -> Vec<String> {
+            let mut lines = Vec::new();
+            while let Some(event) = self.session.poll_event() {
+                lines.push(match event {
+                    ServerEvent::Connected { agent, hops } => format!("connected {agent:?} {hops}"),
+                    ServerEvent::Play { app, stream, vhost, params } => {
+                        format!("play {app} {stream} vhost={vhost} params={params}")
+                    }
+                    ServerEvent::Stopped => "stopped".into(),
+                });
+            }
+            lines
+        }
+
+        /// Lets the owner act, returns what the player hears.
+        fn act(&mut self, act: impl FnOnce(&mut ServerSession, &mut Vec<u8>)) -> Vec<String> {
+            let mut out = Vec::new();
+            act(&mut self.session, &mut out);
+            self.listener.hear(&out)
+        }
+    }
+
+    /// Says `said` behind connect, compares what is told and answered.
+    #[track_caller]
+    fn check(said: &[u8], events: &[&str], answers: &[&str]) {
+        let (told, heard) = Talk::connected().say(said);
+        assert_eq!(told, events);
+        assert_eq!(heard, answers);
+    }
+
+    const CONNECTED: [&str; 4] = [
+        "0 WindowAckSize(5000000)",
+        "0 SetPeerBandwidth(5000000)",
+        "0 SetChunkSize(60000)",
+        "0 _result 1 {fmsVer: \"FMS/3,0,1,123\", capabilities: 31} {level: \"status\", code: \
+         \"NetConnection.Connect.Success\", description: \"Connection succeeded.\", objectEncoding: 0}",
+    ];
+
+    /// What real players said from behind the handshake on, captured while this session answered: FFmpeg 5.1 as
+    /// player and as publisher, rtmpdump 2.4, nginx-rtmp 1.2 pulling for a relay of its own.
+    #[test]
+    fn captured_players_are_served() {
+        let flash = "connected \"LNX 9,0,124,2\" 0";
+        let cases: [(&[u8], &[&str], &[&str]); 4] = [
+            (
+                include_bytes!("golden/ffmpeg_play.bin"),
+                &[flash, "play live cam vhost= params=token=1"],
+                &["0 _result 2 null 1", "0 _result 3 null 0"],
+            ),
+            (
+                include_bytes!("golden/rtmpdump_play.bin"),
+                // It was stopped in the end: its play is no news any more.
+                &["connected \"LNX 10,0,32,18\" 0"],
+                &[
+                    "0 _result 2 null 1",
+                    "0 onFCSubscribe 0 null {level: \"status\", code: \"NetStream.Play.Start\", description: \
+                     \"Subscribed.\"}",
+                ],
+            ),
+            (
+                include_bytes!("golden/nginx_pull.bin"),
+                &["connected \"LNX.11,1,102,55\" 0", "play live cam vhost= params="],
+                &["0 _result 2 null 1"],
+            ),
+            (
+                include_bytes!("golden/ffmpeg_publish.bin"),
+                &["connected \"FMLE/3.0 (compatible; Lavf59.27.100)\" 0"],
+                &[
+                    "0 _result 2 null null",
+                    "0 _result 3 null null",
+                    "0 _result 4 null 1",
+                    "1 onStatus 0 null {level: \"error\", code: \"NetStream.Publish.Denied\", description: \
+                     \"Publishing is not served here.\"}",
+                ],
+            ),
+        ];
+        for (said, events, answers) in cases {
+            let mut whole = Talk::new();
+            let (told, heard) = whole.say(said);
+            assert_eq!(told, events);
+            assert_eq!(heard[..4], CONNECTED);
+            assert_eq!(heard[4..], *answers);
+
+            let mut pieces = Talk::new();
+            let mut out = Vec::new();
+            for byte in said {
+                pieces.session.handle_bytes(&[*byte], &mut out).expect("it worked on the wire");
+            }
+            assert_eq!(pieces.told(), events);
+            assert_eq!(pieces.listener.hear(&out), heard);
+        }
+    }
+
+    #[test]
+    fn connect_is_answered_in_the_order_players_know() {
+        let mut talk = Talk::new();
+        let (told, heard) = talk.say(&connect(&[
+            ("app", "live".into()),
+            ("flashVer", "Player\n1".into()),
+            ("objectEncoding", 3.0.into()),
+            ("repullHops", 2.0.into()),
+        ]));
+        assert_eq!(told, ["connected \"Player 1\" 2"]);
+        assert_eq!(heard[..3], CONNECTED[..3]);
+        assert_eq!(heard[3], CONNECTED[3].replace("objectEncoding: 0", "objectEncoding: 3"));
+
+        let (told, heard) = Talk::new().say(&command(0, "connect", 1.0, &[]));
+        assert_eq!(told, ["connected \"\" 0"]);
+        assert_eq!(heard, CONNECTED);
+    }
+
+    #[test]
+    fn a_play_is_accepted_refused_and_ended() {
+        let mut talk = Talk::connected();
+        assert_eq!(talk.session.play_stream(), None);
+        assert_eq!(talk.act(ServerSession::accept_play), [""; 0]);
+        let (told, heard) = talk.say(&play(1, "cam"));
+        assert_eq!((told, heard.len()), (vec!["play live cam vhost= params=".into()], 0));
+        assert_eq!(talk.session.play_stream(), Some(1));
+        let ping = control(Control::PingRequest(3));
+        assert_eq!(talk.say(&ping).1, ["0 PingResponse(3)"], "parked players are answered");
+        let accepted = [
+            "0 StreamBegin(1)",
+            "1 onStatus 0 null {level: \"status\", code: \"NetStream.Play.Reset\", description: \"Playing and \
+             resetting.\"}",
+            "1 onStatus 0 null {level: \"status\", code: \"NetStream.Play.Start\", description: \"Started \
+             playing.\"}",
+        ];
+        assert_eq!(talk.act(ServerSession::accept_play), accepted);
+        assert_eq!(talk.act(ServerSession::accept_play), [""; 0], "once is enough");
+        let ended = [
+            "1 onStatus 0 null {level: \"status\", code: \"NetStream.Play.UnpublishNotify\", description: \"The \
+             stream has ended.\"}",
+            "0 StreamEof(1)",
+        ];
+        assert_eq!(talk.act(ServerSession::end_play), ended);
+        assert_eq!(talk.act(ServerSession::end_play), [""; 0]);
+        assert_eq!(talk.session.play_stream(), None);
+
+        for (refusal, code) in [
+            (Refusal::StreamNotFound, "StreamNotFound\", description: \"No such stream.\"}"),
+            (Refusal::BadAuth, "BadAuth\", description: \"Not allowed.\"}"),
+            (Refusal::TooManyPlayers, "InsufficientBW\", description: \"Too many players.\"}"),
+        ] {
+            talk.say(&play(2, "cam"));
+            let heard = talk.act(|session, out| session.reject_play(refusal, out));
+            assert_eq!(
+                heard,
+                [format!("2 onStatus 0 null {{level: \"error\", code: \"NetStream.Play.{code}")]
+            );
+            assert_eq!(talk.session.play_stream(), None);
+        }
+        assert_eq!(talk.act(|session, out| session.reject_play(Refusal::BadAuth, out)), [""; 0]);
+    }
+
+    #[test]
+    fn one_play_is_alive_at_a_time() {
+        let mut talk = Talk::connected();
+        let told = talk.say(&play(1, "a")).0;
+        assert_eq!(told, ["play live a vhost= params="]);
+        let told = talk.say(&play(1, "b")).0;
+        assert_eq!(told, ["stopped", "play live b vhost= params="]);
+        // On another stream, and on none: whoever never created one means the first.
+        let told = talk.say(&play(2, "c")).0;
+        assert_eq!((told.len(), talk.session.play_stream()), (2, Some(2)));
+        let told = talk.say(&play(0, "d")).0;
+        assert_eq!((told.len(), talk.session.play_stream()), (2, Some(PLAY_STREAM)));
+
+        // What is taken back before the owner heard of it is not told: its answer would hit the next play.
+        let three =
+            [play(1, "e"), command(1, "closeStream", 0.0, &[Value::Null]), play(1, "f"), play(2, "g")];
+        let told = talk.say(&three.concat()).0;
+        assert_eq!(told, ["stopped", "play live g vhost= params="]);
+    }
+
+    #[test]
+    fn a_play_is_stopped_by_close_and_delete() {
+        let delete = |id: &[Value]| command(0, "deleteStream", 0.0, &[&[Value::Null], id].concat());
+        for (said, stops) in [
+            (command(1, "closeStream", 0.0, &[Value::Null]), true),
+            (command(0, "closeStream", 0.0, &[]), true),
+            (command(2, "closeStream", 0.0, &[Value::Null]), false),
+            (delete(&[1.0.into()]), true),
+            (delete(&[]), true),
+            (delete(&[2.0.into()]), false),
+        ] {
+            let mut talk = Talk::connected();
+            talk.say(&play(1, "cam"));
+            let (told, heard) = talk.say(&said);
+            assert_eq!(told.len(), usize::from(stops), "{told:?}");
+            assert!(heard.is_empty(), "§7.2.2.3: no answer");
+            assert_eq!(talk.session.play_stream(), (!stops).then_some(1));
+        }
+    }
+
+    #[test]
+    fn streams_are_numbered_from_one_and_bounded() {
+        let mut talk = Talk::connected();
+        let create = command(0, "createStream", 9.0, &[Value::Null]);
+        for id in 1..=3 {
+            assert_eq!(talk.say(&create).1, [format!("0 _result 9 null {id}")]);
+        }
+        let refused = "0 _error 9 null {level: \"error\", code: \"NetConnection.Call.Failed\", description: \"At most 3 \
+                       streams on one connection.\"}";
+        for _ in 0..1000 {
+            assert_eq!(talk.say(&create).1, [refused]);
+        }
+        let refused = "7 onStatus 0 null {level: \"error\", code: \"NetStream.Play.Failed\", description: \"Too many \
+                       streams on one connection.\"}";
+        assert_eq!(talk.say(&play(7, "cam")), (vec![], vec![refused.into()]));
+        talk.say(&command(0, "deleteStream", 0.0, &[Value::Null, 2.0.into()]));
+        assert_eq!(talk.say(&create).1, ["0 _result 9 null 2"], "the lowest free one");
+    }
+
+    #[track_caller]
+    fn check_names(app: &str, tc_url: &str, name: &str, told: &str) {
+        let mut talk = Talk::new();
+        talk.say(&connect(&[("app", app.into()), ("tcUrl", tc_url.into())]));
+        assert_eq!(talk.say(&play(1, name)).0, [told]);
+    }
+
+    #[test]
+    fn names_come_in_many_forms() {
+        check_names("live", "", "cam", "play live cam vhost= params=");
+        check_names("/live/", "", "/cam", "play live cam vhost= params=");
+        check_names("live/inst", "", "mp4:dir/cam", "play live/inst dir/cam vhost= params=");
+        check_names("live/_definst_", "", "flv:cam", "play live cam vhost= params=");
+        check_names("live", "", "cam?vhost=v&t=1", "play live cam vhost=v params=vhost=v&t=1");
+        check_names("live?vhost=v", "", "cam?t=1", "play live cam vhost=v params=t=1&vhost=v");
+        check_names("live?vhost=v", "", "cam?vhost=w", "play live cam vhost=w params=vhost=w&vhost=v");
+        check_names("live", "rtmp://h/live?vhost=v/cam", "cam", "play live cam vhost=v params=");
+        check_names("live...vhost...v", "", "cam", "play live cam vhost=v params=vhost=v");
+        check_names("live", "rtmp://h/live...vhost...v", "cam", "play live cam vhost=v params=");
+        check_names("live", "", "cam...vhost...v...t...1", "play live cam vhost=v params=vhost=v&t=1");
+        check_names("live", "", "cam...1", "play live cam...1 vhost= params=");
+        check_names("", "", "", "play   vhost= params=");
+    }
+
+    #[test]
+    fn calls_are_answered_as_srs_answers_them() {
+        let named = |name| command(0, name, 4.0, &[Value::Null, "cam".into()]);
+        for name in ["_checkbw", "releaseStream", "FCPublish", "pause", "seek", "receiveVideo", "whatever"] {
+            check(&named(name), &[], &["0 _result 4 null null"]);
+            check(&command(0, name, 0.0, &[Value::Null]), &[], &[]);
+        }
+        check(&named("getStreamLength"), &[], &["0 _result 4 null 0"]);
+        let publish = command(1, "publish", 5.0, &[Value::Null, "cam".into(), "live".into()]);
+        let denied = "1 onStatus 0 null {level: \"error\", code: \"NetStream.Publish.Denied\", description: \"Publishing \
+                      is not served here.\"}";
+        check(&[publish, play(1, "cam")].concat(), &["play live cam vhost= params="], &[denied]);
+    }
+
+    #[test]
+    fn stray_and_broken_messages_are_harmless() {
+        for said in [
+            message(type_id::COMMAND_AMF0, 0, 0, &[]),
+            message(type_id::COMMAND_AMF3, 0, 0, &[0]),
+            command(0, "_result", 1.0, &[Value::Null]),
+            command(0, "_error", 1.0, &[]),
+            command(1, "onStatus", 0.0, &[]),
+            data(1, &["@setDataFrame".into()]),
+            data(1, &["@setDataFrame".into(), "onMetaData".into()]),
+            message(type_id::DATA_AMF0, 1, 0, &[0xDE, 0xAD, 0xBE, 0xEF]),
+            message(type_id::USER_CONTROL, 0, 0, &[0, 26, 1]),
+            message(type_id::USER_CONTROL, 0, 0, &[0]),
+            message(type_id::SET_PEER_BANDWIDTH, 0, 0, &[0, 0, 0, 1]),
+            message(type_id::SHARED_OBJECT_AMF0, 0, 0, &[1, 2, 3]),
+            message(99, 0, 0, &[1]),
+            control(Control::SetBufferLength { stream: 0, millis: 300 }),
+            control(Control::Acknowledgement(1)),
+        ] {
+            let answers = match said.as_slice() {
+                [.., 0, 0, 0, 1] if said[7] == type_id::SET_PEER_BANDWIDTH => vec!["0 WindowAckSize(1)"],
+                _ => vec![],
+            };
+            check(&said, &[], &answers);
+            assert_eq!(Talk::new().say(&said).1, answers, "before connect too");
+        }
+    }
+
+    #[track_caller]
+    fn check_error(mut session: ServerSession, said: &[u8], error: &SessionError) -> Vec<u8> {
+        let mut out = Vec::new();
+        assert_eq!(session.handle_bytes(said, &mut out).as_ref(), Err(error));
+        out
+    }
+
+    #[test]
+    fn commands_out_of_order_end_the_session() {
+        for name in ["createStream", "play", "publish", "_checkbw"] {
+            let error = SessionError::Unexpected { command: name.into() };
+            check_error(Talk::new().session, &command(0, name, 1.0, &[]), &error);
+        }
+        let error = SessionError::Unexpected { command: "connect".into() };
+        check_error(Talk::connected().session, &connect(&[]), &error);
+        let error = SessionError::Unexpected { command: "x".repeat(512) };
+        check_error(Talk::new().session, &command(0, &"x".repeat(60_000), 1.0, &[]), &error);
+        let error = SessionError::Amf0(crate::wire::amf0::Amf0Error::Truncated);
+        check_error(Talk::connected().session, &message(20, 0, 0, &[2, 0, 9, b'p']), &error);
+        let error =
+            SessionError::Chunk(crate::wire::chunk::ChunkError::MessageTooLong { type_id: 9, len: 5 });
+        check_error(Talk::connected().session, &message(9, 1, 0, &[0x17, 1, 0, 0, 0]), &error);
+    }
+
+    #[test]
+    fn long_chains_of_proxies_are_cut() {
+        for (told, hops) in [(3.0, 3), (1e300, u32::MAX)] {
+            let said = connect(&[("app", "live".into()), ("repullHops", told.into())]);
+            let out = check_error(Talk::new().session, &said, &SessionError::TooManyHops { hops });
+            let heard = Listener::new().hear(&out);
+            assert_eq!(heard.len(), 1);
+            assert!(
+                heard[0].starts_with(
+                    "0 _error 1 null {level: \"error\", code: \"NetConnection.Connect.Rejected\""
+                )
+            );
+        }
+        for (told, hops) in [(2.0, 2), (-1.0, 0), (f64::NAN, 0)] {
+            let said = connect(&[("repullHops", told.into())]);
+            assert_eq!(Talk::new().say(&said).0, [format!("connected \"\" {hops}")]);
+        }
+    }
+
+    #[test]
+    fn floods_end_the_session() {
+        for said in [
+            control(Control::PingRequest(1)),
+            command(0, "x", 1.0, &[]),
+            command(0, "createStream", 1.0, &[]),
+            command(0, "publish", 1.0, &[]),
+            message(type_id::SHARED_OBJECT_AMF0, 0, 0, &[]),
+        ] {
+            let count = 2 * link::FLOOD_MESSAGES_MAX as usize;
+            let out = check_error(Talk::connected().session, &said.repeat(count), &SessionError::Flood);
+            assert!(out.len() < 200 * count, "{} bytes of answers", out.len());
+
+            // A player that takes media says so; its pings over days are no flood.
+            let mut talk = Talk::connected();
+            for total in 1..20 {
+                talk.say(&said.repeat(1000));
+                talk.say(&control(Control::Acknowledgement(total * 1_000_000)));
+            }
+        }
+        // Acknowledgements alone are no offence, whatever they count.
+        let mut talk = Talk::connected();
+        talk.say(&control(Control::Acknowledgement(1200)).repeat(10_000));
+
+        let mut talk = Talk::connected();
+        for _ in 0..PLAYS_MAX {
+            talk.say(&play(1, "cam"));
+        }
+        check_error(talk.session, &play(1, "cam"), &SessionError::Flood);
     }
 }
