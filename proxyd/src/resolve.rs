@@ -1,0 +1,237 @@
+//! Name lookups beside the loop.
+//!
+//! The system's resolver blocks, for seconds when its servers are gone, so it runs on threads of its own: few enough
+//! that 500 streams of a dead name server cannot make 500 threads, many enough that some sick names do not delay the
+//! healthy ones. One name is looked up once at a time; whoever asks meanwhile gets the same answer. Nothing is kept
+//! afterwards: reuse of answers is the core's decision.
+
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    net::{IpAddr, ToSocketAddrs},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use proxy_core::io::ResolveError;
+use tokio::sync::{Semaphore, watch};
+
+/// Lookups at a time. A name without a name server holds its thread for 5 to 30 s.
+pub const LOOKUPS_MAX: usize = 16;
+
+/// What a lookup says.
+type Answer = Result<Vec<IpAddr>, ResolveError>;
+
+/// Asks the system, on the calling thread.
+type Lookup = dyn Fn(&str) -> Answer + Send + Sync;
+
+/// Looks names up, each once at a time.
+#[derive(Clone)]
+pub struct Resolver {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    lookup: Box<Lookup>,
+    threads: Arc<Semaphore>,
+    /// Lookups under way; the receivers are those who wait.
+    pending: Mutex<BTreeMap<String, watch::Sender<Option<Answer>>>>,
+}
+
+impl Resolver {
+    /// Asks the system's resolver.
+    pub fn system() -> Self {
+        Self::new(Box::new(system_lookup))
+    }
+
+    /// Asks `lookup`, which may block.
+    pub fn new(lookup: Box<Lookup>) -> Self {
+        let threads = Arc::new(Semaphore::new(LOOKUPS_MAX));
+        Self { shared: Arc::new(Shared { lookup, threads, pending: Mutex::default() }) }
+    }
+
+    /// Looks a name up, or waits for the lookup of this name that is under way.
+    ///
+    /// # Errors
+    /// What the lookup says; [`ResolveError::Failed`] if it panicked.
+    pub async fn resolve(&self, host: &str) -> Answer {
+        let mut answer = self.join(host);
+        match answer.wait_for(Option::is_some).await {
+            Ok(answer) => answer.clone().unwrap_or(Err(ResolveError::Failed)),
+            Err(_) => Err(ResolveError::Failed),
+        }
+    }
+
+    fn join(&self, host: &str) -> watch::Receiver<Option<Answer>> {
+        let mut pending = self.shared.pending();
+        if let Some(lookup) = pending.get(host) {
+            return lookup.subscribe();
+        }
+        let (sender, receiver) = watch::channel(None);
+        pending.insert(host.to_owned(), sender);
+        tokio::spawn(Arc::clone(&self.shared).look_up(host.to_owned()));
+        receiver
+    }
+}
+
+impl Shared {
+    async fn look_up(self: Arc<Self>, host: String) {
+        // The semaphore is never closed.
+        let thread = Arc::clone(&self.threads).acquire_owned().await;
+        if self.is_unwanted(&host) {
+            return;
+        }
+        let answer = tokio::task::spawn_blocking({
+            let (shared, host) = (Arc::clone(&self), host.clone());
+            move || {
+                let answer = (shared.lookup)(&host);
+                drop(thread);
+                answer
+            }
+        })
+        .await;
+        let sender = self.pending().remove(&host);
+        if let Some(sender) = sender {
+            sender.send_replace(Some(answer.unwrap_or(Err(ResolveError::Failed))));
+        }
+    }
+
+    /// Forgets a lookup everybody has given up on while it queued for a thread.
+    fn is_unwanted(&self, host: &str) -> bool {
+        let mut pending = self.pending();
+        let unwanted = pending.get(host).is_none_or(watch::Sender::is_closed);
+        if unwanted {
+            pending.remove(host);
+        }
+        unwanted
+    }
+
+    fn pending(&self) -> MutexGuard<'_, BTreeMap<String, watch::Sender<Option<Answer>>>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolver").field("pending", &self.shared.pending().len()).finish()
+    }
+}
+
+/// Asks getaddrinfo; the order is the system's (RFC 6724).
+fn system_lookup(host: &str) -> Answer {
+    let found = (host, 0).to_socket_addrs().map_err(|error| failure(&error))?;
+    let mut addrs: Vec<IpAddr> = Vec::new();
+    for addr in found {
+        if !addrs.contains(&addr.ip()) {
+            addrs.push(addr.ip());
+        }
+    }
+    if addrs.is_empty() { Err(ResolveError::Empty) } else { Ok(addrs) }
+}
+
+/// Tells a missing name from a sick resolver, for the operator's eyes only: std drops getaddrinfo's code and keeps
+/// its text (glibc's, musl's and the BSDs').
+fn failure(error: &io::Error) -> ResolveError {
+    let text = error.to_string();
+    let missing = ["Name or service not known", "Name does not resolve", "nodename nor servname"];
+    if missing.iter().any(|known| text.contains(known)) {
+        ResolveError::NotFound
+    } else {
+        ResolveError::Failed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{
+            atomic::{AtomicUsize, Ordering},
+            mpsc,
+        },
+        time::Duration,
+    };
+
+    use super::*;
+
+    fn run<T>(story: impl Future<Output = T>) -> T {
+        crate::env::runtime().expect("a runtime").block_on(story)
+    }
+
+    /// A resolver that counts lookups, each of which waits for a word.
+    fn held() -> (Resolver, Arc<AtomicUsize>, mpsc::Sender<()>) {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (release, released) = mpsc::channel();
+        let released = Mutex::new(released);
+        let resolver = Resolver::new(Box::new({
+            let asked = Arc::clone(&asked);
+            move |_| {
+                asked.fetch_add(1, Ordering::SeqCst);
+                released.lock().expect("no panic").recv().expect("a word");
+                Ok(vec![IpAddr::from([10, 0, 0, 1])])
+            }
+        }));
+        (resolver, asked, release)
+    }
+
+    #[test]
+    fn one_name_is_looked_up_once_at_a_time_and_freshly_afterwards() {
+        run(async {
+            let (resolver, asked, release) = held();
+            let (first, second) = (resolver.clone(), resolver.clone());
+            let first = tokio::spawn(async move { first.resolve("origin").await });
+            let second = tokio::spawn(async move { second.resolve("origin").await });
+            tokio::task::yield_now().await;
+            release.send(()).expect("a lookup");
+            let answer = Ok(vec![IpAddr::from([10, 0, 0, 1])]);
+            assert_eq!(first.await.expect("no panic"), answer);
+            assert_eq!(second.await.expect("no panic"), answer);
+            assert_eq!(asked.load(Ordering::SeqCst), 1);
+            release.send(()).expect("a lookup");
+            assert_eq!(resolver.resolve("origin").await, answer);
+            assert_eq!(asked.load(Ordering::SeqCst), 2);
+            assert!(resolver.shared.pending().is_empty());
+        });
+    }
+
+    #[test]
+    fn a_lookup_nobody_waits_for_takes_no_thread() {
+        run(async {
+            let (resolver, asked, release) = held();
+            let names: Vec<String> = (0..LOOKUPS_MAX).map(|n| format!("sick{n}")).collect();
+            let busy: Vec<_> = names
+                .into_iter()
+                .map(|name| {
+                    let resolver = resolver.clone();
+                    tokio::spawn(async move { resolver.resolve(&name).await })
+                })
+                .collect();
+            tokio::task::yield_now().await;
+            let gone = tokio::time::timeout(Duration::from_millis(20), resolver.resolve("gone")).await;
+            assert!(gone.is_err(), "all threads are busy");
+            for lookup in busy {
+                release.send(()).expect("a lookup");
+                lookup.await.expect("no panic").expect("an address");
+            }
+            release.send(()).expect("a lookup");
+            resolver.resolve("alive").await.expect("an address");
+            assert_eq!(asked.load(Ordering::SeqCst), LOOKUPS_MAX + 1);
+            assert!(resolver.shared.pending().is_empty());
+        });
+    }
+
+    #[test]
+    fn a_panic_in_a_lookup_is_a_failed_lookup() {
+        run(async {
+            let resolver = Resolver::new(Box::new(|_| panic!("as a sick system library would")));
+            assert_eq!(resolver.resolve("origin").await, Err(ResolveError::Failed));
+            assert!(resolver.shared.pending().is_empty());
+        });
+    }
+
+    #[test]
+    fn the_system_knows_localhost() {
+        run(async {
+            let addrs = Resolver::system().resolve("localhost").await.expect("an address");
+            assert!(addrs.iter().all(IpAddr::is_loopback), "{addrs:?}");
+        });
+    }
+}
