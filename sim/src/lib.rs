@@ -15,4 +15,5 @@
 pub mod origin;
 pub mod player;
 pub mod raw;
+pub mod real;
 pub mod viewer;
