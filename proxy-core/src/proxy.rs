@@ -30,8 +30,9 @@ use crate::{
     stream::{
         budget::{DialBudget, Urgency},
         player::{self, Place, Player, PlayerCx, PlayerEvent},
-        pull::{self, Pull, PullCx, PullEvent, Routes, Wish},
+        pull::{self, Pull, PullEvent, Wish},
         registry::{AddMeans, Registry, Waiter},
+        routes::{PullCx, Routes},
     },
     time::Instant,
     url::{OriginUrl, StreamKey},

@@ -57,8 +57,6 @@ pub struct Settings {
 /// What all servers share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct General {
-    /// Keep virtual hosts apart; otherwise every one is [`proxy_core::url::DEFAULT_VHOST`].
-    pub enable_vhost: bool,
     /// The address all servers listen on.
     pub listen_ip: IpAddr,
     /// The name told in `getServerConfig`; controllers match on it.
@@ -67,11 +65,7 @@ pub struct General {
 
 impl Default for General {
     fn default() -> Self {
-        Self {
-            enable_vhost: false,
-            listen_ip: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-            media_server_id: "repull".to_owned(),
-        }
+        Self { listen_ip: IpAddr::V6(Ipv6Addr::UNSPECIFIED), media_server_id: "repull".to_owned() }
     }
 }
 
@@ -97,6 +91,10 @@ pub struct Http {
     pub allow_ip_range: IpRanges,
     /// Answer browsers of other origins.
     pub allow_cross_domains: bool,
+    /// An idle connection, and one that takes no bytes while some wait, is hung up after this.
+    pub keep_alive: Duration,
+    /// Connections at a time, players included.
+    pub connections_max: usize,
     /// Longest request body, in bytes.
     pub request_bytes_max: usize,
     /// How long reading a request and answering it may take, without the wait for an origin.
@@ -109,6 +107,8 @@ impl Default for Http {
             port: 8080,
             allow_ip_range: IpRanges::private(),
             allow_cross_domains: true,
+            keep_alive: Duration::from_secs(15),
+            connections_max: 20_000,
             request_bytes_max: 40_960,
             request_timeout: Duration::from_secs(15),
         }

@@ -4,13 +4,10 @@
 //! each key has so many lines a minute, then one that counts what was left out. Urls are never logged, peers' words
 //! only [cleaned](words::clean). Steps of the pull machine are for `trace` alone, and there without a bound.
 
+mod outlet;
 pub mod words;
 
-use std::{
-    collections::BTreeMap,
-    io::{self, IsTerminal},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use proxy_core::{
     Instant,
@@ -19,6 +16,8 @@ use proxy_core::{
 };
 use tracing::Level;
 use tracing_subscriber::{EnvFilter, filter::ParseError};
+
+pub use self::outlet::Outlet;
 
 /// The length of the window in which lines are counted.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -29,18 +28,18 @@ const BUDGETS_MAX: usize = 20_000;
 /// The environment variable that sets the filter; `--log` wins over it.
 pub const LOG_ENV: &str = "REPULL_LOG";
 
-/// Starts logging to standard error.
+/// Starts logging to an outlet, in colour if a terminal reads it.
 ///
 /// # Errors
 /// `filter` is no filter.
-pub fn init(filter: &str) -> Result<(), ParseError> {
+pub fn init(filter: &str, outlet: &Outlet, is_terminal: bool) -> Result<(), ParseError> {
     let filter = EnvFilter::builder().parse(filter)?;
+    let outlet = outlet.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
+        .with_writer(move || outlet.clone())
+        .with_ansi(is_terminal)
         .with_target(false)
-        // A reader that has gone away must not stop the proxy.
         .log_internal_errors(false)
         .finish();
     // Only tests start twice, and there the first one may stay.
@@ -303,7 +302,12 @@ mod tests {
 
     fn down(failure: PullFailure, failures: u32) -> EventKind {
         let next_attempt = Some(Instant::from_millis(100_000));
-        EventKind::PullEntered { state: PullState::BackingOff, failure: Some(failure), failures, next_attempt }
+        EventKind::PullEntered {
+            state: PullState::BackingOff,
+            failure: Some(failure),
+            failures,
+            next_attempt,
+        }
     }
 
     fn entered(state: PullState) -> EventKind {
@@ -318,17 +322,21 @@ mod tests {
         kinds.push(down(PullFailure::Stalled, 9));
         kinds.push(entered(PullState::Streaming));
         kinds.push(EventKind::Unregistered { key: key(), reason: StreamEnd::Deleted });
-        assert_eq!(check(kinds, 30), [
-            " INFO v/live/cam registered",
-            " INFO v/live/cam streaming",
-            " WARN v/live/cam down: the origin refuses connections; attempt 2 in 98.0 s",
-            " WARN v/live/cam down: the origin refuses connections; attempt 3 in 97.0 s",
-            " WARN v/live/cam down: the origin refuses connections; attempt 5 in 95.0 s",
-            " WARN v/live/cam down: the origin refuses connections; attempt 9 in 91.0 s",
-            " WARN v/live/cam down: the origin went silent; attempt 10 in 90.0 s",
-            " INFO v/live/cam streaming",
-            " INFO v/live/cam removed: deleted",
-        ].map(|line| line.trim_start().to_owned()));
+        assert_eq!(
+            check(kinds, 30),
+            [
+                " INFO v/live/cam registered",
+                " INFO v/live/cam streaming",
+                " WARN v/live/cam down: the origin refuses connections; attempt 2 in 98.0 s",
+                " WARN v/live/cam down: the origin refuses connections; attempt 3 in 97.0 s",
+                " WARN v/live/cam down: the origin refuses connections; attempt 5 in 95.0 s",
+                " WARN v/live/cam down: the origin refuses connections; attempt 9 in 91.0 s",
+                " WARN v/live/cam down: the origin went silent; attempt 10 in 90.0 s",
+                " INFO v/live/cam streaming",
+                " INFO v/live/cam removed: deleted",
+            ]
+            .map(|line| line.trim_start().to_owned())
+        );
     }
 
     #[test]

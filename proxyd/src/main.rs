@@ -1,1 +1,7 @@
-fn main() {}
+//! The `repull` binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    proxyd::cli::run()
+}

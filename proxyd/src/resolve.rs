@@ -207,8 +207,10 @@ mod tests {
             tokio::task::yield_now().await;
             let gone = tokio::time::timeout(Duration::from_millis(20), resolver.resolve("gone")).await;
             assert!(gone.is_err(), "all threads are busy");
-            for lookup in busy {
+            for _ in &busy {
                 release.send(()).expect("a lookup");
+            }
+            for lookup in busy {
                 lookup.await.expect("no panic").expect("an address");
             }
             release.send(()).expect("a lookup");

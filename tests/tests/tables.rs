@@ -18,7 +18,8 @@ use proxy_core::{
     session::{SessionError, client::Ending, server::Refusal},
     stream::{
         player::{Player, PlayerCx, PlayerEvent},
-        pull::{Pull, PullCx, PullEvent, Routes, Wish},
+        pull::{Pull, PullEvent, Wish},
+        routes::{PullCx, Routes},
     },
     time::{Duration, Instant},
     url::{OriginUrl, StreamKey},

@@ -119,7 +119,8 @@ pub(super) fn check(settings: &Settings) -> Vec<Finding> {
         false,
         play.queue_bytes_max > relay.log_bytes_max,
         &["play.queue_bytes_max", "relay.log_bytes_max"],
-        "play.queue_bytes_max is above relay.log_bytes_max: slow players skip when the log is trimmed".to_owned(),
+        "play.queue_bytes_max is above relay.log_bytes_max: slow players skip when the log is trimmed"
+            .to_owned(),
     );
     tell(
         false,

@@ -65,7 +65,6 @@ pub(super) const FOREIGN: &[Foreign] = &[
     foreign("rtmp", &["modifyStamp"], "timestamps always run on one rising clock"),
     foreign("rtmp", &["sslport"], "RTMPS is not served; put a TLS proxy in front of rtmp.port"),
     foreign("http", &["sslport"], "HTTPS is not served; put a TLS proxy in front of http.port"),
-    foreign("http", &["keepAliveSecond"], "idle connections are bounded by the server; see http.request_timeout_ms"),
     foreign("http", &["forwarded_ip_header"], "the peer's own address counts; see http.allow_ip_range"),
     foreign(
         "http",
@@ -83,7 +82,11 @@ pub(super) const FOREIGN: &[Foreign] = &[
     ),
     foreign("api", &["snapRoot", "defaultSnap", "downloadRoot", "legacyAuth"], "there is no such call"),
     foreign("general", &["flowThreshold"], "there are no hooks yet; getMediaList has totalBytes"),
-    foreign("general", &["broadcast_player_count_changed"], "there are no hooks yet; getMediaList has readerCount"),
+    foreign(
+        "general",
+        &["broadcast_player_count_changed"],
+        "there are no hooks yet; getMediaList has readerCount",
+    ),
     foreign(
         "general",
         &["wait_track_ready_ms", "wait_audio_track_data_ms", "wait_add_track_ms", "unready_frame_cache"],
@@ -92,11 +95,22 @@ pub(super) const FOREIGN: &[Foreign] = &[
     foreign("general", &["modifyStamp"], "timestamps always run on one rising clock"),
     foreign(
         "general",
-        &["addMuteAudio", "publishToRtxp", "publishToHls", "publishToMP4", "check_nvidia_dev", "enable_ffmpeg_log"],
+        &[
+            "addMuteAudio",
+            "publishToRtxp",
+            "publishToHls",
+            "publishToMP4",
+            "check_nvidia_dev",
+            "enable_ffmpeg_log",
+        ],
         "streams are pulled and passed through, not converted",
     ),
     foreign("hook", &[], "there are no hooks yet; poll getProxyInfo and listStreamProxy"),
-    foreign("cluster", &["timeout_sec"], "streams are added, not looked up; pull.reply_timeout_ms comes nearest"),
+    foreign(
+        "cluster",
+        &["timeout_sec"],
+        "streams are added, not looked up; pull.reply_timeout_ms comes nearest",
+    ),
     foreign("cluster", &["retry_count"], "streams are added, not looked up; [[proxy]] has retry_count"),
     foreign("cluster", &[], "streams are added by addStreamProxy or [[proxy]]"),
     foreign("hls", &[], "only RTMP and HTTP-FLV are served"),

@@ -124,9 +124,12 @@ pub fn set_option(options: &mut PullOptions, name: &str, value: &str) -> Result<
             if seconds > 0.1 {
                 let time = Duration::try_from_secs_f64(seconds).ok();
                 let time = time.filter(|time| *time <= Duration::from_millis(MILLIS.1));
-                set(options, time.ok_or_else(|| {
-                    format!("{value} is out of range; allowed: up to {}", MILLIS.1 / 1000)
-                })?);
+                set(
+                    options,
+                    time.ok_or_else(|| {
+                        format!("{value} is out of range; allowed: up to {}", MILLIS.1 / 1000)
+                    })?,
+                );
             }
         }
         Kind::Millis(set) => set(options, Duration::from_millis(parse_whole(value, MILLIS)?)),

@@ -41,9 +41,10 @@ impl IpRanges {
     pub fn contains(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         self.is_open()
-            || self.ranges.iter().any(|(first, last)| {
-                first.is_ipv4() == ip.is_ipv4() && *first <= ip && ip <= *last
-            })
+            || self
+                .ranges
+                .iter()
+                .any(|(first, last)| first.is_ipv4() == ip.is_ipv4() && *first <= ip && ip <= *last)
     }
 }
 
@@ -54,9 +55,8 @@ impl fmt::Display for IpRanges {
 }
 
 fn parse_part(part: &str) -> Result<(IpAddr, IpAddr), String> {
-    let address = |text: &str| {
-        text.trim().parse::<IpAddr>().map_err(|_| format!("\"{text}\" is no IP address"))
-    };
+    let address =
+        |text: &str| text.trim().parse::<IpAddr>().map_err(|_| format!("\"{text}\" is no IP address"));
     if let Some((first, last)) = part.split_once('-') {
         let (first, last) = (address(first)?, address(last)?);
         if first.is_ipv4() != last.is_ipv4() || first > last {
@@ -123,7 +123,10 @@ mod tests {
     fn a_bad_part_is_named() {
         let error = |text: &str| IpRanges::parse(text).expect_err(text);
         assert_eq!(error("127.0.0.1,localhost"), "\"localhost\" is no IP address");
-        assert_eq!(error("10.0.0.9-10.0.0.1"), "\"10.0.0.9-10.0.0.1\" is no range from a lower to a higher address");
+        assert_eq!(
+            error("10.0.0.9-10.0.0.1"),
+            "\"10.0.0.9-10.0.0.1\" is no range from a lower to a higher address"
+        );
         assert_eq!(error("10.0.0.0/33"), "\"10.0.0.0/33\" has no prefix length from 0 to 32");
     }
 }

@@ -21,8 +21,13 @@ const LIKENESS_MIN: f64 = 0.6;
 const PROXY_KEYS: [&str; 4] = ["vhost", "app", "stream", "url"];
 
 pub(super) fn read(text: &str) -> Result<Loaded, LoadError> {
-    let mut reader =
-        Reader { text, settings: Settings::default(), seen: Vec::new(), errors: Vec::new(), warnings: Vec::new() };
+    let mut reader = Reader {
+        text,
+        settings: Settings::default(),
+        seen: Vec::new(),
+        errors: Vec::new(),
+        warnings: Vec::new(),
+    };
     match Document::parse(text) {
         Ok(document) => reader.document(document.as_table()),
         Err(error) => reader.not_toml(&error),
@@ -67,6 +72,8 @@ impl Reader<'_> {
                 Item::Value(_) | Item::None => self.error(place, lost_key(name)),
             }
         }
+        // The relay cuts what the session announces.
+        self.settings.core.play.chunk_size = self.settings.core.relay.chunk_size;
         // After the sections: whether virtual hosts count is one of the settings.
         for entry in proxies.into_iter().flatten() {
             self.proxy(entry);
@@ -141,7 +148,7 @@ impl Reader<'_> {
             return self.error(url_at, format!("url: {}", error));
         }
         let vhost = vhost.map_or_else(|| DEFAULT_VHOST.to_owned(), |(vhost, _)| vhost);
-        let vhost = if self.settings.general.enable_vhost { vhost } else { DEFAULT_VHOST.to_owned() };
+        let vhost = if self.settings.core.play.vhosts { vhost } else { DEFAULT_VHOST.to_owned() };
         let key = match StreamKey::new(&vhost, &app, &stream) {
             Ok(key) => key,
             Err(error) => return self.error(app_at, format!("app, stream: {}", error)),
@@ -154,7 +161,8 @@ impl Reader<'_> {
 
     fn cross_check(&mut self) {
         for finding in check::check(&self.settings) {
-            let seen = |key: &&str| self.seen.iter().find(|(name, _)| name == key).and_then(|(_, place)| *place);
+            let seen =
+                |key: &&str| self.seen.iter().find(|(name, _)| name == key).and_then(|(_, place)| *place);
             let place = finding.keys.iter().find_map(seen);
             let problem = Problem { place, text: finding.text };
             if finding.is_error {
@@ -251,7 +259,8 @@ fn unknown_key(section: &str, name: &str) -> String {
         return format!("unknown key {name} in [{section}]; it belongs to {}", homes.join(" or "));
     }
     let ours = KEYS.iter().filter(|key| key.section == section).map(|key| key.name);
-    let theirs = foreign::FOREIGN.iter().filter(|entry| entry.section == section).flat_map(|entry| entry.names);
+    let theirs =
+        foreign::FOREIGN.iter().filter(|entry| entry.section == section).flat_map(|entry| entry.names);
     match likely(name, ours.chain(theirs.copied())) {
         Some(word) => format!("unknown key {name} in [{section}]; did you mean {word}?"),
         None => format!("unknown key {name} in [{section}]"),

@@ -76,7 +76,7 @@ pub static KEYS: &[Key] = &[
     key(
         "general",
         "enableVhost",
-        Field::Switch(|s| &mut s.general.enable_vhost),
+        Field::Switch(|s| &mut s.core.play.vhosts),
         "keep virtual hosts apart; otherwise every one is `__defaultVhost__`",
     ),
     key(
@@ -140,6 +140,18 @@ pub static KEYS: &[Key] = &[
         "allow_cross_domains",
         Field::Switch(|s| &mut s.http.allow_cross_domains),
         "answer pages of other origins (CORS)",
+    ),
+    key(
+        "http",
+        "keepAliveSecond",
+        Field::Seconds(|s| &mut s.http.keep_alive, DAY_SECONDS),
+        "a connection that is idle, or takes no byte while some wait, is hung up after this",
+    ),
+    key(
+        "http",
+        "connections_max",
+        Field::Size(|s| &mut s.http.connections_max, MANY),
+        "HTTP connections at a time, players included",
     ),
     key(
         "http",
@@ -617,10 +629,8 @@ pub(super) fn parse_switch(text: &str) -> Result<bool, String> {
 }
 
 pub(super) fn parse_whole(text: &str, (min, max): (u64, u64)) -> Result<u64, String> {
-    let number: i128 = text
-        .trim()
-        .parse()
-        .map_err(|_| format!("\"{text}\" is no whole number; allowed: {min} to {max}"))?;
+    let number: i128 =
+        text.trim().parse().map_err(|_| format!("\"{text}\" is no whole number; allowed: {min} to {max}"))?;
     match u64::try_from(number) {
         Ok(number) if (min..=max).contains(&number) => Ok(number),
         _ => Err(format!("{number} is out of range; allowed: {min} to {max}")),

@@ -8,9 +8,7 @@ use proxy_core::{
     relay::EpochCause,
     session::{SessionError, client::Ending, server::Refusal},
     url::redact,
-    wire::{
-        amf0::Amf0Error, chunk::ChunkError, command::Status, flv::Medium, handshake::HandshakeError,
-    },
+    wire::{amf0::Amf0Error, chunk::ChunkError, command::Status, flv::Medium, handshake::HandshakeError},
 };
 
 /// The longest text of a peer that is repeated, in characters.
@@ -39,7 +37,9 @@ pub fn failure(failure: &PullFailure) -> String {
         PullFailure::Resolve(ResolveError::Failed) => "the name lookup failed".to_owned(),
         PullFailure::Resolve(ResolveError::Empty) => "the name has no address".to_owned(),
         PullFailure::Connect(error) => connect_error(*error).to_owned(),
-        PullFailure::Handshake(error) => format!("the origin's handshake is wrong: {}", handshake_error(error)),
+        PullFailure::Handshake(error) => {
+            format!("the origin's handshake is wrong: {}", handshake_error(error))
+        }
         PullFailure::Session(error) => format!("the origin's bytes are wrong: {}", session_error(error)),
         PullFailure::Refused(status) => format!("the origin refused: {}", origin_status(status)),
         PullFailure::Timeout(PullState::Resolving) => "the name lookup took too long".to_owned(),

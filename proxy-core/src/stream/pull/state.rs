@@ -1,0 +1,227 @@
+//! What each state of a pull knows, and nothing else.
+
+use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
+use core::net::SocketAddr;
+
+use bytes::Bytes;
+
+use crate::{
+    io::{ConnId, Output, PullState, QueryId},
+    session::client::ClientSession,
+    stream::{
+        flow::{Flow, Pinger},
+        routes::PullCx,
+    },
+    time::Instant,
+    url::OriginUrl,
+    wire::handshake::{ClientHandshake, Progress},
+};
+
+/// One try to get media, from the lookup on: dies with its state.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) started: Instant,
+    pub(super) url: OriginUrl,
+    /// A dial granted while the lookup had grown old: it may be used for this address without asking again.
+    pub(super) granted: Option<SocketAddr>,
+}
+
+/// An upstream connection.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) conn: ConnId,
+    pub(super) addr: SocketAddr,
+    pub(super) local: SocketAddr,
+    /// Addresses of the same answer that have not been tried.
+    pub(super) rest: VecDeque<SocketAddr>,
+    pub(super) in_flight: usize,
+}
+
+/// An accepted play, or one that is asked anew.
+#[derive(Debug)]
+pub(super) struct Play {
+    pub(super) attempt: Attempt,
+    pub(super) link: Link,
+    pub(super) session: Box<ClientSession>,
+    pub(super) pinger: Pinger,
+}
+
+/// What is known while no frame has come.
+#[derive(Debug)]
+pub(super) struct Wait {
+    pub(super) since: Instant,
+    /// The play was asked anew on the same connection.
+    pub(super) replayed: bool,
+    /// A lookup that asks whether the name still leads here.
+    pub(super) lookup: Option<QueryId>,
+    pub(super) looked_up_at: Instant,
+}
+
+/// What is known while frames flow.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) flow: Flow,
+    /// The play was asked anew on the same connection.
+    pub(super) replayed: bool,
+    /// Media has flowed for `stable_after`.
+    pub(super) stable: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum State {
+    Resolving {
+        attempt: Attempt,
+        query: QueryId,
+        until: Instant,
+    },
+    Queued {
+        attempt: Attempt,
+        addr: SocketAddr,
+        rest: VecDeque<SocketAddr>,
+        resolved_at: Instant,
+    },
+    Connecting {
+        attempt: Attempt,
+        conn: ConnId,
+        addr: SocketAddr,
+        rest: VecDeque<SocketAddr>,
+        until: Instant,
+    },
+    Handshaking {
+        attempt: Attempt,
+        link: Link,
+        handshake: Box<Progress<ClientHandshake>>,
+        taken: u64,
+        until: Instant,
+    },
+    Requesting {
+        attempt: Attempt,
+        link: Link,
+        session: Box<ClientSession>,
+        until: Instant,
+    },
+    AwaitingMedia {
+        play: Play,
+        wait: Wait,
+    },
+    Streaming {
+        play: Play,
+        live: Live,
+    },
+    Replaying {
+        play: Play,
+        stable: bool,
+        until: Instant,
+    },
+    BackingOff {
+        started: Instant,
+        addr: Option<SocketAddr>,
+        until: Instant,
+    },
+    Stopped,
+}
+
+impl State {
+    pub(super) const fn kind(&self) -> PullState {
+        match self {
+            Self::Resolving { .. } => PullState::Resolving,
+            Self::Queued { .. } => PullState::Queued,
+            Self::Connecting { .. } => PullState::Connecting,
+            Self::Handshaking { .. } => PullState::Handshaking,
+            Self::Requesting { .. } => PullState::Requesting,
+            Self::AwaitingMedia { .. } => PullState::AwaitingMedia,
+            Self::Streaming { .. } => PullState::Streaming,
+            Self::Replaying { .. } => PullState::Replaying,
+            Self::BackingOff { .. } => PullState::BackingOff,
+            Self::Stopped => PullState::Stopped,
+        }
+    }
+
+    pub(super) const fn link(&self) -> Option<&Link> {
+        match self {
+            Self::Handshaking { link, .. } | Self::Requesting { link, .. } => Some(link),
+            Self::AwaitingMedia { play, .. }
+            | Self::Streaming { play, .. }
+            | Self::Replaying { play, .. } => Some(&play.link),
+            Self::Resolving { .. }
+            | Self::Queued { .. }
+            | Self::Connecting { .. }
+            | Self::BackingOff { .. }
+            | Self::Stopped => None,
+        }
+    }
+
+    pub(super) const fn link_mut(&mut self) -> Option<&mut Link> {
+        match self {
+            Self::Handshaking { link, .. } | Self::Requesting { link, .. } => Some(link),
+            Self::AwaitingMedia { play, .. }
+            | Self::Streaming { play, .. }
+            | Self::Replaying { play, .. } => Some(&mut play.link),
+            Self::Resolving { .. }
+            | Self::Queued { .. }
+            | Self::Connecting { .. }
+            | Self::BackingOff { .. }
+            | Self::Stopped => None,
+        }
+    }
+
+    pub(super) const fn conn(&self) -> Option<ConnId> {
+        match self {
+            Self::Connecting { conn, .. } => Some(*conn),
+            Self::Handshaking { link, .. } | Self::Requesting { link, .. } => Some(link.conn),
+            Self::AwaitingMedia { play, .. }
+            | Self::Streaming { play, .. }
+            | Self::Replaying { play, .. } => Some(play.link.conn),
+            Self::Resolving { .. } | Self::Queued { .. } | Self::BackingOff { .. } | Self::Stopped => None,
+        }
+    }
+
+    pub(super) const fn query(&self) -> Option<QueryId> {
+        match self {
+            Self::Resolving { query, .. } => Some(*query),
+            Self::AwaitingMedia { wait, .. } => wait.lookup,
+            Self::Queued { .. }
+            | Self::Connecting { .. }
+            | Self::Handshaking { .. }
+            | Self::Requesting { .. }
+            | Self::Streaming { .. }
+            | Self::Replaying { .. }
+            | Self::BackingOff { .. }
+            | Self::Stopped => None,
+        }
+    }
+
+    pub(super) const fn session_mut(&mut self) -> Option<&mut ClientSession> {
+        match self {
+            Self::Requesting { session, .. } => Some(session),
+            Self::AwaitingMedia { play, .. }
+            | Self::Streaming { play, .. }
+            | Self::Replaying { play, .. } => Some(&mut play.session),
+            Self::Resolving { .. }
+            | Self::Queued { .. }
+            | Self::Connecting { .. }
+            | Self::Handshaking { .. }
+            | Self::BackingOff { .. }
+            | Self::Stopped => None,
+        }
+    }
+
+    pub(super) fn transmit(&mut self, out: Vec<u8>, cx: &mut PullCx<'_>) {
+        if out.is_empty() {
+            return;
+        }
+        let Some(link) = self.link_mut() else { return };
+        link.in_flight += out.len();
+        cx.outputs.push_back(Output::Transmit { conn: link.conn, bytes: Bytes::from(out) });
+    }
+
+    /// Sends a ping, where a play is accepted.
+    pub(super) fn ping(&mut self, cx: &mut PullCx<'_>, now: Instant) {
+        let mut out = Vec::new();
+        if let Self::AwaitingMedia { play, .. } | Self::Streaming { play, .. } = self {
+            play.session.ping(now.as_millis() as u32, &mut out);
+            play.pinger.sent(now);
+        }
+        self.transmit(out, cx);
+    }
+}

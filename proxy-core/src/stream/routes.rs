@@ -1,0 +1,166 @@
+//! Which news belongs to whom, and the only hands a pull has on the world.
+
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    string::String,
+    vec::Vec,
+};
+use core::{
+    mem,
+    net::{IpAddr, SocketAddr},
+};
+
+use crate::{
+    config::Config,
+    io::{ConnId, Output, QueryId, ResolveError, StreamId},
+    stream::pull::Effect,
+    time::{Duration, Instant},
+    url::{OriginUrl, StreamKey},
+};
+
+/// Which news belongs to whom, and the ids of what we start. Ids are never reused.
+#[derive(Debug, Default)]
+pub struct Routes {
+    conns: BTreeMap<ConnId, StreamId>,
+    queries: BTreeMap<QueryId, (StreamId, String)>,
+    answers: BTreeMap<String, (Instant, Vec<IpAddr>)>,
+    closing: Vec<ConnId>,
+    listeners: Vec<SocketAddr>,
+    last: u64,
+}
+
+/// Names whose answers are kept for `resolve_ttl`; beyond it all are forgotten.
+const ANSWERS_MAX: usize = 4096;
+
+impl Routes {
+    /// Returns whose connection this is.
+    pub fn stream_of_conn(&self, conn: ConnId) -> Option<StreamId> {
+        self.conns.get(&conn).copied()
+    }
+
+    /// Takes a lookup's answer in; returns whose lookup it was.
+    pub fn answered(
+        &mut self,
+        query: QueryId,
+        answer: &Result<Vec<IpAddr>, ResolveError>,
+        ttl: Duration,
+        now: Instant,
+    ) -> Option<StreamId> {
+        let (stream, host) = self.queries.remove(&query)?;
+        if let Ok(addrs) = answer
+            && !ttl.is_zero()
+        {
+            if self.answers.len() >= ANSWERS_MAX {
+                self.answers.clear();
+            }
+            self.answers.insert(host, (now, addrs.clone()));
+        }
+        Some(stream)
+    }
+
+    /// Notes where the driver listens for players.
+    pub fn listening(&mut self, addrs: Vec<SocketAddr>) {
+        self.listeners = addrs;
+    }
+
+    /// Forgets a connection that is gone.
+    pub fn closed(&mut self, conn: ConnId) {
+        self.conns.remove(&conn);
+    }
+
+    /// Returns connections that were asked to close and whose end is awaited from now on.
+    pub fn take_closing(&mut self) -> Vec<ConnId> {
+        mem::take(&mut self.closing)
+    }
+
+    /// Returns how many upstream connections are dialling or open.
+    pub fn conns(&self) -> usize {
+        self.conns.len()
+    }
+
+    fn next(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    /// An address is ours if we listen there, or on every local address while `local`, our end of a connection
+    /// to it, is the same address.
+    fn is_own(&self, addr: SocketAddr, local: Option<SocketAddr>) -> bool {
+        self.listeners.iter().any(|listener| {
+            let everywhere = listener.ip().is_unspecified()
+                && (addr.ip().is_loopback() || local.is_some_and(|local| local.ip() == addr.ip()));
+            listener.port() == addr.port() && (listener.ip() == addr.ip() || everywhere)
+        })
+    }
+}
+
+/// What a pull reaches while it handles one stimulus: lent by the proxy for one call.
+#[derive(Debug)]
+pub struct PullCx<'a> {
+    /// The stream it belongs to.
+    pub stream: StreamId,
+    /// The stream's key, to tell a loop.
+    pub key: &'a StreamKey,
+    /// Frames have flowed before.
+    pub streamed: bool,
+    /// Players are seated or parked.
+    pub watched: bool,
+    /// The hop count to tell the origin.
+    pub hops: u32,
+    /// The proxy's numbers.
+    pub config: &'a Config,
+    /// Ids and who waits for what.
+    pub routes: &'a mut Routes,
+    /// Where outputs go.
+    pub outputs: &'a mut VecDeque<Output>,
+    /// Where effects go.
+    pub effects: &'a mut VecDeque<Effect>,
+    /// One number for jitter, rolled for this call.
+    pub dice: u64,
+    /// Bytes for a handshake, rolled when wanted.
+    pub fill: fn(&mut [u8], u64),
+}
+
+impl PullCx<'_> {
+    pub(crate) fn resolve(&mut self, host: &str) -> QueryId {
+        let query = QueryId(self.routes.next());
+        self.routes.queries.insert(query, (self.stream, host.into()));
+        self.outputs.push_back(Output::Resolve { query, host: host.into() });
+        query
+    }
+
+    pub(crate) fn forget_query(&mut self, query: Option<QueryId>) {
+        if let Some(query) = query {
+            self.routes.queries.remove(&query);
+        }
+    }
+
+    pub(crate) fn known_answer(&self, host: &str, ttl: Duration, now: Instant) -> Option<Vec<IpAddr>> {
+        let (at, addrs) = self.routes.answers.get(host)?;
+        (now.since(*at) < ttl).then(|| addrs.clone())
+    }
+
+    pub(crate) fn connect(&mut self, addr: SocketAddr) -> ConnId {
+        let conn = ConnId::dialled(self.routes.next());
+        self.routes.conns.insert(conn, self.stream);
+        self.outputs.push_back(Output::Connect { conn, addr });
+        conn
+    }
+
+    /// Hangs up at once.
+    pub(crate) fn abort(&mut self, conn: ConnId) {
+        self.routes.closed(conn);
+        self.outputs.push_back(Output::Abort { conn });
+    }
+
+    /// Hangs up in order.
+    pub(crate) fn close(&mut self, conn: ConnId) {
+        self.routes.closed(conn);
+        self.routes.closing.push(conn);
+        self.outputs.push_back(Output::Close { conn });
+    }
+
+    pub(crate) fn is_own_url(&self, url: &OriginUrl, addr: SocketAddr, local: Option<SocketAddr>) -> bool {
+        self.routes.is_own(addr, local) && url.names(self.key)
+    }
+}
