@@ -204,7 +204,9 @@ mod tests {
                     tokio::spawn(async move { resolver.resolve(&name).await })
                 })
                 .collect();
-            tokio::task::yield_now().await;
+            while asked.load(Ordering::SeqCst) < LOOKUPS_MAX {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
             let gone = tokio::time::timeout(Duration::from_millis(20), resolver.resolve("gone")).await;
             assert!(gone.is_err(), "all threads are busy");
             for _ in &busy {

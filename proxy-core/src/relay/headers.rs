@@ -66,8 +66,8 @@ pub(super) struct PreludeItem {
     pub(super) position: u64,
 }
 
-/// The longest header that is kept for joiners. Sequence headers are tens to hundreds of bytes; metadata may carry
-/// cue points and is bounded by what a data message may have.
+/// The longest header that is kept for joiners. Sequence headers are tens to hundreds of bytes; metadata may
+/// carry cue points and is bounded by what a data message may have.
 pub(super) const HEADER_BYTES_MAX: usize = 256 * 1024;
 
 impl Headers {
@@ -75,8 +75,8 @@ impl Headers {
         Self { headers: BTreeMap::new(), headers_max, play: 0, bytes: 0 }
     }
 
-    /// Makes what is kept the life before. `is_barren` tells that the play that ends brought no frame: then the
-    /// life before is still the one before that.
+    /// Makes what is kept the life before. `is_barren` tells that the play that ends brought no frame: then
+    /// the life before is still the one before that.
     pub(super) fn begin_play(&mut self, is_barren: bool) {
         let play = self.play;
         self.retain(|key, header| key.2 != FrameClass::Metadata && (is_barren || header.play == play));
@@ -125,7 +125,7 @@ impl Headers {
     /// Takes over the last life's header for a track whose frames come without one in this play.
     pub(super) fn inherit(&mut self, medium: Medium, track: u8, codec: FourCc) {
         let Some(header) = self.headers.get(&(medium, track, FrameClass::SequenceHeader)) else { return };
-        if header.play == self.play || header.codec != codec {
+        if header.play == self.play {
             return;
         }
         let play = self.play;

@@ -66,7 +66,8 @@ pub(super) struct Tally {
 
 /// The message stream id that encoded bytes carry; another is patched into a copy.
 const MESSAGE_STREAM: u32 = 1;
-/// Where a type 0 chunk header has its message stream id, after a basic header of one byte (RTMP 1.0 §5.3.1.2.1).
+/// Where a type 0 chunk header has its message stream id, after a basic header of one byte (RTMP 1.0
+/// §5.3.1.2.1).
 const MESSAGE_STREAM_AT: usize = 8;
 /// A basic header of one byte and a type 0 message header.
 const HEADER_LEN: usize = 12;

@@ -10,16 +10,17 @@
 //! push for RTMP and when first wanted for FLV, and shared. Everything kept is bounded by [`RelayLimits`].
 //!
 //! Every player gets, however it came to its place: metadata, then the headers of a track before the track's
-//! frames, video from a keyframe, in order, on a clock that never goes back on any track; and after a frame of one
-//! epoch none of an older one. What makes this hold:
+//! frames, video from a keyframe, in order, on a clock that never goes back on any track; and after a frame
+//! of one epoch none of an older one. What makes this hold:
 //!
 //! - An epoch sends each header again before the first frame that needs it, so no place in the log leans on
 //!   headers of an older epoch, and a place is described by the headers of its epoch before it (its prelude).
 //! - A video entry names the keyframe it leans on; a cursor skips those whose keyframe lies before its start.
-//! - Interframes that lean on nothing are not put into the log: after a play or an interruption, after a header
-//!   that differs, and where a video track's timestamps jump without a keyframe. A jump is most often a publisher that
-//!   began anew behind an origin that does not tell; what leans on the old publisher's keyframe cannot be told
-//!   from what leans on the new one's, so at a mere glitch of the clock up to a GOP is given away.
+//! - Interframes that lean on nothing are not put into the log: after a play or an interruption, after a
+//!   header that differs, and where a video track's timestamps jump without a keyframe. A jump is most often
+//!   a publisher that began anew behind an origin that does not tell; what leans on the old publisher's
+//!   keyframe cannot be told from what leans on the new one's, so at a mere glitch of the clock up to a GOP
+//!   is given away.
 //! - A GOP never outlives its epoch.
 
 mod headers;
@@ -202,8 +203,8 @@ impl Relay {
     }
 
     /// The origin accepted a play: the next frame begins an epoch; its clock goes on from the last time out
-    /// plus one frame. What joiners get is collected anew; headers of the life before serve only a track of the
-    /// same codec whose frames come without a header of their own.
+    /// plus one frame. What joiners get is collected anew; headers of the life before serve only a track of
+    /// the same codec whose frames come without a header of their own.
     pub fn begin_play(&mut self) {
         let is_barren = self.tracks.values().all(|track| track.told == 0);
         self.headers.begin_play(is_barren);
@@ -221,8 +222,9 @@ impl Relay {
         }
     }
 
-    /// Drops headers, metadata and GOP; the clock goes on. For a stream context that must owe nothing to its past.
-    /// The next frame begins an epoch, as after [`Relay::begin_play`]. What seated players have not read yet stays.
+    /// Drops headers, metadata and GOP; the clock goes on. For a stream context that must owe nothing to its
+    /// past. The next frame begins an epoch, as after [`Relay::begin_play`]. What seated players have not
+    /// read yet stays.
     pub fn rebuild(&mut self) {
         self.begin_play();
         self.headers.clear();
@@ -249,8 +251,8 @@ impl Relay {
         Pushed { epoch: epoch.or(pushed.epoch), ..pushed }
     }
 
-    /// Returns the place where a joiner starts: metadata and headers first, then the GOP; without a GOP, live,
-    /// with video held back until a keyframe.
+    /// Returns the place where a joiner starts: metadata and headers first, then the GOP; without a GOP,
+    /// live, with video held back until a keyframe.
     pub fn join(&self) -> Cursor {
         let start = self.start(0);
         Cursor {
@@ -264,9 +266,9 @@ impl Relay {
 
     /// Returns the next packet for a player in its format and moves the cursor; `None` at the end of the log.
     ///
-    /// A cursor whose entry the log has let go is shed as by [`Relay::shed`]; [`Cursor::take_shed`] tells. Headers a
-    /// joiner starts with are held back until there is a frame behind them, and encoded for it alone, since their time
-    /// depends on where it starts.
+    /// A cursor whose entry the log has let go is shed as by [`Relay::shed`]; [`Cursor::take_shed`] tells.
+    /// Headers a joiner starts with are held back until there is a frame behind them, and encoded for it
+    /// alone, since their time depends on where it starts.
     pub fn next(&mut self, cursor: &mut Cursor, format: Format) -> Option<Bytes> {
         if cursor.position < self.log.first() {
             cursor.shed += self.shed(cursor);
@@ -295,8 +297,8 @@ impl Relay {
         usize::try_from(self.log.total().bytes - cursor.passed.bytes).unwrap_or(usize::MAX)
     }
 
-    /// Moves the cursor to the latest keyframe (or, without one ahead of it, to the end, waiting for one) and returns the
-    /// frames left out. Headers that changed in what was left out are sent first.
+    /// Moves the cursor to the latest keyframe (or, without one ahead of it, to the end, waiting for one) and
+    /// returns the frames left out. Headers that changed in what was left out are sent first.
     pub fn shed(&mut self, cursor: &mut Cursor) -> u64 {
         if cursor.position >= self.end() {
             return 0;
@@ -422,7 +424,8 @@ impl Relay {
         Pushed { epoch, logged: true }
     }
 
-    /// Lets what follows lean on a keyframe about to be appended, and joiners start there if it is the main track's.
+    /// Lets what follows lean on a keyframe about to be appended, and joiners start there if it is the main
+    /// track's.
     fn begin_gop(&mut self, frame: &Frame) {
         let position = self.log.end();
         if let Some(track) = self.tracks.get_mut(&(Medium::Video, frame.track)) {
@@ -434,8 +437,8 @@ impl Relay {
         }
     }
 
-    /// Takes what joiners have no use for. An end of sequence or a video command before any frame it could speak of
-    /// is left out.
+    /// Takes what joiners have no use for. An end of sequence or a video command before any frame it could
+    /// speak of is left out.
     fn push_passing(&mut self, frame: &Frame) -> Pushed {
         let key = match (frame.medium, self.tracks.get(&(frame.medium, frame.track))) {
             (Medium::Data, _) => None,
@@ -554,16 +557,16 @@ impl Cursor {
         self.position
     }
 
-    /// Returns the frames left out by [`Relay::next`] since the last call, because the log had let go of them. What
-    /// [`Relay::shed`] leaves out is its own answer and not counted here.
+    /// Returns the frames left out by [`Relay::next`] since the last call, because the log had let go of
+    /// them. What [`Relay::shed`] leaves out is its own answer and not counted here.
     pub fn take_shed(&mut self) -> u64 {
         mem::take(&mut self.shed)
     }
 }
 
 impl Due {
-    /// Takes the next header the player does not have; none if the log goes on with another epoch, which brings
-    /// headers of its own.
+    /// Takes the next header the player does not have; none if the log goes on with another epoch, which
+    /// brings headers of its own.
     fn take(&mut self, epoch: u64) -> Option<PreludeItem> {
         if self.prelude.epoch != epoch {
             return None;

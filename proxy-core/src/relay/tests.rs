@@ -1,7 +1,7 @@
 //! Stories told in one line, and a random one that knows what every player must see.
 //!
-//! A story is a list of words: `play`, `interrupt`, `rebuild`, `join`, `read`, `shed`, or a frame, which is a letter, a
-//! number and perhaps a track (`.1`):
+//! A story is a list of words: `play`, `interrupt`, `rebuild`, `join`, `read`, `shed`, or a frame, which is a
+//! letter, a number and perhaps a track (`.1`):
 //!
 //! | letter | frame | number |
 //! |---|---|---|
@@ -198,7 +198,7 @@ fn wraps_at_31_and_32_bits_are_continuity() {
 fn the_clock_of_the_stream_itself_wraps_at_32_bits() {
     let mut story = tell(RelayLimits { forward_max: Duration::from_secs(1 << 22), ..LIMITS }, "join k0");
     for step in 1..=5_u64 {
-        story.go_on(&format!("k{}", step * 1_000_000_000 & 0xFFFF_FFFF));
+        story.go_on(&format!("k{}", (step * 1_000_000_000) & 0xFFFF_FFFF));
     }
     assert_eq!(story.relay.last_time(), 5_000_000_000);
     let got = story.read().remove(0);
@@ -419,6 +419,21 @@ fn shedding_moves_to_the_latest_keyframe_and_sends_changed_headers_first() {
 fn shedding_never_goes_back_to_a_keyframe_already_sent() {
     assert_eq!(check("V1 k0 a0 join read i40 a40 shed a80 i80 k120"), ["V1@0 k0@0 a0@0 a80@80 k120@120"]);
     assert_eq!(check("V1 k0 join read shed i40"), ["V1@0 k0@0 i40@40"]);
+}
+
+#[test]
+fn shedding_that_leaves_out_no_frame_leaves_video_alone() {
+    assert_eq!(check("V1 C1 k0 join read C2 shed i40"), ["V1@0 C1@0 k0@0 C2@0 i40@40"]);
+}
+
+#[test]
+fn a_play_keeps_the_headers_of_the_life_before_and_nothing_else() {
+    let mut story = tell(LIMITS, "M1 V1 C1 A1 k0 a0 play");
+    let end = story.relay.end();
+    story.relay.trim(end);
+    assert_eq!(story.relay.bytes(), "V1C1A1".len());
+    story.relay.rebuild();
+    assert_eq!(story.relay.bytes(), 0);
 }
 
 #[test]
@@ -825,7 +840,8 @@ fn random_life(seed: u64, tellings: &mut Tellings) {
     let (mut clock, mut offset, mut serial, mut version, mut epoch) = (0, dice.roll(1 << 33), 0, 0, 0);
     let mut metadata = 0;
     let mut is_play_due = true;
-    // A jump of the model's clock that no frame has shown yet, and whether it must begin an epoch when one does.
+    // A jump of the model's clock that no frame has shown yet, and whether it must begin an epoch when one
+    // does.
     let mut jump: Option<bool> = None;
     // The track the GOP follows, and its last keyframe.
     let mut main: Option<u8> = None;

@@ -4,10 +4,10 @@
 //!  origin   5000 5040 5080 │ 0 40 80 │ 80 120          two re-pulls, each with a clock of its own
 //!  stream      0   40   80 │ 120 160 200 │ 240 280     base of an epoch: last time out plus one frame
 //! ```
-//! Inside an epoch a frame's time is the epoch's base plus the distance its origin's clock has gone since; the
-//! same for audio and video, so they stay in step. A track may lag behind: when a publisher begins anew, its video
-//! may come on the new clock while old audio is still on the way. Such a track keeps the clock it had until it
-//! steps over, so that one restart is one epoch and no frame is thrown far away.
+//! Inside an epoch a frame's time is the epoch's base plus the distance its origin's clock has gone since;
+//! the same for audio and video, so they stay in step. A track may lag behind: when a publisher begins anew,
+//! its video may come on the new clock while old audio is still on the way. Such a track keeps the clock it
+//! had until it steps over, so that one restart is one epoch and no frame is thrown far away.
 
 use crate::{relay::EpochCause, time::Duration, wire::flv::Medium};
 
@@ -112,9 +112,9 @@ impl Timeline {
 
     /// Tells where a frame belongs.
     ///
-    /// A track's own last timestamp decides first. Where it does not (the track is new to this play, or it jumped),
-    /// the other tracks do: a track that comes back after a pause, or jumps where another has jumped before it,
-    /// is in step with the epoch and begins none.
+    /// A track's own last timestamp decides first. Where it does not (the track is new to this play, or it
+    /// jumped), the other tracks do: a track that comes back after a pause, or jumps where another has jumped
+    /// before it, is in step with the epoch and begins none.
     pub(super) fn read(&self, clock: &TrackClock, raw: u32) -> Reading {
         let step = clock.point.and_then(|point| self.step(point.raw, raw, self.backward_max));
         // The first frame of a track may be older than the others by a GOP that the origin kept.
@@ -136,8 +136,8 @@ impl Timeline {
         Reading { place, is_continuous: step.is_some() || clock.point.is_none(), step }
     }
 
-    /// Takes a frame that goes out and returns its time in milliseconds: never below the epoch's base, never below
-    /// its track's last.
+    /// Takes a frame that goes out and returns its time in milliseconds: never below the epoch's base, never
+    /// below its track's last.
     pub(super) fn send(&mut self, clock: &mut TrackClock, medium: Medium, raw: u32, reading: Reading) -> u64 {
         let point = self.pass(clock, medium, raw, reading);
         match reading.place {
@@ -154,8 +154,9 @@ impl Timeline {
         self.pass(clock, medium, raw, reading);
     }
 
-    /// Returns the time of what has no clock of its own on a track: headers come at 0 from one origin and at any
-    /// time from another, so they are sent at their track's last time, or at the last of all while it has none.
+    /// Returns the time of what has no clock of its own on a track: headers come at 0 from one origin and at
+    /// any time from another, so they are sent at their track's last time, or at the last of all while it has
+    /// none.
     pub(super) fn send_header(&mut self, clock: &mut TrackClock) -> u64 {
         let time = self.base.max(clock.last.unwrap_or(self.last()));
         self.stamp(clock, time);

@@ -369,8 +369,9 @@ impl Player {
     pub fn pump(&mut self, relay: &mut Relay, released: u64, cx: &mut PlayerCx<'_>, now: Instant) -> u64 {
         let State::Seated { voice, cursor, .. } = &mut self.state else { return 0 };
         let format = voice.format();
+        let mut shed = 0;
         if relay.backlog(cursor) > cx.config.queue_bytes_max {
-            relay.shed(cursor);
+            shed = relay.shed(cursor);
         }
         while self.in_flight.len() < cx.config.send_bytes_max
             && cursor.position() < released
@@ -379,7 +380,7 @@ impl Player {
             self.in_flight.hand(bytes.len(), now);
             cx.outputs.push_back(Output::Transmit { conn: self.conn, bytes });
         }
-        cursor.take_shed()
+        shed + cursor.take_shed()
     }
 
     /// Takes a stimulus: the one place where the machine moves.
