@@ -25,6 +25,8 @@ const STREAM: &str = "live/demo";
 const TICK: Duration = Duration::from_millis(100);
 /// The first frames must be there by then, or there is nothing to show.
 const START_MAX: Duration = Duration::from_secs(10);
+/// The least time with the plug in.
+const REST: Duration = Duration::from_secs(2);
 /// A silence that long shows in the table's state.
 const SILENT_MIN: Duration = Duration::from_millis(500);
 
@@ -79,8 +81,8 @@ impl Plug {
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     In { pull_at: tokio::time::Instant },
-    Out { plug: Plug, back_at: tokio::time::Instant },
-    Back { plug: Plug, since: tokio::time::Instant, frames: [u64; 3] },
+    Out { plug: Plug, pulled_at: tokio::time::Instant, back_at: tokio::time::Instant },
+    Back { plug: Plug, pulled_at: tokio::time::Instant, since: tokio::time::Instant, frames: [u64; 3] },
 }
 
 struct Demo {
@@ -179,14 +181,14 @@ impl Demo {
                 let lasts = Duration::from_millis(2000 + self.dice.below(2000));
                 screen.say(&format!("plug {}: {}", self.pulls, plug.words()));
                 self.pull(plug).await;
-                Phase::Out { plug, back_at: now + lasts }
+                Phase::Out { plug, pulled_at: pull_at, back_at: now + lasts }
             }
-            Phase::Out { plug, back_at } if now >= back_at => {
+            Phase::Out { plug, pulled_at, back_at } if now >= back_at => {
                 self.put_back(plug).await?;
                 screen.say(&format!("plug {}: put back", self.pulls));
-                Phase::Back { plug, since: now, frames: self.video_frames() }
+                Phase::Back { plug, pulled_at, since: now, frames: self.video_frames() }
             }
-            Phase::Back { plug, since, frames } => {
+            Phase::Back { plug, pulled_at, since, frames } => {
                 let served = self.video_frames().iter().zip(frames).all(|(now, before)| *now > before);
                 let late = since.elapsed() > self.bound;
                 if late && !served {
@@ -196,14 +198,16 @@ impl Demo {
                 }
                 if served {
                     let took = since.elapsed().as_secs_f32();
-                    screen.say(&format!("plug {}: every player has frames again, {took:.1} s after", self.pulls));
+                    screen.say(&format!(
+                        "plug {}: every player has frames again, {took:.1} s after",
+                        self.pulls
+                    ));
                 }
                 if !served && !late {
                     return Ok(phase);
                 }
                 // Punctual where the players were; otherwise they get a moment of rest.
-                let rest = Duration::from_secs(2);
-                Phase::In { pull_at: (since + plan.every.saturating_sub(rest)).max(now + rest) }
+                Phase::In { pull_at: (pulled_at + plan.every).max(now + REST) }
             }
             Phase::In { .. } | Phase::Out { .. } => phase,
         })
@@ -260,16 +264,21 @@ impl Demo {
     }
 
     fn table(&self, time: Duration, plan: &Plan, phase: Phase, stream: Option<&StreamView>) -> Vec<String> {
-        let until = |at: tokio::time::Instant| at.saturating_duration_since(tokio::time::Instant::now()).as_secs_f32();
+        let until = |at: tokio::time::Instant| {
+            at.saturating_duration_since(tokio::time::Instant::now()).as_secs_f32()
+        };
         let plug = match phase {
             Phase::In { pull_at } => format!("plug in; pulled in {:.1} s", until(pull_at)),
-            Phase::Out { plug, back_at } => format!("PLUG OUT: {}; back in {:.1} s", plug.words(), until(back_at)),
+            Phase::Out { plug, back_at, .. } => {
+                format!("PLUG OUT: {}; back in {:.1} s", plug.words(), until(back_at))
+            }
             Phase::Back { .. } => "plug in again; waiting for frames".to_owned(),
         };
         let proxy = stream.map_or_else(
             || "stream gone".to_owned(),
             |view| {
-                let last = view.last_failure.as_ref().map_or_else(String::new, |why| format!("   last: {why:?}"));
+                let last =
+                    view.last_failure.as_ref().map_or_else(String::new, |why| format!("   last: {why:?}"));
                 format!("{:?}   failures {}   re-pulls {}{last}", view.state, view.failures, view.repulls)
             },
         );
@@ -296,7 +305,8 @@ impl Demo {
             }
             dropped += usize::from(!report.disconnects.is_empty());
             violations += report.violations_total;
-            self.broken.extend(report.disconnects.iter().map(|(at, why)| format!("{name} dropped at {at}: {why}")));
+            self.broken
+                .extend(report.disconnects.iter().map(|(at, why)| format!("{name} dropped at {at}: {why}")));
             self.broken.extend(report.violations.iter().map(|what| format!("{name}: {what}")));
         }
         let complaints = self.origin.status().await.ledger.complaints;
@@ -347,7 +357,12 @@ fn recovery_bound(config: &proxy_core::Config) -> Duration {
     let by_stall = pull.stall_timeout + pull.replay_timeout;
     let by_ping = pull.ping_interval + pull.ping_timeout;
     let gop = Duration::from_secs(1);
-    by_stall.max(by_ping) + pull.backoff_max + pull.dial_timeout + pull.handshake_timeout + pull.request_timeout + gop
+    by_stall.max(by_ping)
+        + pull.backoff_max
+        + pull.dial_timeout
+        + pull.handshake_timeout
+        + pull.request_timeout
+        + gop
 }
 
 /// xorshift64: the same seed, the same demo.

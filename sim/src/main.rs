@@ -53,8 +53,10 @@ enum Command {
     /// clock at zero, or something else accepts in its place and resets. It is put back after a few seconds.
     ///
     /// In a terminal a table is redrawn; otherwise lines are printed. Ctrl-C ends it early, with the same last line.
-    #[command(after_help = "Exit codes:\n  0  players were kept, saw nothing they may not see, and got frames again \
-                            in time\n  1  a promise was broken\n  2  a socket could not be opened")]
+    #[command(
+        after_help = "Exit codes:\n  0  players were kept, saw nothing they may not see, and got frames again \
+                            in time\n  1  a promise was broken\n  2  a socket could not be opened"
+    )]
     Demo {
         /// How long: a number with ms, s or m.
         #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = parse_time)]
@@ -150,7 +152,8 @@ fn parse_time(text: &str) -> Result<Duration, String> {
         "m" => 60_000,
         unit => return Err(format!("`{unit}` is no unit of time; use ms, s or m")),
     };
-    let number: u64 = text[..digits].parse().map_err(|_| "a number with ms, s or m, such as 90s".to_owned())?;
+    let number: u64 =
+        text[..digits].parse().map_err(|_| "a number with ms, s or m, such as 90s".to_owned())?;
     match number.checked_mul(millis_per) {
         Some(0) | None => Err("more than nothing, and less than for ever".to_owned()),
         Some(millis) => Ok(Duration::from_millis(millis)),

@@ -215,8 +215,9 @@ impl ModelPlayer {
                 self.out.push_back(out.into());
             }
             Target::HttpFlv { host, path } => {
-                let request =
-                    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\nUser-Agent: repull-sim\r\n\r\n");
+                let request = format!(
+                    "GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\nUser-Agent: repull-sim\r\n\r\n"
+                );
                 self.out.push_back(request.into());
                 self.stage = Stage::Flv { http: HttpReader::new(), flv: FlvReader::new() };
             }
@@ -263,7 +264,9 @@ impl ModelPlayer {
     pub fn read_budget(&self, now: Instant) -> usize {
         let budget = match self.config.reading {
             Reading::Full => u64::MAX,
-            Reading::Rate { bytes_per_second } => self.allowed(bytes_per_second, now).saturating_sub(self.read),
+            Reading::Rate { bytes_per_second } => {
+                self.allowed(bytes_per_second, now).saturating_sub(self.read)
+            }
             Reading::Until { bytes } => bytes.saturating_sub(self.read),
         };
         usize::try_from(budget).unwrap_or(usize::MAX)
@@ -400,12 +403,14 @@ impl ModelPlayer {
         } else if name == "_result" && transaction == CREATE_STREAM {
             let id = values.get(3).and_then(Amf::as_number).unwrap_or(0.0);
             talk.message_stream = id as u32;
-            let play = [Amf::text("play"), Amf::Number(4.0), Amf::Null, Amf::text(stream), Amf::Number(-2000.0)];
+            let play =
+                [Amf::text("play"), Amf::Number(4.0), Amf::Null, Amf::text(stream), Amf::Number(-2000.0)];
             talk.command(talk.message_stream, &play, &mut out);
             talk.set_buffer_length(3000, &mut out);
         } else if name == "_error" && (transaction == CONNECT || transaction == CREATE_STREAM) {
             talk.state = PlayerState::Refused;
-            let code = values.iter().find_map(|value| value.property("code")).and_then(Amf::as_text).unwrap_or("");
+            let code =
+                values.iter().find_map(|value| value.property("code")).and_then(Amf::as_text).unwrap_or("");
             self.viewer.on_status(&format!("_error {code}"), now);
         } else if name == "onStatus" {
             let property = |name| values.iter().find_map(|value| value.property(name)).and_then(Amf::as_text);

@@ -19,7 +19,12 @@ pub(crate) async fn origin(listen: SocketAddr, stream: &str, like: Like) -> io::
     for complaint in &ledger.complaints {
         println!("complaint: {complaint}");
     }
-    println!("{} connections, {} plays, {} complaints", ledger.accepted, ledger.plays_total, ledger.complaints.len());
+    println!(
+        "{} connections, {} plays, {} complaints",
+        ledger.accepted,
+        ledger.plays_total,
+        ledger.complaints.len()
+    );
     Ok(ledger.complaints.is_empty())
 }
 

@@ -397,7 +397,8 @@ impl Viewer {
             Order::Changed
         } else if last.play != stamp.play {
             if stamp.gop < last.gop {
-                let what = format!("{track:?} goes back from GOP {} to {} across a re-pull", last.gop, stamp.gop);
+                let what =
+                    format!("{track:?} goes back from GOP {} to {} across a re-pull", last.gop, stamp.gop);
                 self.violation(&what, now);
             }
             self.report.repeated += u64::from((last.number + 1).saturating_sub(stamp.number));
@@ -413,13 +414,21 @@ impl Viewer {
             Order::Gap
         };
         if track == Track::Video && order != Order::Next && stamp.kind != StampKind::Key {
-            let what = format!("video goes on without a keyframe at frame {} after {}", stamp.number, last.number);
+            let what =
+                format!("video goes on without a keyframe at frame {} after {}", stamp.number, last.number);
             self.violation(&what, now);
         }
         order
     }
 
-    fn check_header(&mut self, track: Track, stamp: &Stamp, before: Option<Stamp>, needed: bool, now: Instant) {
+    fn check_header(
+        &mut self,
+        track: Track,
+        stamp: &Stamp,
+        before: Option<Stamp>,
+        needed: bool,
+        now: Instant,
+    ) {
         let state = self.sitting.track(track);
         let (header, again) = (state.header, state.header_since_frame);
         if !needed || header.is_none() {
@@ -466,7 +475,9 @@ impl Viewer {
     fn check_skew(&mut self, track: Track, timestamp: u32, stamp: &Stamp, now: Instant) {
         self.sitting.track(track).offset = Some(timestamp.wrapping_sub(stamp.time));
         let (video, audio) = (&self.sitting.video, &self.sitting.audio);
-        let same = |last: Option<Stamp>| last.is_some_and(|last| (last.play, last.epoch) == (stamp.play, stamp.epoch));
+        let same = |last: Option<Stamp>| {
+            last.is_some_and(|last| (last.play, last.epoch) == (stamp.play, stamp.epoch))
+        };
         let other = if track == Track::Video { audio } else { video };
         let (Some(a), Some(b), true) = (video.offset, audio.offset, same(other.last)) else { return };
         let skew = a.wrapping_sub(b).min(b.wrapping_sub(a));

@@ -4,9 +4,9 @@
 use proxy_core::time::{Duration, Instant};
 use sim::{
     origin::{
-        Audio, Behaviour, Defect, EndBy, Handshake, Like, MetadataStyle, Missing, ModelOrigin, OnCall, OnConnect,
-        OriginOutput, PeerConn, PlayEnd, Publisher, PublisherClock, Reconnect, SecondPlay, StartStyle, Unpublish,
-        Video, Withhold,
+        Audio, Behaviour, Defect, EndBy, Handshake, Like, MetadataStyle, Missing, ModelOrigin, OnCall,
+        OnConnect, OriginOutput, PeerConn, PlayEnd, Publisher, PublisherClock, Reconnect, SecondPlay,
+        StartStyle, Unpublish, Video, Withhold,
     },
     player::{ModelPlayer, PlayerConfig, PlayerState, Reading},
     raw::{
@@ -35,7 +35,10 @@ impl Pair {
         let now = Instant::from_millis(1000);
         Self {
             origin: ModelOrigin::new(behaviour),
-            player: ModelPlayer::new(PlayerConfig { redial: Some(Duration::from_millis(100)), ..config }, now),
+            player: ModelPlayer::new(
+                PlayerConfig { redial: Some(Duration::from_millis(100)), ..config },
+                now,
+            ),
             conn: 0,
             now,
             piece: usize::MAX,
@@ -80,8 +83,12 @@ impl Pair {
                     }
                 }
                 Some(OriginOutput::Transmit { .. }) => {}
-                Some(OriginOutput::Close { conn }) if conn.0 == self.conn => self.player.on_closed("EOF", self.now),
-                Some(OriginOutput::Reset { conn }) if conn.0 == self.conn => self.player.on_closed("RST", self.now),
+                Some(OriginOutput::Close { conn }) if conn.0 == self.conn => {
+                    self.player.on_closed("EOF", self.now)
+                }
+                Some(OriginOutput::Reset { conn }) if conn.0 == self.conn => {
+                    self.player.on_closed("RST", self.now)
+                }
                 Some(OriginOutput::Close { .. } | OriginOutput::Reset { .. }) => {}
                 None => return,
             }
@@ -129,8 +136,13 @@ fn every_wire_style_shows_the_same() {
     for chunk_size in [1, 128, 60_000] {
         for headers in [Headers::Full, Headers::Short] {
             for aggregate in [false, true] {
-                let wire =
-                    ChunkStyle { chunk_size, headers, aggregate, interleave: false, extended_in_continuations: true };
+                let wire = ChunkStyle {
+                    chunk_size,
+                    headers,
+                    aggregate,
+                    interleave: false,
+                    extended_in_continuations: true,
+                };
                 let mut pair = Pair::new(Behaviour { wire, ..Behaviour::default() });
                 pair.piece = 1 + chunk_size / 3;
                 let clock = PublisherClock { base: 0xFF_FF00, mask31: false, jump: None };
@@ -208,7 +220,9 @@ fn an_origin_restart_shows_as_a_gap_and_no_more() {
     is_clean(&pair);
     let report = pair.report();
     assert_eq!((report.lives, report.gaps.len(), report.disconnects.len()), (2, 1, 1));
-    assert!(report.gap_worst >= Duration::from_millis(1900) && report.gap_worst < Duration::from_millis(2200));
+    assert!(
+        report.gap_worst >= Duration::from_millis(1900) && report.gap_worst < Duration::from_millis(2200)
+    );
     assert_eq!(pair.origin.ledger().plays_total, 2);
 }
 
@@ -220,7 +234,11 @@ fn unpublish_is_told_as_configured() {
         pair.run(Duration::from_secs(1));
         pair.origin.unpublish(NAME, pair.now);
         pair.run(Duration::from_millis(50));
-        assert!(told.is_empty() || pair.report().was_told(told), "{unpublish:?}: {:?}", pair.report().statuses);
+        assert!(
+            told.is_empty() || pair.report().was_told(told),
+            "{unpublish:?}: {:?}",
+            pair.report().statuses
+        );
         assert_eq!(!pair.report().disconnects.is_empty(), closed, "{unpublish:?}");
         is_clean(&pair);
     };
@@ -331,11 +349,25 @@ fn bad_greetings_lead_nowhere() {
     check(Handshake::Silent, PlayerState::Greeting, false);
     check(Handshake::Truncated { len: 1600 }, PlayerState::Greeting, false);
     check(Handshake::Slow { len: 100, every: Duration::from_millis(10) }, PlayerState::Greeting, false);
+    check(Handshake::Strict, PlayerState::Watching, false);
     check(Handshake::Slow { len: 400, every: Duration::from_millis(10) }, PlayerState::Watching, false);
     check(Handshake::Close, PlayerState::Waiting, true);
     check(Handshake::Reset, PlayerState::Waiting, true);
     check(Handshake::Version(6), PlayerState::Waiting, true);
     check(Handshake::Http, PlayerState::Waiting, true);
+}
+
+#[test]
+fn a_c2_of_noise_is_complained_of_or_hung_up_on() {
+    for (handshake, closed) in [(Handshake::Simple, false), (Handshake::Strict, true)] {
+        let mut origin = ModelOrigin::new(Behaviour { handshake, ..Behaviour::default() });
+        origin.on_accepted(PeerConn(1), Instant::ZERO);
+        let mut noise = vec![9; 1 + 2 * 1536];
+        noise[0] = 3;
+        origin.handle_bytes(PeerConn(1), &noise, Instant::ZERO);
+        assert!(origin.ledger().complaints[0].contains("echo"), "{:?}", origin.ledger().complaints);
+        assert_eq!(origin.ledger().open, usize::from(!closed));
+    }
 }
 
 #[test]
@@ -429,7 +461,8 @@ fn clocks_that_leap_are_noticed() {
         pair.run(Duration::from_secs(3));
         assert!(pair.report().violations[0].contains(words), "{:?}", pair.report().violations);
     };
-    let jump = |by| PublisherClock { base: 10_000_000, mask31: false, jump: Some((Duration::from_secs(1), by)) };
+    let jump =
+        |by| PublisherClock { base: 10_000_000, mask31: false, jump: Some((Duration::from_secs(1), by)) };
     check(jump(3_600_000), "leaps from");
     check(jump(-3_600_000), "after");
     check(PublisherClock { base: 0x7FFF_FF00, mask31: true, jump: None }, "after");
@@ -464,7 +497,8 @@ fn a_blocked_player_gets_the_gop_under_way_afterwards() {
 #[test]
 fn equal_inputs_give_equal_reports() {
     let run = || {
-        let mut pair = Pair::new(Behaviour { ping_every: Some(Duration::from_millis(700)), ..Behaviour::default() });
+        let mut pair =
+            Pair::new(Behaviour { ping_every: Some(Duration::from_millis(700)), ..Behaviour::default() });
         pair.publish(Publisher::default());
         pair.run(Duration::from_secs(5));
         pair.origin.restart();
@@ -542,7 +576,8 @@ impl Hand {
     const NOW: Instant = Instant::ZERO;
 
     fn new(behaviour: Behaviour) -> Self {
-        let writer = sim::raw::chunk::ChunkWriter::new(ChunkStyle { chunk_size: 128, ..ChunkStyle::default() });
+        let writer =
+            sim::raw::chunk::ChunkWriter::new(ChunkStyle { chunk_size: 128, ..ChunkStyle::default() });
         let mut hand = Self { origin: ModelOrigin::new(behaviour), writer, said: Vec::new(), closed: false };
         hand.origin.on_accepted(Self::CONN, Self::NOW);
         let mut out = Vec::new();
@@ -601,8 +636,10 @@ impl Hand {
 #[test]
 fn a_limited_reader_takes_what_its_rate_allows() {
     let (config, _) = PlayerConfig::from_url("http://h/x.flv", ViewerConfig::plain()).expect("a plain url");
-    let mut player =
-        ModelPlayer::new(PlayerConfig { reading: Reading::Rate { bytes_per_second: 1000 }, ..config }, Instant::ZERO);
+    let mut player = ModelPlayer::new(
+        PlayerConfig { reading: Reading::Rate { bytes_per_second: 1000 }, ..config },
+        Instant::ZERO,
+    );
     assert!(player.poll_dial(Instant::ZERO));
     player.on_connected(Instant::ZERO);
     assert_eq!(player.read_budget(Instant::ZERO), 16 * 1024);

@@ -76,6 +76,8 @@ pub struct Behaviour {
 pub enum Handshake {
     /// S0, S1 and S2 as soon as C1 is there.
     Simple,
+    /// The same, but a C2 that is no echo of S1 is hung up on.
+    Strict,
     /// Accepted, then nothing.
     Silent,
     /// Accepted, then closed.

@@ -18,15 +18,15 @@ use bytes::Bytes;
 use proxy_core::time::{Duration, Instant};
 
 pub use self::config::{
-    Audio, Behaviour, Defect, EndBy, Handshake, Like, MetadataStyle, Missing, OnCall, OnConnect, PlayEnd, Publisher,
-    PublisherClock, Reconnect, SecondPlay, StartStyle, Unpublish, Video, Withhold,
+    Audio, Behaviour, Defect, EndBy, Handshake, Like, MetadataStyle, Missing, OnCall, OnConnect, PlayEnd,
+    Publisher, PublisherClock, Reconnect, SecondPlay, StartStyle, Unpublish, Video, Withhold,
 };
 use self::publisher::{DueFrame, Life, Position};
 use crate::raw::{
     RawError,
     amf0::{self, Amf},
     chunk::{ChunkReader, ChunkWriter, RawMessage, kind},
-    handshake::ServerHandshake,
+    handshake::{ServerHandshake, Shaken},
     media::{self, Track},
 };
 
@@ -126,6 +126,7 @@ pub struct ModelOrigin {
 
 #[derive(Debug)]
 struct Conn {
+    id: PeerConn,
     stage: Stage,
     reader: ChunkReader,
     writer: ChunkWriter,
@@ -275,7 +276,7 @@ impl ModelOrigin {
             self.outputs.push_back(OriginOutput::Reset { conn: id });
             return;
         }
-        if let Err(error) = conn.receive(bytes, &self.behaviour, now) {
+        if let Err(error) = conn.receive(bytes, &self.behaviour, &mut self.ledger, now) {
             complain(&mut self.ledger, id, &error.to_string());
             conn.closing = true;
         }
@@ -314,7 +315,8 @@ impl ModelOrigin {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         while !conn.closing && conn.commands.front().is_some_and(|(at, _)| *at <= now) {
             let Some((_, message)) = conn.commands.pop_front() else { break };
-            let mut call = Call { id, lives: &self.lives, ledger: &mut self.ledger, behaviour: &self.behaviour, now };
+            let mut call =
+                Call { id, lives: &self.lives, ledger: &mut self.ledger, behaviour: &self.behaviour, now };
             if let Err(error) = conn.on_message(&message, &mut call) {
                 complain(&mut self.ledger, id, &error.to_string());
                 conn.closing = true;
@@ -378,6 +380,7 @@ enum Fed {
 impl Conn {
     fn new(id: PeerConn, behaviour: &Behaviour) -> Self {
         Self {
+            id,
             stage: Stage::Handshaking(ServerHandshake::new(id.0)),
             reader: ChunkReader::new(true),
             writer: ChunkWriter::new(behaviour.wire.clone()),
@@ -406,6 +409,7 @@ impl Conn {
             Handshake::Close => self.closing = true,
             Handshake::Reset => self.stage = Stage::Trap,
             Handshake::Simple
+            | Handshake::Strict
             | Handshake::Truncated { .. }
             | Handshake::Slow { .. }
             | Handshake::Version(_)
@@ -413,21 +417,31 @@ impl Conn {
         }
     }
 
-    fn receive(&mut self, bytes: &[u8], behaviour: &Behaviour, now: Instant) -> Result<(), RawError> {
+    fn receive(
+        &mut self,
+        bytes: &[u8],
+        behaviour: &Behaviour,
+        ledger: &mut Ledger,
+        now: Instant,
+    ) -> Result<(), RawError> {
         match &mut self.stage {
             Stage::Mute | Stage::Trap => Ok(()),
             Stage::Handshaking(handshake) => {
                 let mut answer = Vec::new();
-                let rest = handshake.handle_bytes(bytes, &mut answer)?;
+                let shaken = handshake.handle_bytes(bytes, &mut answer)?;
                 if !answer.is_empty() {
                     self.answer_handshake(answer, behaviour, now);
                 }
-                if let Some(rest) = rest {
-                    self.stage = Stage::Talking;
-                    self.ping_at = behaviour.ping_every.map(|every| now + every);
-                    return self.receive(&rest, behaviour, now);
+                let Some(Shaken { rest, echo }) = shaken else { return Ok(()) };
+                if behaviour.handshake == Handshake::Strict {
+                    echo.clone()?;
                 }
-                Ok(())
+                if let Err(error) = echo {
+                    complain(ledger, self.id, &error.to_string());
+                }
+                self.stage = Stage::Talking;
+                self.ping_at = behaviour.ping_every.map(|every| now + every);
+                self.receive(&rest, behaviour, ledger, now)
             }
             Stage::Talking => {
                 self.reader.push(bytes);
@@ -452,7 +466,11 @@ impl Conn {
                 self.stage = Stage::Mute;
                 self.closing = true;
             }
-            Handshake::Simple | Handshake::Silent | Handshake::Close | Handshake::Reset => {}
+            Handshake::Simple
+            | Handshake::Strict
+            | Handshake::Silent
+            | Handshake::Close
+            | Handshake::Reset => {}
         }
         self.out.extend_from_slice(&answer);
     }
@@ -524,19 +542,27 @@ impl Conn {
             }
             "closeStream" | "deleteStream" => {
                 if let Some(play) = self.play.take() {
-                    self.status(play.message_stream, "status", "NetStream.Play.Stop", "Stopped by the player.");
+                    self.status(
+                        play.message_stream,
+                        "status",
+                        "NetStream.Play.Stop",
+                        "Stopped by the player.",
+                    );
                 }
             }
             "_result" | "_error" | "onStatus" | "releaseStream" | "FCUnpublish" => {}
             // SRS answers every other call so, and clients wait for it (FCSubscribe, getStreamLength, _checkbw).
-            _ if transaction != 0.0 => self.command(0, &[Amf::text("_result"), Amf::Number(transaction), Amf::Null, Amf::Null]),
+            _ if transaction != 0.0 => {
+                self.command(0, &[Amf::text("_result"), Amf::Number(transaction), Amf::Null, Amf::Null])
+            }
             _ => {}
         }
         Ok(())
     }
 
     fn on_connect(&mut self, transaction: f64, object: Option<&Amf>, call: &mut Call<'_>) {
-        let property = |name| object.and_then(|object| object.property(name)).and_then(Amf::as_text).unwrap_or("");
+        let property =
+            |name| object.and_then(|object| object.property(name)).and_then(Amf::as_text).unwrap_or("");
         let (app, tc_url) = (property("app").to_owned(), property("tcUrl"));
         if app.is_empty() {
             complain(call.ledger, call.id, "connect without app");
@@ -556,7 +582,8 @@ impl Conn {
                     ("fmsVer".into(), Amf::text("FMS/3,0,1,123")),
                     ("capabilities".into(), Amf::Number(31.0)),
                 ]);
-                let info = info("status", "NetConnection.Connect.Success", "Connection succeeded.", Vec::new());
+                let info =
+                    info("status", "NetConnection.Connect.Success", "Connection succeeded.", Vec::new());
                 self.command(0, &[Amf::text("_result"), Amf::Number(transaction), server, info]);
                 self.command(0, &[Amf::text("onBWDone"), Amf::Number(0.0), Amf::Null]);
             }
@@ -627,7 +654,9 @@ impl Conn {
         match call.behaviour.play {
             OnCall::Answer => {}
             OnCall::Never => return,
-            OnCall::Error => return self.status(message_stream, "error", "NetStream.Play.Failed", "Not for you."),
+            OnCall::Error => {
+                return self.status(message_stream, "error", "NetStream.Play.Failed", "Not for you.");
+            }
             OnCall::Close => {
                 self.closing = true;
                 return;
@@ -711,7 +740,9 @@ impl Conn {
             Unpublish::Silent => {}
             Unpublish::StreamEof => self.stream_event(1, stream),
             Unpublish::StreamDry => self.stream_event(2, stream),
-            Unpublish::Notify => self.status(stream, "status", "NetStream.Play.UnpublishNotify", "Unpublished."),
+            Unpublish::Notify => {
+                self.status(stream, "status", "NetStream.Play.UnpublishNotify", "Unpublished.")
+            }
             Unpublish::Stop => self.status(stream, "status", "NetStream.Play.Stop", "Stopped."),
             Unpublish::Close => self.closing = true,
             Unpublish::EofAndClose => {
@@ -817,9 +848,15 @@ impl Conn {
         match style {
             MetadataStyle::Absent => {}
             MetadataStyle::Ecma => self.data(stream, time, &[Amf::text("onMetaData"), Amf::Ecma(entries)]),
-            MetadataStyle::Object => self.data(stream, time, &[Amf::text("onMetaData"), Amf::Object(entries)]),
+            MetadataStyle::Object => {
+                self.data(stream, time, &[Amf::text("onMetaData"), Amf::Object(entries)])
+            }
             MetadataStyle::SetDataFrame => {
-                self.data(stream, time, &[Amf::text("@setDataFrame"), Amf::text("onMetaData"), Amf::Ecma(entries)]);
+                self.data(
+                    stream,
+                    time,
+                    &[Amf::text("@setDataFrame"), Amf::text("onMetaData"), Amf::Ecma(entries)],
+                );
             }
         }
     }
@@ -870,7 +907,13 @@ impl Conn {
     }
 
     /// Adds a frame to what is sent together, its sequence header first if that is another one than before.
-    fn frame(&mut self, life: &Life, frame: DueFrame, behaviour: &Behaviour, batch: &mut Vec<(u32, RawMessage)>) {
+    fn frame(
+        &mut self,
+        life: &Life,
+        frame: DueFrame,
+        behaviour: &Behaviour,
+        batch: &mut Vec<(u32, RawMessage)>,
+    ) {
         self.header(frame.track, frame.header.clone(), frame.timestamp, behaviour, batch);
         let Some(play) = &mut self.play else { return };
         play.sent += 1;
@@ -911,7 +954,9 @@ impl Conn {
                     play.defect_done = false;
                 }
             },
-            Defect::Repeated => self.media(frame.track, frame.timestamp, life.payload(&frame), behaviour, batch),
+            Defect::Repeated => {
+                self.media(frame.track, frame.timestamp, life.payload(&frame), behaviour, batch)
+            }
             Defect::Foreign => frame.stamp.stream ^= 1,
             Defect::OldLife => frame.stamp.epoch = frame.stamp.epoch.wrapping_sub(1),
             Defect::Corrupt => {
@@ -937,7 +982,9 @@ impl Conn {
         behaviour: &Behaviour,
         batch: &mut Vec<(u32, RawMessage)>,
     ) {
-        let Some(Play { feed: Feed::Live { video_header, audio_header, .. }, .. }) = &mut self.play else { return };
+        let Some(Play { feed: Feed::Live { video_header, audio_header, .. }, .. }) = &mut self.play else {
+            return;
+        };
         let sent = match track {
             Track::Video => video_header,
             Track::Audio => audio_header,
@@ -988,12 +1035,20 @@ impl Conn {
     fn command(&mut self, stream: u32, values: &[Amf]) {
         let csid = if stream == 0 { CSID_COMMAND } else { CSID_STATUS };
         let payload = amf0::write_all(values).into();
-        self.writer.write(csid, &RawMessage { kind: kind::COMMAND, stream, timestamp: 0, payload }, &mut self.out);
+        self.writer.write(
+            csid,
+            &RawMessage { kind: kind::COMMAND, stream, timestamp: 0, payload },
+            &mut self.out,
+        );
     }
 
     fn data(&mut self, stream: u32, timestamp: u32, values: &[Amf]) {
         let payload = amf0::write_all(values).into();
-        self.writer.write(CSID_DATA, &RawMessage { kind: kind::DATA, stream, timestamp, payload }, &mut self.out);
+        self.writer.write(
+            CSID_DATA,
+            &RawMessage { kind: kind::DATA, stream, timestamp, payload },
+            &mut self.out,
+        );
     }
 
     fn control(&mut self, kind: u8, payload: Vec<u8>) {
@@ -1025,7 +1080,8 @@ impl Conn {
         let (mut missing, mut reconnect) = (None, None);
         if let Some(play) = &self.play {
             (missing, reconnect) = (play.missing_at, play.reconnect_at);
-            if let (Feed::Live { position, .. }, true, Some(life)) = (&play.feed, self.may_send(behaviour), lives.get(&play.name))
+            if let (Feed::Live { position, .. }, true, Some(life)) =
+                (&play.feed, self.may_send(behaviour), lives.get(&play.name))
             {
                 frame = life.due(*position);
             }

@@ -109,7 +109,13 @@ pub struct ChunkReader {
 impl ChunkReader {
     /// Makes a reader for the 128-byte chunks every connection begins with (§5.4.1).
     pub fn new(extended_in_continuations: bool) -> Self {
-        Self { chunk_size: 128, extended_in_continuations, streams: BTreeMap::new(), buffer: Vec::new(), start: 0 }
+        Self {
+            chunk_size: 128,
+            extended_in_continuations,
+            streams: BTreeMap::new(),
+            buffer: Vec::new(),
+            start: 0,
+        }
     }
 
     /// Takes bytes; messages come out of [`Self::poll_message`].
@@ -152,10 +158,10 @@ impl ChunkReader {
         if fmt > 0 && !self.streams.contains_key(&csid) {
             return Err(RawError::ChunkOrphan { csid, fmt });
         }
-        let mut next = self.streams.get(&csid).map_or_else(Inbound::default, |inbound| Inbound {
-            payload: Vec::new(),
-            ..*inbound
-        });
+        let mut next = self
+            .streams
+            .get(&csid)
+            .map_or_else(Inbound::default, |inbound| Inbound { payload: Vec::new(), ..*inbound });
         let continues = self.streams.get(&csid).is_some_and(|inbound| !inbound.payload.is_empty());
         if continues && fmt != 3 {
             return Err(RawError::ChunkMidMessage { csid, fmt });
@@ -266,7 +272,10 @@ impl ChunkWriter {
     /// other, as the style says.
     pub fn write_together(&mut self, messages: &[(u32, RawMessage)], out: &mut Vec<u8>) {
         let packable = |(_, message): &&(u32, RawMessage)| matches!(message.kind, kind::AUDIO | kind::VIDEO);
-        if self.style.aggregate && messages.len() > 1 && messages.iter().filter(packable).count() == messages.len() {
+        if self.style.aggregate
+            && messages.len() > 1
+            && messages.iter().filter(packable).count() == messages.len()
+        {
             let parts: Vec<&RawMessage> = messages.iter().map(|(_, message)| message).collect();
             self.write(messages[0].0, &aggregate(&parts), out);
         } else if self.style.interleave && messages.len() > 1 {

@@ -23,6 +23,15 @@ pub struct ServerHandshake {
     answered: bool,
 }
 
+/// A server's handshake that is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shaken {
+    /// What followed C2.
+    pub rest: Vec<u8>,
+    /// Whether C2 was an echo of S1.
+    pub echo: Result<(), RawError>,
+}
+
 impl ClientHandshake {
     /// Begins: appends C0 and C1 to `out`. The filler is made from `salt`.
     pub fn new(salt: u64, out: &mut Vec<u8>) -> Self {
@@ -55,8 +64,9 @@ impl ServerHandshake {
     }
 
     /// Takes bytes, appends S0, S1 and S2 to `out` once C1 is complete. Returns what follows C2 once C2 is
-    /// complete.
-    pub fn handle_bytes(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<Option<Vec<u8>>, RawError> {
+    /// complete. A C2 that echoes nothing is for the caller to judge: nginx-rtmp sends noise to servers without a
+    /// digest.
+    pub fn handle_bytes(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<Option<Shaken>, RawError> {
         self.input.extend_from_slice(bytes);
         check_version(&self.input)?;
         if !self.answered && self.input.len() > PACKET_BYTES {
@@ -68,8 +78,8 @@ impl ServerHandshake {
         if self.input.len() < 1 + 2 * PACKET_BYTES {
             return Ok(None);
         }
-        check_echo(&self.s1, &self.input[1 + PACKET_BYTES..1 + 2 * PACKET_BYTES])?;
-        Ok(Some(self.input.split_off(1 + 2 * PACKET_BYTES)))
+        let echo = check_echo(&self.s1, &self.input[1 + PACKET_BYTES..1 + 2 * PACKET_BYTES]);
+        Ok(Some(Shaken { rest: self.input.split_off(1 + 2 * PACKET_BYTES), echo }))
     }
 }
 
@@ -125,7 +135,8 @@ mod tests {
                 }
             }
             assert!(rest.is_some());
-            assert_eq!(server.handle_bytes(&reply, &mut Vec::new()), Ok(Some(Vec::new())));
+            let shaken = Shaken { rest: Vec::new(), echo: Ok(()) };
+            assert_eq!(server.handle_bytes(&reply, &mut Vec::new()), Ok(Some(shaken)));
         }
     }
 
@@ -141,6 +152,9 @@ mod tests {
     #[test]
     fn another_version_is_told() {
         let mut server = ServerHandshake::new(1);
-        assert_eq!(server.handle_bytes(&[6], &mut Vec::new()), Err(RawError::HandshakeVersion { version: 6 }));
+        assert_eq!(
+            server.handle_bytes(&[6], &mut Vec::new()),
+            Err(RawError::HandshakeVersion { version: 6 })
+        );
     }
 }

@@ -46,8 +46,10 @@ impl HttpReader {
             };
             let head = String::from_utf8_lossy(&self.buffer[..end]).to_ascii_lowercase();
             self.buffer.drain(..end + 4);
-            let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or(RawError::Http)?;
-            let chunked = head.lines().any(|line| line.starts_with("transfer-encoding:") && line.contains("chunked"));
+            let status =
+                head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or(RawError::Http)?;
+            let chunked =
+                head.lines().any(|line| line.starts_with("transfer-encoding:") && line.contains("chunked"));
             self.head = Some((status, if chunked { Body::ChunkSize } else { Body::UntilClose }));
         }
         let Some((_, body)) = &mut self.head else { return Ok(()) };
@@ -114,7 +116,12 @@ mod tests {
     #[test]
     fn bodies_come_out_whole() {
         check(b"HTTP/1.1 200 OK\r\nContent-Type: video/x-flv\r\n\r\nFLVbody", 200, b"FLVbody", false);
-        check(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nFLV\r\n2;x\r\nab\r\n", 200, b"FLVab", false);
+        check(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nFLV\r\n2;x\r\nab\r\n",
+            200,
+            b"FLVab",
+            false,
+        );
         check(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nF\r\n0\r\n\r\n", 200, b"F", true);
         check(b"HTTP/1.1 404 Not Found\r\n\r\n", 404, b"", false);
     }

@@ -237,13 +237,7 @@ pub fn video_header(codec: VideoCodec, width: u32, height: u32) -> Bytes {
 }
 
 /// Makes a video frame of at least `len_min` bytes. `in_gop` counts from the keyframe, which is 0.
-pub fn video_frame(
-    codec: VideoCodec,
-    size: (u32, u32),
-    in_gop: u32,
-    len_min: usize,
-    stamp: &Stamp,
-) -> Bytes {
+pub fn video_frame(codec: VideoCodec, size: (u32, u32), in_gop: u32, len_min: usize, stamp: &Stamp) -> Bytes {
     let key = in_gop == 0;
     let mut tag = Vec::with_capacity(len_min.max(256));
     match codec {
@@ -316,7 +310,10 @@ pub fn audio_frame(codec: AudioCodec, stamp: &Stamp) -> Bytes {
 
 /// Writes the sum into the stamp of a finished tag.
 fn seal(mut tag: Vec<u8>) -> Bytes {
-    let at = tag.windows(MAGIC.len()).position(|window| window == MAGIC).expect("every frame is built with a stamp");
+    let at = tag
+        .windows(MAGIC.len())
+        .position(|window| window == MAGIC)
+        .expect("every frame is built with a stamp");
     let sum_at = at + MAGIC.len() + FIELDS_LEN;
     let mut digits = Vec::new();
     put_hex(sum_around(&tag, sum_at), &mut digits);
@@ -359,7 +356,8 @@ fn put_size(width: u32, height: u32, out: &mut Vec<u8>) {
 /// An HEVCDecoderConfigurationRecord without parameter sets; the picture size follows it, so that another size is
 /// another header.
 fn hevc_configuration(width: u32, height: u32) -> Vec<u8> {
-    let mut record = vec![1, 1, 0x60, 0, 0, 0, 0x90, 0, 0, 0, 0, 0, 93, 0xF0, 0, 0xFC, 0xFD, 0xF8, 0xF8, 0, 0, 0x0F, 0];
+    let mut record =
+        vec![1, 1, 0x60, 0, 0, 0, 0x90, 0, 0, 0, 0, 0, 93, 0xF0, 0, 0xFC, 0xFD, 0xF8, 0xF8, 0, 0, 0x0F, 0];
     put_size(width, height, &mut record);
     record
 }
@@ -502,7 +500,8 @@ mod tests {
         header: 7,
         kind: StampKind::Inter,
     };
-    const VIDEO: [VideoCodec; 4] = [VideoCodec::Avc, VideoCodec::HevcLegacy, VideoCodec::Hevc, VideoCodec::Av1];
+    const VIDEO: [VideoCodec; 4] =
+        [VideoCodec::Avc, VideoCodec::HevcLegacy, VideoCodec::Hevc, VideoCodec::Av1];
     const AUDIO: [AudioCodec; 3] = [AudioCodec::AacStereo, AudioCodec::AacMono, AudioCodec::Opus];
 
     #[test]

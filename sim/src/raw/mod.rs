@@ -90,7 +90,9 @@ impl fmt::Display for RawError {
         match self {
             Self::HandshakeVersion { version } => write!(f, "handshake version {version}, not 3"),
             Self::HandshakeEcho { at } => write!(f, "handshake echo differs at byte {at}"),
-            Self::ChunkOrphan { csid, fmt } => write!(f, "chunk header of format {fmt} begins chunk stream {csid}"),
+            Self::ChunkOrphan { csid, fmt } => {
+                write!(f, "chunk header of format {fmt} begins chunk stream {csid}")
+            }
             Self::ChunkMidMessage { csid, fmt } => {
                 write!(f, "chunk header of format {fmt} inside a message of chunk stream {csid}")
             }

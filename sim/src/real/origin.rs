@@ -331,7 +331,9 @@ impl Keeper {
         while let Some(output) = self.model.poll_output() {
             match output {
                 OriginOutput::Transmit { conn, bytes } => {
-                    let Some(line) = self.lines.get_mut(&conn).filter(|line| !line.swallowed) else { continue };
+                    let Some(line) = self.lines.get_mut(&conn).filter(|line| !line.swallowed) else {
+                        continue;
+                    };
                     line.queued += bytes.len();
                     let writable = line.queued < QUEUE_BYTES_MAX;
                     tell(line, Write::Bytes(bytes));
@@ -391,7 +393,8 @@ impl LineTask {
                 return;
             }
             let frozen = *self.frozen.borrow();
-            let interest = if queue.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
+            let interest =
+                if queue.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
             tokio::select! {
                 biased;
                 write = writes.recv() => match write {

@@ -143,7 +143,8 @@ async fn watch(model: &Mutex<ModelPlayer>, stream: &TcpStream, clock: Clock) -> 
             // Errors alone, so that a reset is heard of.
             (false, true) => Interest::ERROR,
         };
-        let nap = tokio::time::sleep_until(deadline.map_or_else(tokio::time::Instant::now, |at| clock.at(at)));
+        let nap =
+            tokio::time::sleep_until(deadline.map_or_else(tokio::time::Instant::now, |at| clock.at(at)));
         let ready = tokio::select! {
             biased;
             ready = stream.ready(interest) => ready,

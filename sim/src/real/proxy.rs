@@ -44,7 +44,14 @@ impl RealProxy {
     /// # Errors
     /// There is no free port.
     pub async fn start(core: proxy_core::Config) -> io::Result<Self> {
-        let env = TokioEnv::new()?;
+        Self::start_on(TokioEnv::new()?, core).await
+    }
+
+    /// Starts it in an environment that is the kernel's in most things.
+    ///
+    /// # Errors
+    /// There is no free port.
+    pub async fn start_on<E: Env>(env: E, core: proxy_core::Config) -> io::Result<Self> {
         let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let config = DriverConfig { core: core.clone(), rtmp_listen: vec![anywhere] };
         let events = Arc::new(Mutex::new(Vec::new()));
