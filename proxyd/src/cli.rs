@@ -7,6 +7,11 @@
 //! | 2 | the command line or the configuration is not understood |
 //! | 128 + n | a second signal n cut the orderly end short |
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the command line reads the environment and looks whether there is IPv6"
+)]
+
 use std::{
     env,
     ffi::OsString,
@@ -310,7 +315,7 @@ fn pull_one(pull: &Pull, filter: Option<&str>) -> Result<Answer, Fault> {
 
     // What happens is told on stdout in plain words; the log is for those who ask.
     let stderr = start_log(filter.unwrap_or("error"))?;
-    let stdout = Outlet::new(io::stdout()).map_err(|error| Fault::running(error))?;
+    let stdout = Outlet::new(io::stdout()).map_err(Fault::running)?;
     let narrator = Narrator { out: stdout.clone(), key, origin: url.redacted() };
     let service = Service {
         settings,
@@ -332,7 +337,7 @@ fn state_folder() -> PathBuf {
 }
 
 fn start_log(filter: &str) -> Result<Outlet, Fault> {
-    let outlet = Outlet::new(io::stderr()).map_err(|error| Fault::running(error))?;
+    let outlet = Outlet::new(io::stderr()).map_err(Fault::running)?;
     log::init(filter, &outlet, io::stderr().is_terminal())
         .map_err(|error| Fault::usage(format!("log filter \"{filter}\": {error}")))?;
     Ok(outlet)
@@ -409,6 +414,7 @@ impl Service {
             self.narrator.as_ref().map(|narrator| tokio::spawn(narrator.clone().watch(handle.clone())));
 
         let ended = tokio::select! {
+            biased;
             name = signals.next() => {
                 tracing::info!("{name}: shutting down");
                 Ok(())
@@ -508,6 +514,7 @@ async fn shut_down(handle: &Handle, driver: JoinHandle<()>, signals: &mut Signal
         tokio::time::sleep(FAREWELL).await;
     };
     tokio::select! {
+            biased;
         _ = timeout(SHUTDOWN_TIMEOUT, goodbye) => 0,
         name = signals.next() => {
             tracing::warn!("{name} again: ending at once");
@@ -537,6 +544,7 @@ impl Signals {
 
     async fn next(&mut self) -> &'static str {
         let (name, number) = tokio::select! {
+            biased;
             _ = self.interrupt.recv() => ("SIGINT", 2),
             _ = self.terminate.recv() => ("SIGTERM", 15),
             _ = self.hangup.recv() => ("SIGHUP", 1),

@@ -16,6 +16,8 @@
 //! Every connection is read from all the time, also while it closes or cannot be written to: a writer that waits for
 //! room may never hear of a reset.
 
+#![expect(clippy::disallowed_types, reason = "a fixed hasher, looked up on every write and never iterated")]
+
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     fmt,

@@ -273,7 +273,9 @@ impl StreamFilter {
         }
         match (&self.app, &self.stream) {
             // The same words as in an add, whichever part holds the `/`.
-            (Some(app), Some(stream)) => StreamKey::new(&key.vhost, app, stream).is_ok_and(|wanted| wanted == *key),
+            (Some(app), Some(stream)) => {
+                StreamKey::new(&key.vhost, app, stream).is_ok_and(|wanted| wanted == *key)
+            }
             (app, stream) => matches(app, &key.app) && matches(stream, &key.stream),
         }
     }
