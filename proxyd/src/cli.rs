@@ -44,7 +44,7 @@ use crate::{
 };
 
 /// How long an orderly end may take, all in all.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(4500);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// After the last byte was handed to HTTP connections, how long they may take to get it out.
 const FAREWELL: Duration = Duration::from_millis(100);
@@ -310,7 +310,7 @@ fn pull_one(pull: &Pull, filter: Option<&str>) -> Result<Answer, Fault> {
 
     // What happens is told on stdout in plain words; the log is for those who ask.
     let stderr = start_log(filter.unwrap_or("error"))?;
-    let stdout = Outlet::new(io::stdout()).map_err(|error| Fault::running(error))?;
+    let stdout = Outlet::new(io::stdout()).map_err(Fault::running)?;
     let narrator = Narrator { out: stdout.clone(), key, origin: url.redacted() };
     let service = Service {
         settings,
@@ -332,7 +332,7 @@ fn state_folder() -> PathBuf {
 }
 
 fn start_log(filter: &str) -> Result<Outlet, Fault> {
-    let outlet = Outlet::new(io::stderr()).map_err(|error| Fault::running(error))?;
+    let outlet = Outlet::new(io::stderr()).map_err(Fault::running)?;
     log::init(filter, &outlet, io::stderr().is_terminal())
         .map_err(|error| Fault::usage(format!("log filter \"{filter}\": {error}")))?;
     Ok(outlet)
