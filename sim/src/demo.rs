@@ -116,11 +116,12 @@ pub(crate) async fn run(plan: &Plan) -> io::Result<bool> {
     tokio::pin!(interrupted);
     while begun.elapsed() < plan.time {
         tokio::select! {
-            _ = tick.tick() => {}
+            biased;
             _ = &mut interrupted => {
                 screen.say("interrupted");
                 break;
             }
+            _ = tick.tick() => {}
         }
         phase = demo.step(phase, plan, &mut screen).await?;
         let stream = demo.proxy.stream(STREAM).await;

@@ -33,6 +33,7 @@ pub(crate) async fn play(url: &str, stream: Option<&str>, time: Duration) -> io:
     let viewer = stream.map_or_else(ViewerConfig::plain, ViewerConfig::stamped);
     let player = RealPlayer::start(url, viewer, Clock::start())?;
     tokio::select! {
+        biased;
         () = tokio::time::sleep(time) => {}
         interrupted = tokio::signal::ctrl_c() => interrupted?,
     }

@@ -1,1 +1,3 @@
-//! Nothing here: the tests are in `tests/`.
+//! What the integration tests share.
+
+pub mod turmoil_env;

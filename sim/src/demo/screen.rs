@@ -1,5 +1,7 @@
 //! A table that is redrawn in a terminal, and plain lines everywhere else.
 
+#![expect(clippy::disallowed_methods, reason = "a terminal redraws by the wall clock")]
+
 use std::{
     io::{IsTerminal, Write, stdout},
     time::{Duration, Instant},

@@ -873,8 +873,7 @@ impl Conn {
 
     fn send_frames(&mut self, life: &Life, behaviour: &Behaviour, now: Instant) -> Fed {
         let mut batch = Vec::new();
-        loop {
-            let Some(play) = &mut self.play else { break };
+        while let Some(play) = &mut self.play {
             let Feed::Live { position, .. } = &mut play.feed else { break };
             let Some(frame) = life.take(position, play.number, now) else { break };
             if behaviour.withhold > Withhold::Nothing {

@@ -101,6 +101,10 @@ fn with<T>(model: &Mutex<ModelPlayer>, act: impl FnOnce(&mut ModelPlayer) -> T) 
     act(&mut model.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "on real sockets, beside the production Env and independent of it"
+)]
 async fn carry(model: Arc<Mutex<ModelPlayer>>, address: String, clock: Clock) {
     loop {
         let now = clock.now();

@@ -52,6 +52,7 @@ impl RmlOrigin {
                 let plays = Arc::clone(&plays);
                 tokio::spawn(async move {
                     tokio::select! {
+                        biased;
                         // The proxy hung up, or is deleted.
                         _ = serve(stream, &plays) => {}
                         _ = killed.changed() => {}
@@ -196,6 +197,7 @@ async fn serve(mut stream: TcpStream, plays: &AtomicU32) -> io::Result<()> {
             }
         }
         tokio::select! {
+            biased;
             read = stream.read(&mut buffer) => match read? {
                 0 => return Ok(()),
                 len => input.extend_from_slice(&buffer[..len]),
