@@ -317,12 +317,10 @@ impl Viewer {
         };
         self.check_forward(track, timestamp, order, now);
         self.check_rising(track, timestamp, now);
-        if let Some(stamp) = stamp {
+        if let Some(stamp) = stamp.filter(|_| order != Order::Back) {
             self.check_header(track, &stamp, before, needs_header, now);
             self.check_skew(track, timestamp, &stamp, now);
-            if order != Order::Back {
-                self.sitting.track(track).last = Some(stamp);
-            }
+            self.sitting.track(track).last = Some(stamp);
         }
         self.sitting.track(track).header_since_frame = false;
     }
@@ -582,7 +580,9 @@ mod tests {
             let violations = &self.viewer.report().violations;
             match words {
                 "" => assert_eq!(*violations, Vec::<String>::new()),
-                words => assert!(violations.len() == 1 && violations[0].contains(words), "{words}: {violations:?}"),
+                words => {
+                    assert!(violations.len() == 1 && violations[0].contains(words), "{words}: {violations:?}")
+                }
             }
         }
     }
@@ -659,7 +659,12 @@ mod tests {
         let mut viewer = Viewer::new(ViewerConfig::plain());
         viewer.on_connected();
         for millis in [0, 500, 2500, 2600] {
-            viewer.on_tag(kind::AUDIO, millis, &Bytes::from_static(b"\x2Fmp3"), Instant::from_millis(millis.into()));
+            viewer.on_tag(
+                kind::AUDIO,
+                millis,
+                &Bytes::from_static(b"\x2Fmp3"),
+                Instant::from_millis(millis.into()),
+            );
         }
         let gaps: Vec<Duration> = viewer.report().gaps.iter().map(Gap::duration).collect();
         assert_eq!(gaps, [Duration::from_secs(2)]);
