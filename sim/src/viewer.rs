@@ -317,12 +317,10 @@ impl Viewer {
         };
         self.check_forward(track, timestamp, order, now);
         self.check_rising(track, timestamp, now);
-        if let Some(stamp) = stamp {
+        if let Some(stamp) = stamp.filter(|_| order != Order::Back) {
             self.check_header(track, &stamp, before, needs_header, now);
             self.check_skew(track, timestamp, &stamp, now);
-            if order != Order::Back {
-                self.sitting.track(track).last = Some(stamp);
-            }
+            self.sitting.track(track).last = Some(stamp);
         }
         self.sitting.track(track).header_since_frame = false;
     }
@@ -522,5 +520,155 @@ fn latest(a: Option<u32>, b: Option<u32>) -> Option<u32> {
 fn note(notes: &mut Vec<(Instant, String)>, what: &str, now: Instant) {
     if notes.len() < NOTES_MAX {
         notes.push((now, what.to_owned()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raw::media::{AudioCodec, VideoCodec};
+
+    const NAME: &str = "live/one";
+    const SIZE: (u32, u32) = (16, 16);
+    const GOP: u32 = 5;
+
+    /// A viewer fed by hand.
+    struct Feed {
+        viewer: Viewer,
+        offset: u32,
+    }
+
+    impl Feed {
+        fn new() -> Self {
+            let mut feed = Self { viewer: Viewer::new(ViewerConfig::stamped(NAME)), offset: 0 };
+            feed.viewer.on_connected();
+            feed
+        }
+
+        fn header(&mut self, track: Track, number: u32) {
+            let (kind, header) = header(track);
+            self.viewer.on_tag(kind, number * 40 + self.offset, &header, Instant::ZERO);
+        }
+
+        fn frames(&mut self, track: Track, play: u32, numbers: std::ops::Range<u32>) {
+            for number in numbers {
+                let (kind, header) = header(track);
+                let key = number % GOP == 0;
+                let stamp = Stamp {
+                    stream: media::stream_hash(NAME),
+                    play,
+                    epoch: 1,
+                    number,
+                    gop: number / GOP,
+                    time: number * 40,
+                    header: media::header_hash(&header),
+                    kind: match (track, key) {
+                        (Track::Video, true) => StampKind::Key,
+                        (Track::Video, false) => StampKind::Inter,
+                        (Track::Audio, _) => StampKind::Audio,
+                    },
+                };
+                let payload = match track {
+                    Track::Video => media::video_frame(VideoCodec::Avc, SIZE, number % GOP, 0, &stamp),
+                    Track::Audio => media::audio_frame(AudioCodec::AacStereo, &stamp),
+                };
+                self.viewer.on_tag(kind, number * 40 + self.offset, &payload, Instant::ZERO);
+            }
+        }
+
+        fn check(self, words: &str) {
+            let violations = &self.viewer.report().violations;
+            match words {
+                "" => assert_eq!(*violations, Vec::<String>::new()),
+                words => {
+                    assert!(violations.len() == 1 && violations[0].contains(words), "{words}: {violations:?}")
+                }
+            }
+        }
+    }
+
+    fn header(track: Track) -> (u8, Bytes) {
+        match track {
+            Track::Video => (kind::VIDEO, media::video_header(VideoCodec::Avc, SIZE.0, SIZE.1)),
+            Track::Audio => (kind::AUDIO, media::audio_header(AudioCodec::AacStereo)),
+        }
+    }
+
+    /// Twelve frames of one play, then another play from `number` on.
+    fn repull(number: u32, again: bool, play: u32) -> Feed {
+        let mut feed = Feed::new();
+        feed.header(Track::Video, 0);
+        feed.frames(Track::Video, 1, 0..12);
+        feed.offset = 400;
+        if again {
+            feed.header(Track::Video, number);
+        }
+        feed.frames(Track::Video, play, number..20);
+        feed
+    }
+
+    #[test]
+    fn one_gop_may_repeat_across_a_repull_and_no_more() {
+        let one = repull(10, true, 2);
+        assert_eq!(one.viewer.report().repeated, 2);
+        one.check("");
+        repull(5, true, 2).check("goes back from GOP 2 to 1");
+    }
+
+    #[test]
+    fn headers_must_come_again_after_a_repull() {
+        repull(15, false, 2).check("no Video sequence header between play 1 and 2");
+    }
+
+    #[test]
+    fn video_goes_on_with_a_keyframe_after_a_repull() {
+        repull(12, true, 2).check("goes on without a keyframe");
+    }
+
+    #[test]
+    fn an_older_play_may_not_speak_after_a_newer() {
+        let mut feed = repull(15, true, 2);
+        feed.frames(Track::Video, 1, 19..20);
+        feed.check("of life 1 play 1 after life 1 play 2");
+    }
+
+    #[test]
+    fn tracks_that_drift_apart_are_noticed_once() {
+        let mut feed = Feed::new();
+        feed.header(Track::Video, 0);
+        feed.header(Track::Audio, 0);
+        for number in 0..40 {
+            feed.offset = 0;
+            feed.frames(Track::Video, 1, number..number + 1);
+            feed.offset = 300;
+            feed.frames(Track::Audio, 1, number..number + 1);
+        }
+        feed.check("audio and video are 300 ms apart");
+    }
+
+    #[test]
+    fn frames_no_model_sent_are_noticed() {
+        let mut feed = Feed::new();
+        feed.header(Track::Audio, 0);
+        feed.viewer.on_tag(kind::AUDIO, 0, &Bytes::from_static(b"\xAF\x01silence"), Instant::ZERO);
+        feed.check("that no model origin sent");
+    }
+
+    #[test]
+    fn gaps_are_told_with_their_length() {
+        let mut viewer = Viewer::new(ViewerConfig::plain());
+        viewer.on_connected();
+        for millis in [0, 500, 2500, 2600] {
+            viewer.on_tag(
+                kind::AUDIO,
+                millis,
+                &Bytes::from_static(b"\x2Fmp3"),
+                Instant::from_millis(millis.into()),
+            );
+        }
+        let gaps: Vec<Duration> = viewer.report().gaps.iter().map(Gap::duration).collect();
+        assert_eq!(gaps, [Duration::from_secs(2)]);
+        assert_eq!(viewer.report().gap_worst, Duration::from_secs(2));
+        assert_eq!(viewer.report().silence(Instant::from_millis(3000)), Duration::from_millis(400));
     }
 }

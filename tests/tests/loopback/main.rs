@@ -282,7 +282,7 @@ async fn bring_to(state: PullState) -> io::Result<(House, tokio::task::JoinHandl
     };
     let mut config = Config::default();
     if state == PullState::Queued {
-        config.dial.per_address = 1;
+        config.dial.total = 1;
     }
     let house = House::new(behaviour, config).await?;
     let url = match state {
