@@ -2,13 +2,21 @@
 //!
 //! The first bytes of the data choose roles, limits and cuts; the rest is what the peer sends.
 
-use proxy_core::wire::{
-    amf0::{self, Value},
-    chunk::{self, ChunkDecoder, ChunkError, ChunkLimits, Decoded},
-    command::Command,
-    flv,
-    handshake::{ClientHandshake, HandshakeError, HandshakeKind, Progress, ServerHandshake},
-    message::{Message, split_aggregate, type_id},
+use proxy_core::{
+    session::{
+        SessionError,
+        client::{ClientEvent, ClientOptions, ClientSession},
+        server::{Refusal, ServerEvent, ServerOptions, ServerSession},
+    },
+    url::OriginUrl,
+    wire::{
+        amf0::{self, Value},
+        chunk::{self, ChunkDecoder, ChunkError, ChunkLimits, Decoded},
+        command::Command,
+        flv,
+        handshake::{ClientHandshake, HandshakeError, HandshakeKind, Progress, ServerHandshake},
+        message::{Message, split_aggregate, type_id},
+    },
 };
 
 // Found beside this file, whoever includes it.
@@ -297,5 +305,223 @@ fn measure(value: &Value, depth: usize, count: &mut usize) {
     }
     for (_, member) in members {
         measure(member, depth + 1, count);
+    }
+}
+
+/// What a session came to: what it told, what it answered, the error if there was one.
+///
+/// Acknowledgements stand apart: where a type-3 header leaves open whether an extended timestamp follows, the bytes
+/// behind a message have arrived before the message is told, so the two may change places.
+#[derive(PartialEq)]
+struct Talk<T> {
+    told: Vec<T>,
+    answers: Vec<Message>,
+    acknowledgements: Vec<Message>,
+    end: Option<SessionError>,
+}
+
+impl<T> Talk<T> {
+    fn new(told: Vec<T>, out: &[u8], end: Option<SessionError>) -> Self {
+        let (messages, error) = decode_chunks(ChunkLimits::ORIGIN, pieces(out, &[]));
+        assert_eq!(error, None, "what we say is well formed");
+        let (acknowledgements, answers) =
+            messages.into_iter().partition(|message| message.type_id == type_id::ACKNOWLEDGEMENT);
+        Self { told, answers, acknowledgements, end }
+    }
+}
+
+/// Bytes on the heap for each byte that came in, in answers and events: an empty call of a few bytes is answered by
+/// some hundred.
+const SESSION_HEAP_PER_BYTE: usize = 200;
+
+fn assert_heap(heap_peak: usize, limits: ChunkLimits, input_len: usize) {
+    let pending = (limits.pending_bytes_max + limits.pending_bytes_max / 2)
+        .min(2 * input_len + limits.chunk_streams_max * 256 * 1024);
+    // A command's values live while it is read.
+    let values = 3 * amf0::VALUES_MAX * size_of::<(String, Value)>();
+    let heap_max = pending + values + SESSION_HEAP_PER_BYTE * input_len + DECODER_HEAP_MAX;
+    assert!(heap_peak <= heap_max, "{heap_peak} bytes of heap, allowed {heap_max}");
+}
+
+fn limits_of(mode: u8) -> ChunkLimits {
+    match mode % 3 {
+        0 => ChunkLimits::ORIGIN,
+        1 => ChunkLimits::PLAYER,
+        _ => LIMITS_TINY,
+    }
+}
+
+/// What an origin says up to the answer to createStream or to play, so that the fuzzer begins where it is wanted.
+fn origin_opening(stage: u8) -> Vec<u8> {
+    let call = |name: &str, transaction: f64, value: Value| Command {
+        name: name.into(),
+        transaction,
+        object: Value::Null,
+        arguments: vec![value],
+    };
+    let code = |code: &str| Value::Object(vec![("code".into(), code.into())]);
+    let mut out = Vec::new();
+    let mut say = |command: Command| chunk::encode(3, 128, &command.to_message(0), &mut out);
+    if stage > 0 {
+        say(call("_result", 1.0, code("NetConnection.Connect.Success")));
+    }
+    if stage > 1 {
+        say(call("_result", 2.0, 1.0.into()));
+    }
+    if stage > 2 {
+        say(call("onStatus", 0.0, code("NetStream.Play.Start")));
+    }
+    out
+}
+
+/// A pulling session, from behind the handshake or some steps on.
+///
+/// Pieces are worth the same as the whole, whatever we ask in between; the heap is bounded by what came in; what we
+/// say is well formed; no frame is told outside a play that was told.
+pub fn client_session(data: &[u8]) {
+    let Some((&[mode, cut_a, cut_b, act], input)) = data.split_first_chunk() else { return };
+    let limits = limits_of(mode);
+    let opening = origin_opening((mode >> 2) & 3);
+    let (before, behind) = input.split_at(input.len() * usize::from(act & 15) / 15);
+    let url = OriginUrl::parse("rtmp://user:pw@h/live/cam?token=secret").expect("a good url");
+    let options = ClientOptions { fc_subscribe: mode & 16 != 0, hops: 1, limits };
+
+    let run = |lens: &[u8]| {
+        let mut out = Vec::new();
+        let mut session = ClientSession::start(&url, &options, 3073, &mut out);
+        let mut end = session.handle_bytes(&opening, &mut out).err();
+        for piece in pieces(before, lens) {
+            end = end.or_else(|| session.handle_bytes(piece, &mut out).err());
+        }
+        let mut told: Vec<_> = Vec::new();
+        if act & 16 != 0 {
+            told.extend(std::iter::from_fn(|| session.poll_event()));
+        }
+        if act & 32 != 0 {
+            session.ping(7, &mut out);
+        }
+        if act & 64 != 0 {
+            session.replay(&mut out);
+            let mut plays = false;
+            for event in std::iter::from_fn(|| session.poll_event()) {
+                plays |= event == ClientEvent::Playing;
+                assert!(plays || !matches!(event, ClientEvent::Frame(_) | ClientEvent::Ended(_)));
+                told.push(event);
+            }
+        }
+        for piece in pieces(behind, lens) {
+            end = end.or_else(|| session.handle_bytes(piece, &mut out).err());
+        }
+        told.extend(std::iter::from_fn(|| session.poll_event()));
+        Talk::new(told, &out, end)
+    };
+    let (whole, heap_peak) = heap::peak(|| run(&[]));
+    // The measure includes reading our own answers back.
+    assert_heap(heap_peak, limits, opening.len() + input.len() + 2048);
+    assert!(run(&[cut_a, cut_b]) == whole, "pieces are worth the whole");
+    assert!(run(&[1]) == whole, "bytes are worth the whole");
+
+    let mut plays = 0;
+    for event in &whole.told {
+        match event {
+            ClientEvent::Playing => plays += 1,
+            ClientEvent::Frame(_) => assert!(plays > 0 || act & 64 != 0, "a frame outside a play"),
+            ClientEvent::Redirect { url } => assert!(url.len() <= input.len() + 1024),
+            ClientEvent::Status(status) | ClientEvent::Refused(status) => {
+                for text in [&status.level, &status.code, &status.description] {
+                    assert!(text.len() <= 512 && !text.chars().any(char::is_control));
+                }
+                assert!(!status.description.contains("token=secret"), "secrets are not repeated");
+            }
+            ClientEvent::Pong { .. } | ClientEvent::Ended(_) => {}
+        }
+    }
+    assert!(plays <= 1 + usize::from(act & 64 != 0), "told once for each play");
+}
+
+/// A serving session, from behind the handshake or from connect on.
+///
+/// Pieces are worth the same as the whole, whatever the owner decides in between; the heap is bounded by what came
+/// in; what we say is well formed; `Play` and `Stopped` take turns and agree with what the session says of itself.
+pub fn server_session(data: &[u8]) {
+    let Some((&[mode, cut_a, cut_b, act], input)) = data.split_first_chunk() else { return };
+    let limits = limits_of(mode);
+    let (before, behind) = input.split_at(input.len() * usize::from(act & 15) / 15);
+    let mut opening = Vec::new();
+    if mode & 4 != 0 {
+        let members =
+            vec![("app".to_string(), "live?vhost=v".into()), ("tcUrl".to_string(), "rtmp://h/live".into())];
+        let connect = Command {
+            name: "connect".into(),
+            transaction: 1.0,
+            object: Value::Object(members),
+            arguments: vec![],
+        };
+        chunk::encode(3, 128, &connect.to_message(0), &mut opening);
+    }
+
+    let run = |lens: &[u8]| {
+        let options = ServerOptions { chunk_size: 60_000, streams_max: 3, hops_max: 8, limits };
+        let mut session = ServerSession::new(options, 3073);
+        let mut out = Vec::new();
+        let mut told = Vec::new();
+        let mut end = session.handle_bytes(&opening, &mut out).err();
+        for piece in pieces(before, lens) {
+            end = end.or_else(|| session.handle_bytes(piece, &mut out).err());
+        }
+        check_server_told(&mut session, &mut told);
+        match (act >> 4) & 7 {
+            0 => session.accept_play(&mut out),
+            1 => session.reject_play(Refusal::StreamNotFound, &mut out),
+            2 => {
+                session.accept_play(&mut out);
+                session.end_play(&mut out);
+            }
+            _ => {}
+        }
+        let is_over = matches!((act >> 4) & 7, 1 | 2);
+        assert!(!(is_over && session.play_stream().is_some()));
+        let decided = told.len();
+        for piece in pieces(behind, lens) {
+            end = end.or_else(|| session.handle_bytes(piece, &mut out).err());
+        }
+        let mut later = Vec::new();
+        check_server_told(&mut session, &mut later);
+        if is_over {
+            assert!(later.first() != Some(&ServerEvent::Stopped), "it was over before");
+        }
+        told.extend(later);
+        assert!(decided <= told.len());
+        Talk::new(told, &out, end)
+    };
+    let (whole, heap_peak) = heap::peak(|| run(&[]));
+    assert_heap(heap_peak, limits, opening.len() + input.len() + 2048);
+    assert!(run(&[cut_a, cut_b]) == whole, "pieces are worth the whole");
+    assert!(run(&[1]) == whole, "bytes are worth the whole");
+
+    let connected = whole.told.iter().filter(|event| matches!(event, ServerEvent::Connected { .. })).count();
+    assert!(connected <= 1);
+    assert!(connected == 1 || whole.told.is_empty(), "nothing before connect");
+}
+
+/// Drains what a serving session tells; the last word agrees with its state.
+fn check_server_told(session: &mut ServerSession, told: &mut Vec<ServerEvent>) {
+    let mut plays = None;
+    for event in std::iter::from_fn(|| session.poll_event()) {
+        match &event {
+            ServerEvent::Connected { agent, .. } => assert!(agent.len() <= 512),
+            ServerEvent::Play { .. } => {
+                assert!(plays != Some(true), "one play at a time");
+                plays = Some(true);
+            }
+            ServerEvent::Stopped => {
+                assert!(plays.is_none(), "told once, and never of a play that was not told");
+                plays = Some(false);
+            }
+        }
+        told.push(event);
+    }
+    if let Some(plays) = plays {
+        assert_eq!(session.play_stream().is_some(), plays);
     }
 }

@@ -7,6 +7,11 @@
 //! | 2 | the command line or the configuration is not understood |
 //! | 128 + n | a second signal n cut the orderly end short |
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the command line reads the environment and looks whether there is IPv6"
+)]
+
 use std::{
     env,
     ffi::OsString,
@@ -146,59 +151,75 @@ struct Fault {
 }
 
 impl Fault {
-    fn usage(text: impl Into<String>) -> Self {
-        Self { code: EXIT_USAGE, text: text.into() }
+    fn usage(text: impl fmt::Display) -> Self {
+        Self { code: EXIT_USAGE, text: format!("repull: {text}") }
     }
 
-    fn running(text: impl Into<String>) -> Self {
-        Self { code: 1, text: text.into() }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+    fn running(text: impl fmt::Display) -> Self {
+        Self { code: 1, text: format!("repull: {text}") }
     }
 }
 
 /// Runs the program: parses the command line, does what it says, tells what went wrong.
 pub fn run() -> ExitCode {
-    match run_with(env::args_os()) {
-        Ok(code) => code,
-        Err(fault) => {
-            let _ = writeln!(io::stderr(), "repull: {fault}");
-            ExitCode::from(fault.code)
+    ExitCode::from(run_with(env::args_os(), &mut io::stdout(), &mut io::stderr()))
+}
+
+/// Runs the program with these arguments (the first is its name) and returns its exit code. Answers go to `out`,
+/// complaints to `err`; a service writes to the process's own.
+pub fn run_with(
+    arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> u8 {
+    // A reader that has left is no failure.
+    match answer(arguments) {
+        Ok(Answer { text, code }) => {
+            let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+            code
+        }
+        Err(Fault { code, text }) => {
+            let _ = writeln!(err, "{}", text.trim_end()).and_then(|()| err.flush());
+            code
         }
     }
 }
 
-fn run_with(arguments: impl Iterator<Item = OsString>) -> Result<ExitCode, Fault> {
+/// What is left to print, and the exit code.
+#[derive(Debug, Default)]
+struct Answer {
+    text: String,
+    code: u8,
+}
+
+impl Answer {
+    fn text(text: String) -> Self {
+        Self { text, code: 0 }
+    }
+
+    fn code(code: u8) -> Self {
+        Self { text: String::new(), code }
+    }
+}
+
+fn answer(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Answer, Fault> {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help goes to stdout with 0, complaints to stderr with 2; a reader that has left is no failure.
-            let _ = error.print();
-            return Ok(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(EXIT_USAGE)));
-        }
+        // Help and version are answers.
+        Err(error) if !error.use_stderr() => return Ok(Answer::text(error.render().to_string())),
+        Err(error) => return Err(Fault { code: EXIT_USAGE, text: error.render().to_string() }),
     };
     match (cli.command, cli.config) {
         (Some(Command::Pull(pull)), _) => pull_one(&pull, cli.log.as_deref()),
         (Some(Command::CheckConfig { file }), _) => check_config(&file),
-        (Some(Command::Defaults { markdown: true }), _) => Ok(print(&defaults_markdown())),
-        (Some(Command::Defaults { markdown: false }), _) => Ok(print(&defaults_toml())),
+        (Some(Command::Defaults { markdown: true }), _) => Ok(Answer::text(defaults_markdown())),
+        (Some(Command::Defaults { markdown: false }), _) => Ok(Answer::text(defaults_toml())),
         (None, Some(file)) => serve_file(&file, cli.log.as_deref()),
         (None, None) => Err(Fault::usage(
             "nothing to do: `repull pull URL` pulls one stream, `repull --config FILE` runs as a service; see \
              `repull --help`",
         )),
     }
-}
-
-/// Prints to standard output; a reader that has left is no failure.
-fn print(text: &str) -> ExitCode {
-    let mut out = io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    ExitCode::SUCCESS
 }
 
 /// Reads a configuration; everything wrong with it is one text.
@@ -220,7 +241,7 @@ fn load(file: &Path) -> Result<Loaded, Fault> {
     })
 }
 
-fn check_config(file: &Path) -> Result<ExitCode, Fault> {
+fn check_config(file: &Path) -> Result<Answer, Fault> {
     let Loaded { settings, warnings } = load(file)?;
     let name = file.display().to_string();
     let mut out = String::new();
@@ -250,10 +271,10 @@ fn check_config(file: &Path) -> Result<ExitCode, Fault> {
         count(changed.len(), "setting"),
         count(settings.proxies.len(), "stream"),
     ));
-    Ok(print(out.trim_start()))
+    Ok(Answer::text(out.trim_start().to_owned()))
 }
 
-fn serve_file(file: &Path, filter: Option<&str>) -> Result<ExitCode, Fault> {
+fn serve_file(file: &Path, filter: Option<&str>) -> Result<Answer, Fault> {
     let Loaded { settings, warnings } = load(file)?;
     let stderr = start_log(filter.unwrap_or(&settings.log.filter))?;
     let name = file.display().to_string();
@@ -273,7 +294,7 @@ fn serve_file(file: &Path, filter: Option<&str>) -> Result<ExitCode, Fault> {
     done
 }
 
-fn pull_one(pull: &Pull, filter: Option<&str>) -> Result<ExitCode, Fault> {
+fn pull_one(pull: &Pull, filter: Option<&str>) -> Result<Answer, Fault> {
     let url = OriginUrl::parse(&pull.url)
         .map_err(|error| Fault::usage(format!("{}: {error}", proxy_core::url::redact(&pull.url))))?;
     let without_query = |text: &str| text.split('?').next().unwrap_or_default().to_owned();
@@ -294,7 +315,7 @@ fn pull_one(pull: &Pull, filter: Option<&str>) -> Result<ExitCode, Fault> {
 
     // What happens is told on stdout in plain words; the log is for those who ask.
     let stderr = start_log(filter.unwrap_or("error"))?;
-    let stdout = Outlet::new(io::stdout()).map_err(|error| Fault::running(error.to_string()))?;
+    let stdout = Outlet::new(io::stdout()).map_err(Fault::running)?;
     let narrator = Narrator { out: stdout.clone(), key, origin: url.redacted() };
     let service = Service {
         settings,
@@ -316,7 +337,7 @@ fn state_folder() -> PathBuf {
 }
 
 fn start_log(filter: &str) -> Result<Outlet, Fault> {
-    let outlet = Outlet::new(io::stderr()).map_err(|error| Fault::running(error.to_string()))?;
+    let outlet = Outlet::new(io::stderr()).map_err(Fault::running)?;
     log::init(filter, &outlet, io::stderr().is_terminal())
         .map_err(|error| Fault::usage(format!("log filter \"{filter}\": {error}")))?;
     Ok(outlet)
@@ -346,7 +367,7 @@ struct Service {
 }
 
 impl Service {
-    fn run(self) -> Result<ExitCode, Fault> {
+    fn run(self) -> Result<Answer, Fault> {
         let runtime = runtime().map_err(|error| Fault::running(format!("no runtime: {error}")))?;
         let code = runtime.block_on(self.serve());
         // Name lookups may hang in threads of their own: they are not waited for.
@@ -354,7 +375,7 @@ impl Service {
         code
     }
 
-    async fn serve(mut self) -> Result<ExitCode, Fault> {
+    async fn serve(mut self) -> Result<Answer, Fault> {
         self.settings.general.listen_ip = reachable(self.settings.general.listen_ip);
         let env = TokioEnv::new().map_err(|error| Fault::running(format!("no random numbers: {error}")))?;
         let mut signals = Signals::new().map_err(|error| Fault::running(format!("no signals: {error}")))?;
@@ -393,6 +414,7 @@ impl Service {
             self.narrator.as_ref().map(|narrator| tokio::spawn(narrator.clone().watch(handle.clone())));
 
         let ended = tokio::select! {
+            biased;
             name = signals.next() => {
                 tracing::info!("{name}: shutting down");
                 Ok(())
@@ -403,7 +425,7 @@ impl Service {
             status.abort();
         }
         match ended {
-            Ok(()) => Ok(shut_down(&handle, driver, &mut signals).await),
+            Ok(()) => Ok(Answer::code(shut_down(&handle, driver, &mut signals).await)),
             Err(Ok(())) => Err(Fault::running("the driver ended by itself")),
             Err(Err(error)) => Err(Fault::running(format!("the driver broke down: {error}"))),
         }
@@ -485,17 +507,18 @@ impl Service {
 }
 
 /// Ends in order: players are told, pulls stopped. A second signal ends at once.
-async fn shut_down(handle: &Handle, driver: JoinHandle<()>, signals: &mut Signals) -> ExitCode {
+async fn shut_down(handle: &Handle, driver: JoinHandle<()>, signals: &mut Signals) -> u8 {
     let goodbye = async {
         let _ = handle.request(Request::Shutdown).await;
         let _ = driver.await;
         tokio::time::sleep(FAREWELL).await;
     };
     tokio::select! {
-        _ = timeout(SHUTDOWN_TIMEOUT, goodbye) => ExitCode::SUCCESS,
+            biased;
+        _ = timeout(SHUTDOWN_TIMEOUT, goodbye) => 0,
         name = signals.next() => {
             tracing::warn!("{name} again: ending at once");
-            ExitCode::from(128 + signals.last)
+            128 + signals.last
         }
     }
 }
@@ -521,6 +544,7 @@ impl Signals {
 
     async fn next(&mut self) -> &'static str {
         let (name, number) = tokio::select! {
+            biased;
             _ = self.interrupt.recv() => ("SIGINT", 2),
             _ = self.terminate.recv() => ("SIGTERM", 15),
             _ = self.hangup.recv() => ("SIGHUP", 1),

@@ -16,6 +16,8 @@
 //! Every connection is read from all the time, also while it closes or cannot be written to: a writer that waits for
 //! room may never hear of a reset.
 
+#![expect(clippy::disallowed_types, reason = "a fixed hasher, looked up on every write and never iterated")]
+
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     fmt,
@@ -112,7 +114,7 @@ pub struct Handle {
 pub struct Driver<E: Env> {
     env: E,
     proxy: Proxy,
-    on_event: Box<dyn FnMut(&Event, Instant) + Send>,
+    on_event: Box<OnEvent>,
     /// The core's zero.
     start: tokio::time::Instant,
     rtmp_addrs: Vec<SocketAddr>,
@@ -145,6 +147,12 @@ pub struct Driver<E: Env> {
 }
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Hears what the core tells.
+type OnEvent = dyn FnMut(&Event, Instant) + Send;
+
+/// Sees the core between two inputs.
+type Look = dyn FnOnce(&Proxy, Instant) + Send;
 
 /// One thing that can wake us.
 struct Slot<E: Env> {
@@ -196,7 +204,7 @@ struct Open<S> {
 
 enum Command {
     Request { request: Request, reply: oneshot::Sender<Reply> },
-    Query(Box<dyn FnOnce(&Proxy, Instant) + Send>),
+    Query(Box<Look>),
     PlayHttp(Box<PlayHttp>),
 }
 
@@ -395,6 +403,10 @@ impl<E: Env> Driver<E> {
     }
 
     fn transmit(&mut self, conn: ConnId, bytes: Bytes) {
+        // A write of nothing would look like a socket that takes nothing any more.
+        if bytes.is_empty() {
+            return;
+        }
         let Some(&index) = self.conns.get(&conn) else { return };
         match &mut self.slots[index].work {
             Work::Open(open) => {
@@ -963,5 +975,106 @@ fn hangup(kind: io::ErrorKind) -> Hangup {
         | io::ErrorKind::NotConnected
         | io::ErrorKind::BrokenPipe => Hangup::Reset,
         _ => Hangup::Error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A socket that takes at most so many bytes per call, across slices.
+    struct Narrow {
+        width: usize,
+        taken: Vec<u8>,
+        calls: usize,
+    }
+
+    impl AsyncWrite for Narrow {
+        fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+        }
+
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            slices: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let before = self.taken.len();
+            for slice in slices {
+                let room = self.width - (self.taken.len() - before);
+                self.taken.extend_from_slice(&slice[..room.min(slice.len())]);
+            }
+            self.calls += 1;
+            Poll::Ready(Ok(self.taken.len() - before))
+        }
+
+        fn is_write_vectored(&self) -> bool {
+            true
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// Writes packets of these lengths; returns how many calls that took.
+    fn write_all(packets: &[usize], width: usize) -> usize {
+        let queue: VecDeque<Bytes> =
+            packets.iter().zip(0..).map(|(&len, fill)| Bytes::from(vec![fill; len])).collect();
+        let wanted: Vec<u8> = queue.iter().flatten().copied().collect();
+        let mut open = Open {
+            conn: ConnId::accepted(0),
+            stream: Narrow { width, taken: Vec::new(), calls: 0 },
+            queue,
+            is_dirty: false,
+            is_closing: false,
+            is_eof: false,
+        };
+        while !open.queue.is_empty() {
+            let written = open.poll_write(&mut Context::from_waker(Waker::noop()));
+            assert!(matches!(written, Poll::Ready(Ok(1..))), "{written:?}");
+        }
+        assert_eq!(open.stream.taken, wanted);
+        open.stream.calls
+    }
+
+    #[test]
+    fn what_has_gathered_leaves_in_one_write() {
+        assert_eq!(write_all(&[100; SLICES_MAX], usize::MAX), 1);
+        assert_eq!(write_all(&[100; SLICES_MAX + 1], usize::MAX), 2);
+    }
+
+    #[test]
+    fn writes_cut_anywhere_lose_and_repeat_nothing() {
+        for width in 1..=40 {
+            assert_eq!(write_all(&[1, 5, 0, 17, 3, 12], width), 38_usize.div_ceil(width));
+        }
+    }
+
+    #[test]
+    fn a_woken_slot_is_listed_once_and_wakes_the_driver_once() {
+        struct Count(std::sync::atomic::AtomicUsize);
+        impl Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        let count = Arc::new(Count(std::sync::atomic::AtomicUsize::new(0)));
+        let ready = Arc::new(Ready::default());
+        ready.register(&Waker::from(Arc::clone(&count)));
+        let slots: Vec<_> = (0..3)
+            .map(|index| Arc::new(SlotWake { index, ready: Arc::clone(&ready), is_queued: false.into() }))
+            .collect();
+        for slot in slots.iter().chain(&slots) {
+            slot.wake_by_ref();
+        }
+        let mut indices = Vec::new();
+        ready.take(&mut indices);
+        assert_eq!(indices, [0, 1, 2]);
+        assert_eq!(count.0.load(Ordering::SeqCst), 1);
     }
 }

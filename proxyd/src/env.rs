@@ -3,6 +3,8 @@
 //! [`TokioEnv`] is production: the kernel's sockets and resolver. Simulated networks bring an [`Env`] of their own and
 //! carry the same driver, unchanged. Time is `tokio::time` in both: paused runtimes make it virtual.
 
+#![expect(clippy::disallowed_methods, reason = "here the clock, the dice and the sockets are owned")]
+
 use std::{
     future::Future,
     io,

@@ -113,10 +113,10 @@ impl Logger {
         let followed = event.stream.and_then(|stream| self.keys.get_mut(&stream));
         let key = followed.as_ref().map(|followed| followed.key.clone());
         let mut lines = Vec::new();
-        if let Some(line) = tell(event, now, followed.map(|followed| &mut followed.cause)) {
-            if is_enabled(line.level) {
-                self.spend(key.as_deref(), line, now, &mut lines);
-            }
+        if let Some(line) = tell(event, now, followed.map(|followed| &mut followed.cause))
+            && is_enabled(line.level)
+        {
+            self.spend(key.as_deref(), line, now, &mut lines);
         }
         if let (Some(stream), EventKind::Unregistered { .. }) = (event.stream, &event.kind) {
             self.keys.remove(&stream);

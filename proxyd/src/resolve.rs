@@ -5,6 +5,8 @@
 //! healthy ones. One name is looked up once at a time; whoever asks meanwhile gets the same answer. Nothing is kept
 //! afterwards: reuse of answers is the core's decision.
 
+#![expect(clippy::disallowed_methods, reason = "getaddrinfo blocks: here its threads are owned")]
+
 use std::{
     collections::BTreeMap,
     fmt, io,

@@ -1,1 +1,185 @@
-fn main() {}
+//! The binary `repull-sim`: the model peers at work.
+
+mod demo;
+mod tools;
+
+use std::{net::SocketAddr, process::ExitCode, time::Duration};
+
+use clap::{Parser, Subcommand, ValueEnum};
+use sim::origin::Like;
+
+/// A promise was broken.
+const EXIT_BROKEN: u8 = 1;
+/// The command line is not understood, or a socket cannot be had.
+const EXIT_USAGE: u8 = 2;
+
+const EXAMPLES: &str = "\
+Examples:
+  repull-sim demo
+      One minute of origin, proxy and three players on this machine; the plug is pulled every ten seconds.
+
+  repull-sim demo --for 5m --every 15s --seed 7
+      Longer, gentler, with the faults in another order.
+
+  repull-sim origin --listen 127.0.0.1:1940 --like nginx-rtmp
+      An origin to point a proxy or a player at: ffplay rtmp://127.0.0.1:1940/live/test
+
+  repull-sim play http://127.0.0.1:8080/live/test.live.flv --stream live/test --for 10s
+      A player that checks what it sees.
+
+Exit codes:
+  0  every promise was held
+  1  a promise was broken; the last line says which
+  2  the command line is not understood, or a socket could not be opened";
+
+/// Repull's simulated world.
+///
+/// Model origins and players with raw RTMP of their own, that behave and misbehave like the software in the field, and
+/// that check frame by frame what a viewer gets to see.
+#[derive(Debug, Parser)]
+#[command(name = "repull-sim", version, after_help = EXAMPLES, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show what the proxy is for: pull the plug, again and again, and watch the players.
+    ///
+    /// An origin, the proxy and three players (two RTMP, one HTTP-FLV) run on loopback ports of their own choice.
+    /// Every few seconds the plug is pulled, each time in another way: the origin is killed, its publisher leaves,
+    /// it freezes, its connections are reset, their packets are swallowed, it comes back with another picture and its
+    /// clock at zero, or something else accepts in its place and resets. It is put back after a few seconds.
+    ///
+    /// In a terminal a table is redrawn; otherwise lines are printed. Ctrl-C ends it early, with the same last line.
+    #[command(
+        after_help = "Exit codes:\n  0  players were kept, saw nothing they may not see, and got frames again \
+                            in time\n  1  a promise was broken\n  2  a socket could not be opened"
+    )]
+    Demo {
+        /// How long: a number with ms, s or m.
+        #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = parse_time)]
+        time: Duration,
+        /// From one pull of the plug to the next; it waits until the players have frames again.
+        #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_time)]
+        every: Duration,
+        /// Decides the order of the faults and how long each lasts.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Serve a stream from a model origin until Ctrl-C.
+    Origin {
+        /// Where to listen; port 0 picks a free one.
+        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+        /// The stream published.
+        #[arg(long, value_name = "APP/STREAM", default_value = "live/test")]
+        stream: String,
+        /// The software it behaves like.
+        #[arg(long, value_enum, default_value_t = Software::Srs)]
+        like: Software,
+    },
+    /// Play a url and check what is seen.
+    Play {
+        /// rtmp://host:port/app/stream or http://host:port/app/stream.live.flv
+        url: String,
+        /// The model origin's stream that is expected; without it frames of any software are.
+        #[arg(long, value_name = "APP/STREAM")]
+        stream: Option<String>,
+        /// How long.
+        #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = parse_time)]
+        time: Duration,
+    },
+}
+
+/// Software an origin can behave like.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Software {
+    /// SRS 6.
+    Srs,
+    /// nginx-rtmp 1.1.4.
+    NginxRtmp,
+    /// ZLMediaKit.
+    Zlmediakit,
+    /// FFmpeg with -listen 1.
+    Ffmpeg,
+}
+
+impl From<Software> for Like {
+    fn from(software: Software) -> Self {
+        match software {
+            Software::Srs => Self::Srs6,
+            Software::NginxRtmp => Self::NginxRtmp,
+            Software::Zlmediakit => Self::ZlMediaKit,
+            Software::Ffmpeg => Self::Ffmpeg,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match proxyd::env::runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("repull-sim: no runtime: {error}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let outcome = runtime.block_on(async {
+        match cli.command {
+            Command::Demo { time, every, seed } => demo::run(&demo::Plan { time, every, seed }).await,
+            Command::Origin { listen, stream, like } => tools::origin(listen, &stream, like.into()).await,
+            Command::Play { url, stream, time } => tools::play(&url, stream.as_deref(), time).await,
+        }
+    });
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(EXIT_BROKEN),
+        Err(error) => {
+            eprintln!("repull-sim: {error}");
+            ExitCode::from(EXIT_USAGE)
+        }
+    }
+}
+
+/// Reads `90s`, `2m`, `500ms`.
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let millis_per = match &text[digits..] {
+        "ms" => 1,
+        "" | "s" => 1000,
+        "m" => 60_000,
+        unit => return Err(format!("`{unit}` is no unit of time; use ms, s or m")),
+    };
+    let number: u64 =
+        text[..digits].parse().map_err(|_| "a number with ms, s or m, such as 90s".to_owned())?;
+    match number.checked_mul(millis_per) {
+        Some(0) | None => Err("more than nothing, and less than for ever".to_owned()),
+        Some(millis) => Ok(Duration::from_millis(millis)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_read_as_written() {
+        let check = |text, millis| assert_eq!(parse_time(text).ok(), Some(Duration::from_millis(millis)));
+        check("60s", 60_000);
+        check("2m", 120_000);
+        check("250ms", 250);
+        check("7", 7000);
+        for wrong in ["", "s", "5h", "0s", "-1s", "99999999999999999999s"] {
+            assert!(parse_time(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -44,3 +44,13 @@ fn amf0() {
 fn whole_proxy() {
     replay("proxy", proxy::proxy);
 }
+
+#[test]
+fn client_session() {
+    replay("client_session", bodies::client_session);
+}
+
+#[test]
+fn server_session() {
+    replay("server_session", bodies::server_session);
+}

@@ -338,7 +338,7 @@ impl ClientSession {
         let command = Command::parse(message).map_err(SessionError::Amf0)?;
         match command.name.as_str() {
             "_result" => self.on_result(&command, out),
-            "_error" => self.on_error(&command),
+            "_error" => self.on_error(&command, message.stream),
             "onStatus" => self.on_status(&command, message.stream),
             "close" => {
                 let closed = Status::new("error", "NetConnection.Connect.Closed", "the server called close");
@@ -407,14 +407,17 @@ impl ClientSession {
         Ok(())
     }
 
-    /// `_error` to FCSubscribe and to calls that were never made is a warning, as in FFmpeg.
-    fn on_error(&mut self, command: &Command) -> Result<(), SessionError> {
+    /// `_error` to FCSubscribe and to calls that were never made is a warning, as in FFmpeg. rml_rtmp refuses a
+    /// play with transaction 0, on the play's own message stream `said_on`.
+    fn on_error(&mut self, command: &Command, said_on: u32) -> Result<(), SessionError> {
+        let is_of =
+            |transaction, stream| is_transaction(command, transaction) || (said_on == stream && stream != 0);
         let is_ours = match self.state {
             // Whatever the transaction id: nothing else has been asked.
             State::Connecting => true,
             State::CreatingStream { transaction, .. } => is_transaction(command, transaction),
-            State::RequestingPlay { transaction, .. } => is_transaction(command, transaction),
-            State::Playing { transaction, .. } => is_transaction(command, transaction),
+            State::RequestingPlay { transaction, stream, .. } => is_of(transaction, stream),
+            State::Playing { transaction, stream, .. } => is_of(transaction, stream),
         };
         if !is_ours {
             return Ok(());
@@ -739,7 +742,7 @@ mod tests {
                     "Video SequenceHeader 0",
                     "Video Keyframe 0",
                 ],
-                "Video Interframe 800",
+                "Video Interframe 600",
             ),
         ];
         for (said, first, last) in cases {
@@ -929,6 +932,9 @@ mod tests {
         check(Stage::CreatingStream, &error(2.0), &["refused error x why"], &[]);
         check(Stage::RequestingPlay, &error(3.0), &["refused error x why"], &[]);
         check(Stage::Playing, &error(3.0), &["refused error x why"], &[]);
+        let on_stream = command(1, "_error", 0.0, &[info("error", "x", "why")]);
+        check(Stage::RequestingPlay, &on_stream, &["refused error x why"], &[]);
+        check(Stage::CreatingStream, &on_stream, &[], &[]);
         for stage in STAGES.into_iter().skip(1) {
             check(stage, &error(99.0), &[], &[]);
         }

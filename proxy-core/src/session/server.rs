@@ -375,12 +375,12 @@ impl ServerSession {
             self.tell(stream, "error", code, "Too many streams on one connection.", out);
             return Ok(());
         }
-        streams.insert(stream);
-        let earlier = core::mem::replace(play, Play::Parked { stream });
-        self.plays += 1;
-        if self.plays > PLAYS_MAX {
+        if self.plays >= PLAYS_MAX {
             return Err(SessionError::Flood);
         }
+        self.plays += 1;
+        streams.insert(stream);
+        let earlier = core::mem::replace(play, Play::Parked { stream });
         if earlier.stream().is_some() {
             self.stopped();
         }

@@ -421,7 +421,8 @@ impl Player {
                 | E::HoldExpired,
             ) => state,
 
-            // Connected, no play request yet.
+            // Connected, no play request yet. From here on a session may have told its peer what is wrong: hanging up
+            // in order lets that arrive.
             (S::Idle { voice, until }, E::Introduced { agent, hops }) => {
                 self.agent = agent;
                 self.hops = hops;
@@ -434,7 +435,7 @@ impl Player {
             (S::Idle { voice, .. }, E::Asked { key: None, .. }) => {
                 self.refuse(voice, Refusal::StreamNotFound, PlayerEnd::NotFound, cx, now)
             }
-            (S::Idle { .. }, E::ProtocolFailed(end)) => self.abort(end, cx),
+            (S::Idle { .. }, E::ProtocolFailed(end)) => self.close(end, cx),
             (S::Idle { .. }, E::HungUp(hangup)) => self.gone(hangup, cx),
             (S::Idle { .. }, E::Kick) => self.abort(PlayerEnd::Kicked, cx),
             (S::Idle { .. }, E::StreamEnded(end)) => self.close(PlayerEnd::StreamEnded(end), cx),
@@ -456,7 +457,7 @@ impl Player {
             }
             (S::Asking { voice, .. }, E::Refuse(refusal, end)) => self.refuse(voice, refusal, end, cx, now),
             (S::Asking { voice, .. }, E::Stopped) => self.idle(voice, cx, now),
-            (S::Asking { .. }, E::ProtocolFailed(end)) => self.abort(end, cx),
+            (S::Asking { .. }, E::ProtocolFailed(end)) => self.close(end, cx),
             (S::Asking { .. }, E::HungUp(hangup)) => self.gone(hangup, cx),
             (S::Asking { voice, .. }, E::Kick) => {
                 self.refuse(voice, Refusal::StreamNotFound, PlayerEnd::Kicked, cx, now)
@@ -481,7 +482,7 @@ impl Player {
                 self.refuse(voice, Refusal::StreamNotFound, PlayerEnd::StreamEnded(end), cx, now)
             }
             (S::Parked { voice, .. }, E::Stopped) => self.idle(voice, cx, now),
-            (S::Parked { .. }, E::ProtocolFailed(end)) => self.abort(end, cx),
+            (S::Parked { .. }, E::ProtocolFailed(end)) => self.close(end, cx),
             (S::Parked { .. }, E::HungUp(hangup)) => self.gone(hangup, cx),
             (S::Parked { voice, .. }, E::Kick) => {
                 self.refuse(voice, Refusal::StreamNotFound, PlayerEnd::Kicked, cx, now)
@@ -498,7 +499,7 @@ impl Player {
             }
             (S::Seated { voice, .. }, E::HoldExpired) => self.end(voice, PlayerEnd::HoldExpired, cx, now),
             (S::Seated { voice, .. }, E::Kick) => self.end(voice, PlayerEnd::Kicked, cx, now),
-            (S::Seated { .. }, E::ProtocolFailed(end)) => self.abort(end, cx),
+            (S::Seated { .. }, E::ProtocolFailed(end)) => self.close(end, cx),
             (S::Seated { .. }, E::HungUp(hangup)) => self.gone(hangup, cx),
             (S::Seated { .. }, E::Deadline) => self.abort(PlayerEnd::Stuck, cx),
             (

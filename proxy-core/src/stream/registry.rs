@@ -268,7 +268,16 @@ impl StreamFilter {
     /// Returns whether a key matches.
     pub fn matches(&self, key: &StreamKey) -> bool {
         let matches = |wanted: &Option<_>, is: &_| wanted.as_ref().is_none_or(|wanted| wanted == is);
-        matches(&self.vhost, &key.vhost) && matches(&self.app, &key.app) && matches(&self.stream, &key.stream)
+        if !matches(&self.vhost, &key.vhost) {
+            return false;
+        }
+        match (&self.app, &self.stream) {
+            // The same words as in an add, whichever part holds the `/`.
+            (Some(app), Some(stream)) => {
+                StreamKey::new(&key.vhost, app, stream).is_ok_and(|wanted| wanted == *key)
+            }
+            (app, stream) => matches(app, &key.app) && matches(stream, &key.stream),
+        }
     }
 }
 

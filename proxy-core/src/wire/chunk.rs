@@ -175,9 +175,13 @@ impl ChunkDecoder {
                     None => return Ok(Decoded { used: input.len(), message: None }),
                 },
                 Part::Payload { index, left } => match left - self.take_payload(index, left, &mut rest)? {
-                    0 => {
+                    0 if self.streams[index].is_complete() => {
                         self.part = Part::Header;
-                        self.streams[index].is_complete().then_some(index)
+                        Some(index)
+                    }
+                    0 => {
+                        self.part = self.next_part(index, &mut rest);
+                        None
                     }
                     left => {
                         self.part = Part::Payload { index, left };
@@ -189,6 +193,24 @@ impl ChunkDecoder {
                 let message = self.finish(index)?;
                 return Ok(Decoded { used: input.len() - rest.len(), message: Some(message) });
             }
+        }
+    }
+
+    /// Takes the header that nearly always follows a chunk of an unfinished message: one byte that says "go on".
+    /// Everything else is left to [`Self::take_header`]. With small chunks this is most of the work.
+    fn next_part(&self, index: usize, rest: &mut &[u8]) -> Part {
+        let stream = &self.streams[index];
+        match rest.split_first() {
+            Some((&first, behind))
+                if stream.id <= CHUNK_STREAM_SHORT_MAX
+                    && u32::from(first) == (TYPE_3 | stream.id)
+                    && stream.extended.is_none()
+                    && self.carry_len == 0 =>
+            {
+                *rest = behind;
+                Part::Payload { index, left: stream.missing().min(self.chunk_size as usize) }
+            }
+            _ => Part::Header,
         }
     }
 
@@ -495,6 +517,12 @@ struct Header {
     bytes: usize,
 }
 
+/// The last chunk stream id that fits into one byte; 0 and 1 in its place announce longer forms (§5.3.1.1).
+const CHUNK_STREAM_SHORT_MAX: u32 = 63;
+
+/// The type bits of a type-3 basic header.
+const TYPE_3: u32 = 0xC0;
+
 /// Bytes of the message header by type (§5.3.1.2).
 const FIELD_BYTES: [usize; 4] = [11, 7, 3, 0];
 
@@ -558,7 +586,7 @@ pub fn encode(chunk_stream: u32, chunk_size: u32, message: &Message, out: &mut V
 fn basic_header(format: u8, chunk_stream: u32, out: &mut Vec<u8>) {
     let format = format << 6;
     match chunk_stream {
-        2..=63 => out.push(format | chunk_stream as u8),
+        2..=CHUNK_STREAM_SHORT_MAX => out.push(format | chunk_stream as u8),
         64..=319 => out.extend_from_slice(&[format, (chunk_stream - 64) as u8]),
         _ => {
             let [low, high, ..] = (chunk_stream - 64).to_le_bytes();
@@ -769,6 +797,24 @@ mod tests {
         assert_eq!(good(&input.concat()), [(0, vec![0, 6, 0, 0, 0, 9]), (2, b.to_vec()), (1, a.to_vec())]);
     }
 
+    #[test]
+    fn chunk_stream_70_is_not_mistaken_for_6() {
+        // 70 and the type bits make the byte that continues 6.
+        let (a, b) = ([b'a'; 200], [b'b'; 200]);
+        let far = [&[0, 70 - 64][..], &type_0(6, 2, 200, 8)[1..]].concat();
+        let input = [
+            &type_0(6, 1, 200, 9)[..],
+            &a[..128],
+            &far,
+            &b[..128],
+            &[0xC6],
+            &a[128..],
+            &[0xC0, 6],
+            &b[128..],
+        ];
+        assert_eq!(good(&input.concat()), [(1, a.to_vec()), (2, b.to_vec())]);
+    }
+
     /// A message of `payload` in chunks of `size`, with what `repeat` says behind each type-3 header.
     fn extended(time: u32, size: usize, payload: &[u8], repeat: &[u8]) -> Vec<u8> {
         let mut out = [set_chunk_size(size as u32), type_0(6, time, payload.len() as u32, 9)].concat();
@@ -841,7 +887,10 @@ mod tests {
     fn a_header_inside_a_message_must_continue_it() {
         let start = [&type_0(6, 0, 200, 9)[..], &[1; 128]].concat();
         let whole = (0, [[1; 128].as_slice(), &[2; 72]].concat());
-        assert_eq!(good(&[&start[..], &type_1(6, 5, 200, 9), &[2; 72]].concat()), core::slice::from_ref(&whole));
+        assert_eq!(
+            good(&[&start[..], &type_1(6, 5, 200, 9), &[2; 72]].concat()),
+            core::slice::from_ref(&whole)
+        );
         assert_eq!(good(&[&start[..], &[0x86, 0, 0, 5], &[2; 72]].concat()), [whole]);
         for inside in [type_0(6, 0, 200, 9), type_1(6, 0, 201, 9), type_1(6, 0, 200, 8)] {
             let expected = ChunkError::HeaderInsideMessage { chunk_stream: 6 };

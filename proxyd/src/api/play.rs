@@ -41,7 +41,12 @@ pub(super) async fn play(State(shared): State<Arc<Shared>>, request: Request) ->
     }
     let params = request.uri().query().unwrap_or_default().to_owned();
     match shared.handle.play_http(key, params, endpoints.peer, endpoints.local).await {
-        Ok(body) => begin(Body::new(body), settings),
+        Ok(body) => {
+            let mut response = begin(Body::new(body), settings);
+            // Nothing follows a stream: its end is the connection's, which players notice soonest.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response
+        }
         Err(PlayRefused::Refused(refusal)) => refused(refusal, settings),
         Err(PlayRefused::Gone) => refuse(StatusCode::SERVICE_UNAVAILABLE, "shutting down", settings),
     }

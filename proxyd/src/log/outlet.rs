@@ -35,6 +35,10 @@ impl Outlet {
     ///
     /// # Errors
     /// The operating system has no more threads.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a terminal that stops must not stop the streams: it writes apart"
+    )]
     pub fn new(to: impl Write + Send + 'static) -> io::Result<Self> {
         let (lines, notes) = sync_channel(LINES_MAX);
         let lost = Arc::new(AtomicU64::new(0));

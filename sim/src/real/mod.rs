@@ -1,0 +1,47 @@
+//! Model peers on real sockets: the room that owns a clock, and nothing else does.
+//!
+//! | carrier | carries |
+//! |---|---|
+//! | [`RealOrigin`] | a [`crate::origin::ModelOrigin`] on a listener, with the faults a process or a cable can have |
+//! | [`RealPlayer`] | a [`crate::player::ModelPlayer`] on a connection |
+//! | [`RealProxy`] | the proxy itself, by its own production driver |
+//!
+//! Carriers stay on the runtime they were started on and end when their handle is dropped.
+
+mod origin;
+mod player;
+mod proxy;
+
+use proxy_core::time::Instant;
+
+pub use self::{
+    origin::{OriginStatus, RealOrigin},
+    player::{PlayerView, RealPlayer},
+    proxy::{RealProxy, SECRET, key},
+};
+
+/// Bytes read at a time.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Turns the runtime's clock into numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    zero: tokio::time::Instant,
+}
+
+impl Clock {
+    /// Makes a clock that reads zero.
+    pub fn start() -> Self {
+        Self { zero: tokio::time::Instant::now() }
+    }
+
+    /// Returns the time.
+    pub fn now(&self) -> Instant {
+        Instant::from_nanos(u64::try_from(self.zero.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// Returns when the runtime's clock will read `at`.
+    pub fn at(&self, at: Instant) -> tokio::time::Instant {
+        self.zero + std::time::Duration::from_nanos(at.as_nanos())
+    }
+}

@@ -1,0 +1,526 @@
+//! What a viewer sees, and whether it may be seen: the checks every model player makes of every tag.
+//!
+//! | check | what breaks it |
+//! |---|---|
+//! | headers come before the frames that need them, and again after each change of play or life | a relay that forgets |
+//! | video begins with a keyframe, at the start and after each gap, change of play, change of life | broken pictures |
+//! | frames are those the origin sent, byte for byte, of this stream | mixed or damaged frames |
+//! | nothing of an older play or life after a newer one | late news acting on a newer life |
+//! | within a play nothing repeats or turns round; across a re-pull at most one GOP repeats | lost order |
+//! | timestamps of a track never decrease, never leap forward, and both tracks move by one offset | lost clocks |
+//!
+//! All of it is judged per connection: who dials again begins again.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use proxy_core::time::{Duration, Instant};
+
+use crate::raw::{
+    amf0::{self, Amf},
+    chunk::kind,
+    media::{self, Stamp, StampKind, Stamped, Tag, Track},
+};
+
+/// Violations kept; all are counted.
+pub const VIOLATIONS_MAX: usize = 64;
+/// Gaps, statuses and disconnects kept, of each.
+pub const NOTES_MAX: usize = 1024;
+/// The tracks may disagree on the offset for so many frames, as they do around a jump of the origin's clock.
+pub const SKEW_FRAMES_MAX: u32 = 25;
+
+/// What a viewer expects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ViewerConfig {
+    /// `app/stream` at the model origin whose stamped frames are expected; `None` for frames of other software,
+    /// which are checked as far as that goes without stamps.
+    pub stream: Option<String>,
+    /// Time without a frame that is noted as a gap.
+    pub gap_min: Duration,
+    /// The largest step forward of a clock where no frame is missing.
+    pub forward_max: Option<Duration>,
+    /// How far the offsets of the tracks may differ.
+    pub skew_max: Duration,
+    /// Headers must come again after each change of play or life.
+    pub headers_again: bool,
+    /// Tags kept in [`Report::seen`].
+    pub seen_max: usize,
+}
+
+impl ViewerConfig {
+    /// Expects the frames of a model origin.
+    pub fn stamped(stream: &str) -> Self {
+        Self { stream: Some(stream.to_owned()), ..Self::plain() }
+    }
+
+    /// Expects frames of any software.
+    pub fn plain() -> Self {
+        Self {
+            stream: None,
+            gap_min: Duration::from_secs(1),
+            forward_max: Some(Duration::from_secs(10)),
+            skew_max: Duration::from_millis(200),
+            headers_again: true,
+            seen_max: 0,
+        }
+    }
+}
+
+/// One tag as seen.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Seen {
+    /// Metadata.
+    Metadata(Vec<Amf>),
+    /// A sequence header.
+    Header {
+        /// Of which track.
+        track: Track,
+        /// As sent.
+        timestamp: u32,
+        /// The whole tag.
+        payload: Bytes,
+    },
+    /// A frame.
+    Frame {
+        /// Of which track.
+        track: Track,
+        /// As sent.
+        timestamp: u32,
+        /// What it says of itself.
+        stamp: Option<Stamp>,
+    },
+}
+
+/// Time without a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The last frame before.
+    pub from: Instant,
+    /// The first frame after.
+    pub to: Instant,
+}
+
+impl Gap {
+    /// Returns how long it was.
+    pub fn duration(&self) -> Duration {
+        self.to.since(self.from)
+    }
+}
+
+/// What a viewer has seen.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Report {
+    /// Frames, audio and video.
+    pub frames: u64,
+    /// Video frames.
+    pub video: u64,
+    /// Video keyframes.
+    pub keyframes: u64,
+    /// Audio frames.
+    pub audio: u64,
+    /// Sequence headers.
+    pub headers: u64,
+    /// Metadata messages.
+    pub metadata: u64,
+    /// Frames of a play that did not come, between others that did.
+    pub lost: u64,
+    /// Frames that came again across a re-pull.
+    pub repeated: u64,
+    /// Plays of the origin seen.
+    pub plays: u64,
+    /// Lives of the publisher seen.
+    pub lives: u64,
+    /// When the first frame came.
+    pub first_frame: Option<Instant>,
+    /// When the last frame came.
+    pub last_frame: Option<Instant>,
+    /// Gaps that ended.
+    pub gaps: Vec<Gap>,
+    /// The longest of all gaps that ended.
+    pub gap_worst: Duration,
+    /// Connections made.
+    pub connections: u64,
+    /// Connections lost, and how.
+    pub disconnects: Vec<(Instant, String)>,
+    /// What the server told: onStatus codes, StreamEOF and its kin, HTTP statuses.
+    pub statuses: Vec<(Instant, String)>,
+    /// Broken promises; the first [`VIOLATIONS_MAX`].
+    pub violations: Vec<String>,
+    /// Broken promises in all.
+    pub violations_total: u64,
+    /// The first tags of all, up to [`ViewerConfig::seen_max`].
+    pub seen: Vec<Seen>,
+}
+
+impl Report {
+    /// Returns the time without a frame up to `now`, once there has been one.
+    pub fn silence(&self, now: Instant) -> Duration {
+        self.last_frame.map_or(Duration::ZERO, |last| now.since(last))
+    }
+
+    /// Returns whether the server said this.
+    pub fn was_told(&self, code: &str) -> bool {
+        self.statuses.iter().any(|(_, status)| status == code)
+    }
+}
+
+#[derive(Debug, Default)]
+struct TrackState {
+    header: Option<u32>,
+    header_since_frame: bool,
+    last_time: Option<u32>,
+    last: Option<Stamp>,
+    /// Time out minus the origin's time, of the last frame.
+    offset: Option<u32>,
+}
+
+/// What is judged per connection.
+#[derive(Debug, Default)]
+struct Sitting {
+    video: TrackState,
+    audio: TrackState,
+    play: u32,
+    epoch: u32,
+    video_begun: bool,
+    skewed: u32,
+}
+
+impl Sitting {
+    fn track(&mut self, track: Track) -> &mut TrackState {
+        match track {
+            Track::Video => &mut self.video,
+            Track::Audio => &mut self.audio,
+        }
+    }
+}
+
+/// A viewer.
+#[derive(Debug)]
+pub struct Viewer {
+    config: ViewerConfig,
+    sitting: Sitting,
+    plays: BTreeSet<u32>,
+    epochs: BTreeSet<u32>,
+    report: Report,
+}
+
+impl Viewer {
+    /// Makes a viewer that has seen nothing.
+    pub fn new(config: ViewerConfig) -> Self {
+        Self {
+            config,
+            sitting: Sitting::default(),
+            plays: BTreeSet::new(),
+            epochs: BTreeSet::new(),
+            report: Report::default(),
+        }
+    }
+
+    /// Returns what it has seen.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// A connection begins: so do the checks.
+    pub fn on_connected(&mut self) {
+        self.sitting = Sitting::default();
+        self.report.connections += 1;
+    }
+
+    /// A connection ended.
+    pub fn on_disconnected(&mut self, cause: &str, now: Instant) {
+        note(&mut self.report.disconnects, cause, now);
+    }
+
+    /// The server told something.
+    pub fn on_status(&mut self, status: &str, now: Instant) {
+        note(&mut self.report.statuses, status, now);
+    }
+
+    /// Notes a broken promise.
+    pub fn violation(&mut self, what: &str, now: Instant) {
+        self.report.violations_total += 1;
+        if self.report.violations.len() < VIOLATIONS_MAX {
+            self.report.violations.push(format!("{now}: {what}"));
+        }
+    }
+
+    /// Takes a tag: message or FLV tag type, timestamp in ms, payload.
+    pub fn on_tag(&mut self, tag_kind: u8, timestamp: u32, payload: &Bytes, now: Instant) {
+        let tag = match tag_kind {
+            kind::VIDEO => media::classify_video(payload),
+            kind::AUDIO => media::classify_audio(payload),
+            kind::DATA => return self.on_data(payload, now),
+            _ => return,
+        };
+        match tag {
+            Tag::Header(track) => self.on_header(track, timestamp, payload, now),
+            Tag::Frame { track, key, needs_header } => {
+                self.on_frame(track, key, needs_header, timestamp, payload, now);
+            }
+            Tag::Other => {}
+        }
+    }
+
+    fn on_data(&mut self, payload: &Bytes, now: Instant) {
+        match amf0::read_all(payload) {
+            Ok(values) if values.first().and_then(Amf::as_text) == Some("onMetaData") => {
+                self.report.metadata += 1;
+                self.keep(Seen::Metadata(values));
+            }
+            Ok(values) if values.first().and_then(Amf::as_text) == Some("@setDataFrame") => {
+                // Only publishers say so (FFmpeg does to players as well): a relay must strip it.
+                if self.config.stream.is_some() {
+                    self.on_status("@setDataFrame", now);
+                }
+                self.report.metadata += 1;
+            }
+            Ok(_) => {}
+            Err(error) => self.violation(&format!("unreadable data message: {error}"), now),
+        }
+    }
+
+    fn on_header(&mut self, track: Track, timestamp: u32, payload: &Bytes, now: Instant) {
+        self.check_rising(track, timestamp, now);
+        self.report.headers += 1;
+        let state = self.sitting.track(track);
+        state.header = Some(media::header_hash(payload));
+        state.header_since_frame = true;
+        self.keep(Seen::Header { track, timestamp, payload: payload.clone() });
+    }
+
+    fn on_frame(
+        &mut self,
+        track: Track,
+        key: bool,
+        needs_header: bool,
+        timestamp: u32,
+        payload: &Bytes,
+        now: Instant,
+    ) {
+        self.count(track, key, now);
+        let stamp = self.check_stamp(track, key, payload, now);
+        self.keep(Seen::Frame { track, timestamp, stamp });
+        if needs_header && self.sitting.track(track).header.is_none() {
+            self.violation(&format!("{track:?} frame before any sequence header"), now);
+        }
+        if track == Track::Video && !self.sitting.video_begun {
+            self.sitting.video_begun = true;
+            if !key {
+                self.violation("video begins without a keyframe", now);
+            }
+        }
+        let before = self.sitting.track(track).last;
+        let order = match stamp {
+            Some(stamp) => self.check_order(track, &stamp, now),
+            None => Order::Next,
+        };
+        self.check_forward(track, timestamp, order, now);
+        self.check_rising(track, timestamp, now);
+        if let Some(stamp) = stamp {
+            self.check_header(track, &stamp, before, needs_header, now);
+            self.check_skew(track, timestamp, &stamp, now);
+            if order != Order::Back {
+                self.sitting.track(track).last = Some(stamp);
+            }
+        }
+        self.sitting.track(track).header_since_frame = false;
+    }
+
+    fn count(&mut self, track: Track, key: bool, now: Instant) {
+        if let Some(from) = self.report.last_frame {
+            let gap = Gap { from, to: now };
+            self.report.gap_worst = self.report.gap_worst.max(gap.duration());
+            if gap.duration() >= self.config.gap_min && self.report.gaps.len() < NOTES_MAX {
+                self.report.gaps.push(gap);
+            }
+        }
+        self.report.first_frame.get_or_insert(now);
+        self.report.last_frame = Some(now);
+        self.report.frames += 1;
+        match track {
+            Track::Video => self.report.video += 1,
+            Track::Audio => self.report.audio += 1,
+        }
+        self.report.keyframes += u64::from(key);
+    }
+
+    /// Reads the stamp and checks that the frame is one the origin sent, of this stream.
+    fn check_stamp(&mut self, track: Track, key: bool, payload: &[u8], now: Instant) -> Option<Stamp> {
+        let name = self.config.stream.clone()?;
+        let stamp = match media::read_stamp(payload) {
+            Stamped::Whole(stamp) => stamp,
+            Stamped::Broken => {
+                self.violation(&format!("{track:?} frame is not as the origin sent it"), now);
+                return None;
+            }
+            Stamped::Absent => {
+                self.violation(&format!("{track:?} frame that no model origin sent"), now);
+                return None;
+            }
+        };
+        if stamp.stream != media::stream_hash(&name) {
+            self.violation(&format!("{track:?} frame {} of another stream", stamp.number), now);
+            return None;
+        }
+        let kind = match (track, key) {
+            (Track::Video, true) => StampKind::Key,
+            (Track::Video, false) => StampKind::Inter,
+            (Track::Audio, _) => StampKind::Audio,
+        };
+        if stamp.kind != kind {
+            self.violation(&format!("a {:?} frame travels as {kind:?}", stamp.kind), now);
+        }
+        if self.plays.insert(stamp.play) {
+            self.report.plays += 1;
+        }
+        if self.epochs.insert(stamp.epoch) {
+            self.report.lives += 1;
+        }
+        Some(stamp)
+    }
+
+    fn check_order(&mut self, track: Track, stamp: &Stamp, now: Instant) -> Order {
+        let (play, epoch) = (self.sitting.play, self.sitting.epoch);
+        if stamp.epoch < epoch || stamp.play < play {
+            let what = format!(
+                "{track:?} frame {} of life {} play {} after life {epoch} play {play}",
+                stamp.number, stamp.epoch, stamp.play
+            );
+            self.violation(&what, now);
+            return Order::Back;
+        }
+        (self.sitting.play, self.sitting.epoch) = (stamp.play, stamp.epoch);
+        let Some(last) = self.sitting.track(track).last else { return Order::Next };
+
+        let order = if last.epoch != stamp.epoch {
+            Order::Changed
+        } else if last.play != stamp.play {
+            if stamp.gop < last.gop {
+                let what =
+                    format!("{track:?} goes back from GOP {} to {} across a re-pull", last.gop, stamp.gop);
+                self.violation(&what, now);
+            }
+            self.report.repeated += u64::from((last.number + 1).saturating_sub(stamp.number));
+            Order::Changed
+        } else if stamp.number <= last.number {
+            let what = format!("{track:?} frame {} after {} within one play", stamp.number, last.number);
+            self.violation(&what, now);
+            return Order::Back;
+        } else if stamp.number == last.number + 1 {
+            Order::Next
+        } else {
+            self.report.lost += u64::from(stamp.number - last.number - 1);
+            Order::Gap
+        };
+        if track == Track::Video && order != Order::Next && stamp.kind != StampKind::Key {
+            let what =
+                format!("video goes on without a keyframe at frame {} after {}", stamp.number, last.number);
+            self.violation(&what, now);
+        }
+        order
+    }
+
+    fn check_header(
+        &mut self,
+        track: Track,
+        stamp: &Stamp,
+        before: Option<Stamp>,
+        needed: bool,
+        now: Instant,
+    ) {
+        let state = self.sitting.track(track);
+        let (header, again) = (state.header, state.header_since_frame);
+        if !needed || header.is_none() {
+            return;
+        }
+        if header != Some(stamp.header) {
+            self.violation(&format!("{track:?} frame {} under another sequence header", stamp.number), now);
+        }
+        let changed = before.is_some_and(|last| last.play != stamp.play || last.epoch != stamp.epoch);
+        if changed && !again && self.config.headers_again {
+            let what = format!(
+                "no {track:?} sequence header between play {} and {}",
+                before.map_or(0, |last| last.play),
+                stamp.play
+            );
+            self.violation(&what, now);
+        }
+    }
+
+    fn check_rising(&mut self, track: Track, timestamp: u32, now: Instant) {
+        let state = self.sitting.track(track);
+        if let Some(last) = state.last_time.replace(timestamp)
+            && timestamp.wrapping_sub(last) > 0x7FFF_FFFF
+        {
+            self.violation(&format!("{track:?} timestamp {timestamp} after {last}"), now);
+        }
+    }
+
+    fn check_forward(&mut self, track: Track, timestamp: u32, order: Order, now: Instant) {
+        let Some(forward_max) = self.config.forward_max else { return };
+        let last = match order {
+            Order::Next => self.sitting.track(track).last.and(self.sitting.track(track).last_time),
+            Order::Changed => latest(self.sitting.video.last_time, self.sitting.audio.last_time),
+            Order::Gap | Order::Back => None,
+        };
+        let Some(last) = last else { return };
+        let step = timestamp.wrapping_sub(last);
+        if step <= 0x7FFF_FFFF && u128::from(step) > forward_max.as_millis() {
+            self.violation(&format!("{track:?} timestamp leaps from {last} to {timestamp}"), now);
+        }
+    }
+
+    /// One offset serves both tracks of a play, else picture and sound drift apart.
+    fn check_skew(&mut self, track: Track, timestamp: u32, stamp: &Stamp, now: Instant) {
+        self.sitting.track(track).offset = Some(timestamp.wrapping_sub(stamp.time));
+        let (video, audio) = (&self.sitting.video, &self.sitting.audio);
+        let same = |last: Option<Stamp>| {
+            last.is_some_and(|last| (last.play, last.epoch) == (stamp.play, stamp.epoch))
+        };
+        let other = if track == Track::Video { audio } else { video };
+        let (Some(a), Some(b), true) = (video.offset, audio.offset, same(other.last)) else { return };
+        let skew = a.wrapping_sub(b).min(b.wrapping_sub(a));
+        if u128::from(skew) <= self.config.skew_max.as_millis() {
+            self.sitting.skewed = 0;
+            return;
+        }
+        self.sitting.skewed += 1;
+        if self.sitting.skewed == SKEW_FRAMES_MAX + 1 {
+            self.violation(&format!("audio and video are {skew} ms apart"), now);
+        }
+    }
+
+    fn keep(&mut self, seen: Seen) {
+        if self.report.seen.len() < self.config.seen_max {
+            self.report.seen.push(seen);
+        }
+    }
+}
+
+/// How a frame stands to the one before on its track.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    /// The next one, or the first of all.
+    Next,
+    /// A later one of the same play.
+    Gap,
+    /// Of a newer play or life.
+    Changed,
+    /// Out of order.
+    Back,
+}
+
+fn latest(a: Option<u32>, b: Option<u32>) -> Option<u32> {
+    match (a, b) {
+        (Some(a), Some(b)) if a.wrapping_sub(b) > 0x7FFF_FFFF => Some(b),
+        (Some(a), _) => Some(a),
+        (None, b) => b,
+    }
+}
+
+fn note(notes: &mut Vec<(Instant, String)>, what: &str, now: Instant) {
+    if notes.len() < NOTES_MAX {
+        notes.push((now, what.to_owned()));
+    }
+}
