@@ -316,7 +316,7 @@ watch_fault() {
     end nginx KILL
     end repull
     awk -v fault="$fault" -v back_max="$BACK_MAX" -v ours="rtmp flv" -v others="nginx" -v settle="$SETTLE" \
-        -f "$HERE/table.awk" "$events" | tee -a "$work/table"
+        -f "$HERE/table.awk" "$events" >>"$work/table"
 }
 
 mark() {
@@ -388,12 +388,18 @@ wait_for_media() {
 summarize() {
     awk -F'|' '
         /^FAILED/ { failed = 1 }
-        $3 ~ /^ (rtmp|flv) / { if ($4 + 0 == $4 || $4 ~ /[0-9]/) { n++; back[n] = $4 + 0 } }
+        $3 ~ /^ (rtmp|flv) / {
+            # Insertion keeps them in order; a player that saw nothing again waited for ever.
+            after = $4 ~ />/ ? 1e9 : $4 + 0
+            for (i = ++count; i > 1 && back[i - 1] > after; i--) back[i] = back[i - 1]
+            back[i] = after
+        }
         END {
-            for (i = 1; i <= n; i++) for (j = i + 1; j <= n; j++) if (back[j] < back[i]) { t = back[i]; back[i] = back[j]; back[j] = t }
-            if (n) printf "Repull: media back after %.1f s at worst, %.1f s in the median, of %d\n", back[n], back[int((n + 1) / 2)], n
+            printf "Repull, media back after BACK: %s in the median, %s at worst (%d players)\n",
+                seconds(back[int(count / 2) + 1]), seconds(back[count]), count
             exit failed
-        }' "$1"
+        }
+        function seconds(value) { return value < 1e9 ? sprintf("%.1f s", value) : "never" }' "$1"
 }
 
 main "$@"
