@@ -17,6 +17,7 @@ use bytes::Bytes;
 use proxy_core::time::{Duration, Instant};
 
 use crate::raw::{
+    RawError,
     amf0::{self, Amf},
     chunk::kind,
     media::{self, Stamp, StampKind, Stamped, Tag, Track},
@@ -84,6 +85,8 @@ pub enum Seen {
     Frame {
         /// Of which track.
         track: Track,
+        /// It is a keyframe of video.
+        key: bool,
         /// As sent.
         timestamp: u32,
         /// What it says of itself.
@@ -276,6 +279,8 @@ impl Viewer {
                 self.report.metadata += 1;
             }
             Ok(_) => {}
+            // Dates, typed objects and the like: relays pass them as they are, models do not read them.
+            Err(RawError::AmfMarker { .. }) => {}
             Err(error) => self.violation(&format!("unreadable data message: {error}"), now),
         }
     }
@@ -300,7 +305,7 @@ impl Viewer {
     ) {
         self.count(track, key, now);
         let stamp = self.check_stamp(track, key, payload, now);
-        self.keep(Seen::Frame { track, timestamp, stamp });
+        self.keep(Seen::Frame { track, key, timestamp, stamp });
         if needs_header && self.sitting.track(track).header.is_none() {
             self.violation(&format!("{track:?} frame before any sequence header"), now);
         }

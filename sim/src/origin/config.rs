@@ -59,6 +59,9 @@ pub struct Behaviour {
     pub reconnect_request: Option<Reconnect>,
     /// The first id that `createStream` returns.
     pub message_stream: u32,
+    /// Lives and plays count on from here, so that viewers can tell two origins of one stream apart. It matters
+    /// for names and plays to come.
+    pub numbers_from: u32,
     /// Media goes out on this message stream, the play's own if `None`.
     pub media_stream: Option<u32>,
     /// The acknowledgement window asked for, in bytes.
@@ -310,6 +313,7 @@ impl Behaviour {
             end: None,
             reconnect_request: None,
             message_stream: 1,
+            numbers_from: 0,
             media_stream: None,
             window: 2_500_000,
             stops_unacknowledged: false,

@@ -79,7 +79,7 @@ pub enum OriginOutput {
 /// An accepted play.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlayRecord {
-    /// Counts from 1 over the origin's life, as in [`media::Stamp::play`].
+    /// Counts from 1 over the origin's life, behind [`Behaviour::numbers_from`], as in [`media::Stamp::play`].
     pub number: u32,
     /// On which connection.
     pub conn: PeerConn,
@@ -216,7 +216,7 @@ impl ModelOrigin {
     /// Begins a publisher's life under `app/stream`; one that is on the air is replaced.
     pub fn publish(&mut self, name: &str, publisher: Publisher, now: Instant) {
         self.unpublish(name, now);
-        let epoch = self.epochs.entry(name.to_owned()).or_default();
+        let epoch = self.epochs.entry(name.to_owned()).or_insert(self.behaviour.numbers_from);
         *epoch += 1;
         self.lives.insert(name.to_owned(), Life::new(name, publisher, *epoch, now));
         for (_, conn) in self.conns.iter_mut().filter(|(_, conn)| conn.plays_name(name)) {
@@ -675,7 +675,7 @@ impl Conn {
             }
         }
         call.ledger.plays_total += 1;
-        let number = call.ledger.plays_total;
+        let number = call.behaviour.numbers_from + call.ledger.plays_total;
         if call.ledger.plays.len() >= PLAYS_MAX {
             call.ledger.plays.pop_front();
         }
