@@ -796,7 +796,7 @@ pub struct StreamView {
     pub parked: u32,
     /// Local and remote address of the upstream connection, once connected.
     pub origin: Option<(SocketAddr, SocketAddr)>,
-    /// The tracks of the present play.
+    /// The tracks, while frames flow.
     pub tracks: Vec<TrackView>,
 }
 

@@ -714,17 +714,20 @@ impl Proxy {
         if before != after {
             self.moved(conn, &before, &after);
         }
+        let seat = if let Place::Seated(id) = before { Some(id) } else { None };
         for effect in effects {
             match effect {
                 player::Effect::Asks { ask, key, params } => self.ask_play(conn, ask, key, params),
+                player::Effect::GaveUp => {
+                    self.tell(seat, EventKind::PlayerLeft { conn, reason: PlayerEnd::Stopped });
+                }
                 player::Effect::Ended { end, closing } => {
-                    let stream = if let Place::Seated(id) = before { Some(id) } else { None };
                     self.players.remove(&conn);
                     self.deadlines.set(Wakeup::Conn(conn), None);
                     if closing {
                         self.linger(conn);
                     }
-                    self.tell(stream, EventKind::PlayerLeft { conn, reason: end });
+                    self.tell(seat, EventKind::PlayerLeft { conn, reason: end });
                 }
             }
         }

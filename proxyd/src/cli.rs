@@ -49,7 +49,7 @@ use crate::{
 };
 
 /// How long an orderly end may take, all in all.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(4500);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// After the last byte was handed to HTTP connections, how long they may take to get it out.
 const FAREWELL: Duration = Duration::from_millis(100);

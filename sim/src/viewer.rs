@@ -11,7 +11,7 @@
 //!
 //! All of it is judged per connection: who dials again begins again.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, mem};
 
 use bytes::Bytes;
 use proxy_core::time::{Duration, Instant};
@@ -43,6 +43,9 @@ pub struct ViewerConfig {
     pub skew_max: Duration,
     /// Headers must come again after each change of play or life.
     pub headers_again: bool,
+    /// After a silence of this length, which no proxy lets pass for a hiccup, each track must begin with its sequence
+    /// header and video with a keyframe. For frames without stamps, where a change of play cannot be seen.
+    pub outage_min: Option<Duration>,
     /// Tags kept in [`Report::seen`].
     pub seen_max: usize,
 }
@@ -50,7 +53,7 @@ pub struct ViewerConfig {
 impl ViewerConfig {
     /// Expects the frames of a model origin.
     pub fn stamped(stream: &str) -> Self {
-        Self { stream: Some(stream.to_owned()), ..Self::plain() }
+        Self { stream: Some(stream.to_owned()), outage_min: None, ..Self::plain() }
     }
 
     /// Expects frames of any software.
@@ -61,6 +64,7 @@ impl ViewerConfig {
             forward_max: Some(Duration::from_secs(10)),
             skew_max: Duration::from_millis(200),
             headers_again: true,
+            outage_min: Some(Duration::from_secs(4)),
             seen_max: 0,
         }
     }
@@ -168,6 +172,10 @@ impl Report {
 struct TrackState {
     header: Option<u32>,
     header_since_frame: bool,
+    /// The last header of this track has come since the last outage.
+    header_since_outage: bool,
+    /// No frame of this track has come since the last outage.
+    resumes: bool,
     last_time: Option<u32>,
     last: Option<Stamp>,
     /// Time out minus the origin's time, of the last frame.
@@ -182,6 +190,8 @@ struct Sitting {
     play: u32,
     epoch: u32,
     video_begun: bool,
+    /// The first header behind an outage has come, no frame yet.
+    in_outage: bool,
     skewed: u32,
 }
 
@@ -282,10 +292,12 @@ impl Viewer {
 
     fn on_header(&mut self, track: Track, timestamp: u32, payload: &Bytes, now: Instant) {
         self.check_rising(track, timestamp, now);
+        self.note_outage(now);
         self.report.headers += 1;
         let state = self.sitting.track(track);
         state.header = Some(media::header_hash(payload));
         state.header_since_frame = true;
+        state.header_since_outage = true;
         self.keep(Seen::Header { track, timestamp, payload: payload.clone() });
     }
 
@@ -298,6 +310,8 @@ impl Viewer {
         payload: &Bytes,
         now: Instant,
     ) {
+        self.note_outage(now);
+        self.check_resumed(track, key, needs_header, now);
         self.count(track, key, now);
         let stamp = self.check_stamp(track, key, payload, now);
         self.keep(Seen::Frame { track, timestamp, stamp });
@@ -317,14 +331,41 @@ impl Viewer {
         };
         self.check_forward(track, timestamp, order, now);
         self.check_rising(track, timestamp, now);
-        if let Some(stamp) = stamp {
+        if let Some(stamp) = stamp.filter(|_| order != Order::Back) {
             self.check_header(track, &stamp, before, needs_header, now);
             self.check_skew(track, timestamp, &stamp, now);
-            if order != Order::Back {
-                self.sitting.track(track).last = Some(stamp);
-            }
+            self.sitting.track(track).last = Some(stamp);
         }
         self.sitting.track(track).header_since_frame = false;
+    }
+
+    /// An outage is over with the first header or frame behind it.
+    fn note_outage(&mut self, now: Instant) {
+        let Some(outage_min) = self.config.outage_min else { return };
+        let is_outage = self.report.last_frame.is_some_and(|last| now.since(last) >= outage_min);
+        if is_outage && !self.sitting.in_outage {
+            for track in [Track::Video, Track::Audio] {
+                let state = self.sitting.track(track);
+                state.header_since_outage = false;
+                state.resumes = true;
+            }
+        }
+        self.sitting.in_outage = is_outage;
+    }
+
+    fn check_resumed(&mut self, track: Track, key: bool, needs_header: bool, now: Instant) {
+        self.sitting.in_outage = false;
+        let state = self.sitting.track(track);
+        if !mem::take(&mut state.resumes) {
+            return;
+        }
+        let has_header = state.header_since_outage;
+        if needs_header && !has_header {
+            self.violation(&format!("{track:?} goes on after an outage without its sequence header"), now);
+        }
+        if track == Track::Video && !key {
+            self.violation("video goes on after an outage without a keyframe", now);
+        }
     }
 
     fn count(&mut self, track: Track, key: bool, now: Instant) {
@@ -522,5 +563,185 @@ fn latest(a: Option<u32>, b: Option<u32>) -> Option<u32> {
 fn note(notes: &mut Vec<(Instant, String)>, what: &str, now: Instant) {
     if notes.len() < NOTES_MAX {
         notes.push((now, what.to_owned()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raw::media::{AudioCodec, VideoCodec};
+
+    const NAME: &str = "live/one";
+    const SIZE: (u32, u32) = (16, 16);
+    const GOP: u32 = 5;
+
+    /// A viewer fed by hand.
+    struct Feed {
+        viewer: Viewer,
+        offset: u32,
+    }
+
+    impl Feed {
+        fn new() -> Self {
+            let mut feed = Self { viewer: Viewer::new(ViewerConfig::stamped(NAME)), offset: 0 };
+            feed.viewer.on_connected();
+            feed
+        }
+
+        fn header(&mut self, track: Track, number: u32) {
+            let (kind, header) = header(track);
+            self.viewer.on_tag(kind, number * 40 + self.offset, &header, Instant::ZERO);
+        }
+
+        fn frames(&mut self, track: Track, play: u32, numbers: std::ops::Range<u32>) {
+            for number in numbers {
+                let (kind, header) = header(track);
+                let key = number % GOP == 0;
+                let stamp = Stamp {
+                    stream: media::stream_hash(NAME),
+                    play,
+                    epoch: 1,
+                    number,
+                    gop: number / GOP,
+                    time: number * 40,
+                    header: media::header_hash(&header),
+                    kind: match (track, key) {
+                        (Track::Video, true) => StampKind::Key,
+                        (Track::Video, false) => StampKind::Inter,
+                        (Track::Audio, _) => StampKind::Audio,
+                    },
+                };
+                let payload = match track {
+                    Track::Video => media::video_frame(VideoCodec::Avc, SIZE, number % GOP, 0, &stamp),
+                    Track::Audio => media::audio_frame(AudioCodec::AacStereo, &stamp),
+                };
+                self.viewer.on_tag(kind, number * 40 + self.offset, &payload, Instant::ZERO);
+            }
+        }
+
+        fn check(self, words: &str) {
+            let violations = &self.viewer.report().violations;
+            match words {
+                "" => assert_eq!(*violations, Vec::<String>::new()),
+                words => {
+                    assert!(violations.len() == 1 && violations[0].contains(words), "{words}: {violations:?}")
+                }
+            }
+        }
+    }
+
+    fn header(track: Track) -> (u8, Bytes) {
+        match track {
+            Track::Video => (kind::VIDEO, media::video_header(VideoCodec::Avc, SIZE.0, SIZE.1)),
+            Track::Audio => (kind::AUDIO, media::audio_header(AudioCodec::AacStereo)),
+        }
+    }
+
+    /// Twelve frames of one play, then another play from `number` on.
+    fn repull(number: u32, again: bool, play: u32) -> Feed {
+        let mut feed = Feed::new();
+        feed.header(Track::Video, 0);
+        feed.frames(Track::Video, 1, 0..12);
+        feed.offset = 400;
+        if again {
+            feed.header(Track::Video, number);
+        }
+        feed.frames(Track::Video, play, number..20);
+        feed
+    }
+
+    #[test]
+    fn one_gop_may_repeat_across_a_repull_and_no_more() {
+        let one = repull(10, true, 2);
+        assert_eq!(one.viewer.report().repeated, 2);
+        one.check("");
+        repull(5, true, 2).check("goes back from GOP 2 to 1");
+    }
+
+    #[test]
+    fn headers_must_come_again_after_a_repull() {
+        repull(15, false, 2).check("no Video sequence header between play 1 and 2");
+    }
+
+    #[test]
+    fn video_goes_on_with_a_keyframe_after_a_repull() {
+        repull(12, true, 2).check("goes on without a keyframe");
+    }
+
+    #[test]
+    fn an_older_play_may_not_speak_after_a_newer() {
+        let mut feed = repull(15, true, 2);
+        feed.frames(Track::Video, 1, 19..20);
+        feed.check("of life 1 play 1 after life 1 play 2");
+    }
+
+    #[test]
+    fn tracks_that_drift_apart_are_noticed_once() {
+        let mut feed = Feed::new();
+        feed.header(Track::Video, 0);
+        feed.header(Track::Audio, 0);
+        for number in 0..40 {
+            feed.offset = 0;
+            feed.frames(Track::Video, 1, number..number + 1);
+            feed.offset = 300;
+            feed.frames(Track::Audio, 1, number..number + 1);
+        }
+        feed.check("audio and video are 300 ms apart");
+    }
+
+    #[test]
+    fn frames_no_model_sent_are_noticed() {
+        let mut feed = Feed::new();
+        feed.header(Track::Audio, 0);
+        feed.viewer.on_tag(kind::AUDIO, 0, &Bytes::from_static(b"\xAF\x01silence"), Instant::ZERO);
+        feed.check("that no model origin sent");
+    }
+
+    #[test]
+    fn gaps_are_told_with_their_length() {
+        let mut viewer = Viewer::new(ViewerConfig::plain());
+        viewer.on_connected();
+        for millis in [0, 500, 2500, 2600] {
+            viewer.on_tag(
+                kind::AUDIO,
+                millis,
+                &Bytes::from_static(b"\x2Fmp3"),
+                Instant::from_millis(millis.into()),
+            );
+        }
+        let gaps: Vec<Duration> = viewer.report().gaps.iter().map(Gap::duration).collect();
+        assert_eq!(gaps, [Duration::from_secs(2)]);
+        assert_eq!(viewer.report().gap_worst, Duration::from_secs(2));
+        assert_eq!(viewer.report().silence(Instant::from_millis(3000)), Duration::from_millis(400));
+    }
+
+    /// Plays tags at their times in milliseconds; returns what was complained of.
+    fn outage(tags: &[(u64, &'static [u8])]) -> Vec<String> {
+        let mut viewer = Viewer::new(ViewerConfig::plain());
+        viewer.on_connected();
+        for (millis, tag) in tags {
+            let kind = if tag[0] & 0xF0 == 0xA0 { kind::AUDIO } else { kind::VIDEO };
+            let timestamp = u32::try_from(*millis).expect("a short story").min(5_000);
+            viewer.on_tag(kind, timestamp, &Bytes::from_static(tag), Instant::from_millis(*millis));
+        }
+        viewer.report().violations.clone()
+    }
+
+    #[test]
+    fn an_outage_must_end_with_headers_and_a_keyframe() {
+        const HEADER: &[u8] = &[0x17, 0, 0, 0, 0, 1];
+        const KEY: &[u8] = &[0x17, 1, 0, 0, 0, 1];
+        const INTER: &[u8] = &[0x27, 1, 0, 0, 0, 1];
+        const AUDIO_HEADER: &[u8] = &[0xAF, 0, 0x12, 0x10];
+        const AUDIO: &[u8] = &[0xAF, 1, 7];
+        let begin = [(0, HEADER), (0, KEY), (0, AUDIO_HEADER), (0, AUDIO), (40, INTER)];
+        let with = |rest: &[(u64, &'static [u8])]| outage(&[&begin, rest].concat());
+
+        let good = [(9_000, HEADER), (9_001, AUDIO_HEADER), (9_002, AUDIO), (9_003, KEY)];
+        assert_eq!(with(&good), [""; 0]);
+        assert_eq!(with(&[(3_000, AUDIO), (3_001, INTER)]), [""; 0], "a hiccup is no outage");
+        assert!(with(&[(9_000, KEY)])[0].contains("without its sequence header"));
+        assert!(with(&[(9_000, HEADER), (9_001, INTER)])[0].contains("without a keyframe"));
+        assert!(with(&[(9_000, HEADER), (9_001, KEY), (9_002, AUDIO)])[0].contains("Audio goes on"));
     }
 }

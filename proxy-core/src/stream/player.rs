@@ -45,6 +45,8 @@ pub enum Effect {
         /// The query.
         params: String,
     },
+    /// It gave up its seat or its place in waiting; the connection goes on.
+    GaveUp,
     /// It is gone, or will be when its bytes are out.
     Ended {
         /// Why.
@@ -591,7 +593,8 @@ impl Player {
         self.close(end, cx)
     }
 
-    fn idle(&mut self, voice: Voice, cx: &PlayerCx<'_>, now: Instant) -> State {
+    fn idle(&mut self, voice: Voice, cx: &mut PlayerCx<'_>, now: Instant) -> State {
+        cx.effects.push_back(Effect::GaveUp);
         State::Idle { voice, until: now + cx.config.handshake_timeout }
     }
 

@@ -353,7 +353,7 @@ impl Stream {
             players: u32::try_from(self.seats.len()).unwrap_or(u32::MAX),
             parked: u32::try_from(parked).unwrap_or(u32::MAX),
             origin: self.pull.addresses(),
-            tracks: self.relay.tracks().collect(),
+            tracks: if self.streaming_since.is_some() { self.relay.tracks().collect() } else { Vec::new() },
         }
     }
 }

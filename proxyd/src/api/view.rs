@@ -76,6 +76,7 @@ pub fn proxy_object(view: &StreamView, now: Instant) -> Map<String, Value> {
         },
         "tracks": tracks(&view.tracks),
     }));
+    // From now, like every other time in these answers that is not a stamp.
     if let Some(next) = view.next_attempt {
         members.insert("next_attempt_ms".to_owned(), millis(next.since(now)).into());
     }

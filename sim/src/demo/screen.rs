@@ -57,8 +57,10 @@ impl Screen {
     }
 
     fn paint(&mut self) {
+        // A line that wrapped in a narrow window would count as two and spoil the next redraw.
+        let (no_wrap, wrap) = if self.is_terminal { ("\x1b[?7l", "\x1b[?7h") } else { ("", "") };
         for line in &self.last {
-            println!("{line}");
+            println!("{no_wrap}{line}{wrap}");
         }
         self.lines = self.last.len();
         // A pipe may have gone; then there is nobody to show anything to.

@@ -282,7 +282,7 @@ async fn bring_to(state: PullState) -> io::Result<(House, tokio::task::JoinHandl
     };
     let mut config = Config::default();
     if state == PullState::Queued {
-        config.dial.per_address = 1;
+        config.dial.total = 1;
     }
     let house = House::new(behaviour, config).await?;
     let url = match state {
@@ -294,10 +294,8 @@ async fn bring_to(state: PullState) -> io::Result<(House, tokio::task::JoinHandl
         PullState::Streaming | PullState::Replaying => house.origin.publish(NAME, quick_gop()).await,
         PullState::BackingOff => house.origin.kill(true).await,
         PullState::Queued => {
-            // Spends the only token of the second.
-            house.origin.publish("live/other", quick_gop()).await;
-            house.proxy.add("live/other", &house.origin.url("live/other")).await;
-            house.proxy.del("live/other").await;
+            // Spends the only token of the second: refused at once, and gone.
+            house.proxy.add("live/other", "rtmp://127.0.0.1:1/live/other").await;
         }
         _ => {}
     }

@@ -40,6 +40,7 @@ pub(crate) struct RmlOrigin {
 }
 
 impl RmlOrigin {
+    #[expect(clippy::disallowed_methods, reason = "an outside peer owns its sockets")]
     pub(crate) async fn start() -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let addr = listener.local_addr()?;
@@ -267,6 +268,7 @@ impl RmlPublisher {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "an outside peer owns its sockets")]
 async fn watch(addr: SocketAddr, app: &str, name: &str, seen: &Mutex<RmlSeen>) -> io::Result<()> {
     let mut stream = TcpStream::connect(addr).await?;
     let mut input = shake(&mut stream, PeerType::Client).await?;
