@@ -2,6 +2,7 @@
 
 mod demo;
 mod tools;
+mod watch;
 
 use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
@@ -26,6 +27,9 @@ Examples:
 
   repull-sim play http://127.0.0.1:8080/live/test.live.flv --stream live/test --for 10s
       A player that checks what it sees.
+
+  repull-sim watch ours=rtmp://127.0.0.1/live/cam flv=http://127.0.0.1:8080/live/cam.live.flv
+      Players that stay: a line for each gap, cut and violation, with the time of day.
 
 Exit codes:
   0  every promise was held
@@ -91,6 +95,38 @@ enum Command {
         #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = parse_time)]
         time: Duration,
     },
+    /// Watch urls until Ctrl-C or SIGTERM, and tell what a person in front of each would see.
+    ///
+    /// A line for each event: seconds since 1970, the player's name, then CONNECTED, FIRSTMEDIA, GAPSTART,
+    /// GAPEND ms=N, DISCONNECT CAUSE, STATUS CODE or VIOLATION TEXT. At the end a JSON line for each player.
+    Watch {
+        /// Players: a name, `=` and a url as for `play`.
+        #[arg(value_name = "NAME=URL", required = true, value_parser = parse_watched)]
+        players: Vec<Watched>,
+        /// Silence that counts as a gap, in milliseconds.
+        #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+        gap_ms: u64,
+        /// Ends by itself after this time.
+        #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
+        time: Option<Duration>,
+    },
+}
+
+/// A player's name and what it plays.
+#[derive(Clone, Debug)]
+struct Watched {
+    label: String,
+    url: String,
+}
+
+/// Reads `label=url`.
+fn parse_watched(text: &str) -> Result<Watched, String> {
+    match text.split_once('=') {
+        Some((label, url)) if !label.is_empty() && !label.contains(['/', ' ']) => {
+            Ok(Watched { label: label.to_owned(), url: url.to_owned() })
+        }
+        _ => Err("a name, `=` and a url, such as ours=rtmp://127.0.0.1/live/cam".to_owned()),
+    }
 }
 
 /// Software an origin can behave like.
@@ -130,6 +166,9 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Demo { time, every, seed } => demo::run(&demo::Plan { time, every, seed }).await,
             Command::Origin { listen, stream, like } => tools::origin(listen, &stream, like.into()).await,
+            Command::Watch { players, gap_ms, time } => {
+                watch::watch(&players, Duration::from_millis(gap_ms), time).await
+            }
             Command::Play { url, stream, time } => tools::play(&url, stream.as_deref(), time).await,
         }
     });

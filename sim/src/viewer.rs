@@ -11,7 +11,7 @@
 //!
 //! All of it is judged per connection: who dials again begins again.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, mem};
 
 use bytes::Bytes;
 use proxy_core::time::{Duration, Instant};
@@ -44,6 +44,9 @@ pub struct ViewerConfig {
     pub skew_max: Duration,
     /// Headers must come again after each change of play or life.
     pub headers_again: bool,
+    /// After a silence of this length, which no proxy lets pass for a hiccup, each track must begin with its sequence
+    /// header and video with a keyframe. For frames without stamps, where a change of play cannot be seen.
+    pub outage_min: Option<Duration>,
     /// Tags kept in [`Report::seen`].
     pub seen_max: usize,
 }
@@ -51,7 +54,7 @@ pub struct ViewerConfig {
 impl ViewerConfig {
     /// Expects the frames of a model origin.
     pub fn stamped(stream: &str) -> Self {
-        Self { stream: Some(stream.to_owned()), ..Self::plain() }
+        Self { stream: Some(stream.to_owned()), outage_min: None, ..Self::plain() }
     }
 
     /// Expects frames of any software.
@@ -62,6 +65,7 @@ impl ViewerConfig {
             forward_max: Some(Duration::from_secs(10)),
             skew_max: Duration::from_millis(200),
             headers_again: true,
+            outage_min: Some(Duration::from_secs(4)),
             seen_max: 0,
         }
     }
@@ -171,6 +175,10 @@ impl Report {
 struct TrackState {
     header: Option<u32>,
     header_since_frame: bool,
+    /// The last header of this track has come since the last outage.
+    header_since_outage: bool,
+    /// No frame of this track has come since the last outage.
+    resumes: bool,
     last_time: Option<u32>,
     last: Option<Stamp>,
     /// Time out minus the origin's time, of the last frame.
@@ -185,6 +193,8 @@ struct Sitting {
     play: u32,
     epoch: u32,
     video_begun: bool,
+    /// The first header behind an outage has come, no frame yet.
+    in_outage: bool,
     skewed: u32,
 }
 
@@ -287,10 +297,12 @@ impl Viewer {
 
     fn on_header(&mut self, track: Track, timestamp: u32, payload: &Bytes, now: Instant) {
         self.check_rising(track, timestamp, now);
+        self.note_outage(now);
         self.report.headers += 1;
         let state = self.sitting.track(track);
         state.header = Some(media::header_hash(payload));
         state.header_since_frame = true;
+        state.header_since_outage = true;
         self.keep(Seen::Header { track, timestamp, payload: payload.clone() });
     }
 
@@ -303,6 +315,8 @@ impl Viewer {
         payload: &Bytes,
         now: Instant,
     ) {
+        self.note_outage(now);
+        self.check_resumed(track, key, needs_header, now);
         self.count(track, key, now);
         let stamp = self.check_stamp(track, key, payload, now);
         self.keep(Seen::Frame { track, key, timestamp, stamp });
@@ -328,6 +342,35 @@ impl Viewer {
             self.sitting.track(track).last = Some(stamp);
         }
         self.sitting.track(track).header_since_frame = false;
+    }
+
+    /// An outage is over with the first header or frame behind it.
+    fn note_outage(&mut self, now: Instant) {
+        let Some(outage_min) = self.config.outage_min else { return };
+        let is_outage = self.report.last_frame.is_some_and(|last| now.since(last) >= outage_min);
+        if is_outage && !self.sitting.in_outage {
+            for track in [Track::Video, Track::Audio] {
+                let state = self.sitting.track(track);
+                state.header_since_outage = false;
+                state.resumes = true;
+            }
+        }
+        self.sitting.in_outage = is_outage;
+    }
+
+    fn check_resumed(&mut self, track: Track, key: bool, needs_header: bool, now: Instant) {
+        self.sitting.in_outage = false;
+        let state = self.sitting.track(track);
+        if !mem::take(&mut state.resumes) {
+            return;
+        }
+        let has_header = state.header_since_outage;
+        if needs_header && !has_header {
+            self.violation(&format!("{track:?} goes on after an outage without its sequence header"), now);
+        }
+        if track == Track::Video && !key {
+            self.violation("video goes on after an outage without a keyframe", now);
+        }
     }
 
     fn count(&mut self, track: Track, key: bool, now: Instant) {
@@ -675,5 +718,35 @@ mod tests {
         assert_eq!(gaps, [Duration::from_secs(2)]);
         assert_eq!(viewer.report().gap_worst, Duration::from_secs(2));
         assert_eq!(viewer.report().silence(Instant::from_millis(3000)), Duration::from_millis(400));
+    }
+
+    /// Plays tags at their times in milliseconds; returns what was complained of.
+    fn outage(tags: &[(u64, &'static [u8])]) -> Vec<String> {
+        let mut viewer = Viewer::new(ViewerConfig::plain());
+        viewer.on_connected();
+        for (millis, tag) in tags {
+            let kind = if tag[0] & 0xF0 == 0xA0 { kind::AUDIO } else { kind::VIDEO };
+            let timestamp = u32::try_from(*millis).expect("a short story").min(5_000);
+            viewer.on_tag(kind, timestamp, &Bytes::from_static(tag), Instant::from_millis(*millis));
+        }
+        viewer.report().violations.clone()
+    }
+
+    #[test]
+    fn an_outage_must_end_with_headers_and_a_keyframe() {
+        const HEADER: &[u8] = &[0x17, 0, 0, 0, 0, 1];
+        const KEY: &[u8] = &[0x17, 1, 0, 0, 0, 1];
+        const INTER: &[u8] = &[0x27, 1, 0, 0, 0, 1];
+        const AUDIO_HEADER: &[u8] = &[0xAF, 0, 0x12, 0x10];
+        const AUDIO: &[u8] = &[0xAF, 1, 7];
+        let begin = [(0, HEADER), (0, KEY), (0, AUDIO_HEADER), (0, AUDIO), (40, INTER)];
+        let with = |rest: &[(u64, &'static [u8])]| outage(&[&begin, rest].concat());
+
+        let good = [(9_000, HEADER), (9_001, AUDIO_HEADER), (9_002, AUDIO), (9_003, KEY)];
+        assert_eq!(with(&good), [""; 0]);
+        assert_eq!(with(&[(3_000, AUDIO), (3_001, INTER)]), [""; 0], "a hiccup is no outage");
+        assert!(with(&[(9_000, KEY)])[0].contains("without its sequence header"));
+        assert!(with(&[(9_000, HEADER), (9_001, INTER)])[0].contains("without a keyframe"));
+        assert!(with(&[(9_000, HEADER), (9_001, KEY), (9_002, AUDIO)])[0].contains("Audio goes on"));
     }
 }

@@ -160,26 +160,35 @@ impl Reader for ChunkDeserializer {
     }
 }
 
-/// Copies what comes into buffers of the size of a typical frame, as any reader must.
-struct Copying(Vec<u8>);
+/// Copies what comes into buffers of the sizes that frames have, as any reader must.
+struct Copying {
+    sizes: Sizes,
+    is_audio: bool,
+    frame: Vec<u8>,
+}
 
-/// The mean video frame of [`stream`], in bytes.
-const FRAME_BYTES: usize = 55_000;
+impl Copying {
+    fn next_frame(&mut self) -> Vec<u8> {
+        self.is_audio = !self.is_audio;
+        Vec::with_capacity(if self.is_audio { AUDIO_BYTES } else { self.sizes.next_video() })
+    }
+}
 
 impl Reader for Copying {
     fn new() -> Self {
-        Self(Vec::with_capacity(FRAME_BYTES))
+        Self { sizes: Sizes::new(), is_audio: false, frame: Vec::with_capacity(AUDIO_BYTES) }
     }
 
     fn read(&mut self, piece: &[u8], seen: &mut Seen) {
         let mut rest = piece;
         while !rest.is_empty() {
-            let (now, later) = rest.split_at(rest.len().min(FRAME_BYTES - self.0.len()));
-            self.0.extend_from_slice(now);
+            let (now, later) = rest.split_at(rest.len().min(self.frame.capacity() - self.frame.len()));
+            self.frame.extend_from_slice(now);
             rest = later;
-            if self.0.len() == FRAME_BYTES {
+            if self.frame.len() == self.frame.capacity() {
+                let next = self.next_frame();
                 seen.messages += 1;
-                seen.bytes += black_box(mem::replace(&mut self.0, Vec::with_capacity(FRAME_BYTES))).len();
+                seen.bytes += black_box(mem::replace(&mut self.frame, next)).len();
             }
         }
     }
@@ -262,9 +271,12 @@ fn fan_out_rml(payloads: &[MessagePayload], players: usize) -> usize {
     bytes
 }
 
+/// An audio frame, in bytes.
+const AUDIO_BYTES: usize = 300;
+
 /// Makes a live stream: H.264 of 10–100 KB a frame at 30 fps with a keyframe each second, AAC of 300 bytes at 43 fps.
 fn stream(bytes_min: usize) -> Vec<Message> {
-    let mut sizes = Sizes(0x1234_5678);
+    let mut sizes = Sizes::new();
     let mut messages =
         vec![message(type_id::VIDEO, 0, &[0x17, 0, 0, 0, 0], 40), message(type_id::AUDIO, 0, &[0xAF, 0], 4)];
     let (mut bytes, mut video, mut audio) = (0, 0, 0);
@@ -273,10 +285,10 @@ fn stream(bytes_min: usize) -> Vec<Message> {
         let next = if video_at <= audio_at {
             let kind = if video % 30 == 0 { 0x17 } else { 0x27 };
             video += 1;
-            message(type_id::VIDEO, video_at, &[kind, 1, 0, 0, 0], 10_000 + sizes.next_below(90_000))
+            message(type_id::VIDEO, video_at, &[kind, 1, 0, 0, 0], sizes.next_video())
         } else {
             audio += 1;
-            message(type_id::AUDIO, audio_at, &[0xAF, 1], 300)
+            message(type_id::AUDIO, audio_at, &[0xAF, 1], AUDIO_BYTES)
         };
         bytes += next.payload.len();
         messages.push(next);
@@ -306,9 +318,14 @@ fn wire(messages: &[Message], chunk_size: u32) -> Vec<u8> {
 struct Sizes(u32);
 
 impl Sizes {
-    fn next_below(&mut self, end: u32) -> usize {
+    fn new() -> Self {
+        Self(0x1234_5678)
+    }
+
+    /// Returns 10,000 to 99,999.
+    fn next_video(&mut self) -> usize {
         self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (u64::from(self.0) * u64::from(end) >> 32) as usize
+        10_000 + ((u64::from(self.0) * 90_000) >> 32) as usize
     }
 }
 
