@@ -170,11 +170,6 @@ impl Headers {
         items.extend(self.headers.range(..data_from).filter_map(sent));
         // A track may have fallen silent long ago: the clock rises here too.
         items[data..].sort_by_key(|item| item.time);
-        // Metadata has no track to be measured by: it comes no later than the headers behind it.
-        let earliest = items.iter().skip(data).map(|item| item.time).min();
-        for item in items.iter_mut().take(data) {
-            item.time = earliest.map_or(item.time, |earliest| earliest.max(item.time));
-        }
         Prelude { epoch, items: items.into() }
     }
 

@@ -66,6 +66,10 @@ pub struct RelayLimits {
     pub forward_max: Duration,
 }
 
+/// Metadata goes out at zero, whatever the clock says, as nginx-rtmp and SRS send it: at any other time FFmpeg takes
+/// it for the first line of a subtitle track (`flv_read_packet` in flvdec.c).
+const METADATA_TIME: u64 = 0;
+
 /// What bytes a player wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -380,7 +384,11 @@ impl Relay {
         if frame.medium != Medium::Data {
             self.send_metadata();
         }
-        let time = self.header_time(frame);
+        let time = match frame.medium {
+            Medium::Audio => self.header_time(frame),
+            Medium::Video => self.header_time(frame),
+            Medium::Data => METADATA_TIME,
+        };
         if kept == Kept::Refused {
             self.append(frame.medium, time, &frame.payload, None, true);
         }
@@ -494,9 +502,8 @@ impl Relay {
     /// Sends the metadata if this epoch has not yet.
     fn send_metadata(&mut self) {
         let (epoch, position) = (self.epoch, self.log.end());
-        let time = self.timeline.send_data();
-        if let Some(payload) = self.headers.take_owed(Medium::Data, 0, epoch, position, time) {
-            self.append(Medium::Data, time, &payload, None, true);
+        if let Some(payload) = self.headers.take_owed(Medium::Data, 0, epoch, position, METADATA_TIME) {
+            self.append(Medium::Data, METADATA_TIME, &payload, None, true);
         }
     }
 

@@ -163,9 +163,11 @@ fn the_tenth_play_is_like_the_first_but_for_the_clock() {
         .collect();
     let first: Vec<_> = got[..10].to_vec();
     for (k, play) in got.chunks(10).enumerate() {
-        let base = play[0].1;
+        // Metadata goes out at zero; the clock is read off the header behind it.
+        let base = play[1].1;
         assert_eq!(base, k as u64 * 160, "play {k}");
-        let play: Vec<_> = play.iter().map(|&(word, time)| (word, time - base)).collect();
+        let relative = |&(word, time): &(_, u64)| (word, if word == "M1" { time } else { time - base });
+        let play: Vec<_> = play.iter().map(relative).collect();
         assert_eq!(play, first, "play {k}");
     }
 }
@@ -259,7 +261,7 @@ fn a_jump_at_an_interframe_holds_video_until_a_keyframe() {
 fn an_epoch_sends_every_header_again_before_the_frames_that_need_it() {
     assert_eq!(
         seated("M1 V1 A1 k0 a0 k90000 a90000 i90040"),
-        "M1@0 V1@0 A1@0 k0@0 a0@0 M1@40 V1@40 k90000@40 A1@40 a90000@40 i90040@80"
+        "M1@0 V1@0 A1@0 k0@0 a0@0 M1@0 V1@40 k90000@40 A1@40 a90000@40 i90040@80"
     );
 }
 
@@ -277,7 +279,7 @@ fn a_changed_video_header_begins_an_epoch_and_video_waits_for_a_keyframe() {
     assert_eq!(epochs(words), "M1:Play V2:HeaderChanged");
     assert_eq!(
         seated(words),
-        "M1@0 V1@0 A1@0 k0@0 a0@0 i40@40 M1@80 V2@80 A1@80 a80@80 k120@120 a120@120 i160@160"
+        "M1@0 V1@0 A1@0 k0@0 a0@0 i40@40 M1@0 V2@80 A1@80 a80@80 k120@120 a120@120 i160@160"
     );
 }
 
@@ -325,7 +327,7 @@ fn the_last_lifes_header_serves_a_track_that_has_none_of_its_own() {
         "M1@0 V1@0 A1@0 k0@0 a0@0 A2@40 V1@40 k500@40 a500@40"
     );
     // Through a play that brought nothing, too.
-    assert_eq!(seated("V1 k0 play M2 play k500"), "V1@0 k0@0 M2@40 V1@80 k500@80");
+    assert_eq!(seated("V1 k0 play M2 play k500"), "V1@0 k0@0 M2@0 V1@40 k500@40");
     // Another codec has no use for it, a rebuilt context does not know it.
     assert_eq!(seated("A1 a0 play o500"), "A1@0 a0@0 o500@40");
     assert_eq!(seated("V1 k0 rebuild play k500"), "V1@0 k0@0 k500@40");
@@ -343,7 +345,18 @@ fn a_track_that_changes_its_codec_leaves_its_headers() {
 fn a_joiner_gets_metadata_then_headers_then_the_gop_from_its_keyframe() {
     assert_eq!(
         check("M1 V1 A1 k0 a0 k40 a45 i80 join M2 i120"),
-        ["M1@0 A1@0 V1@40 k40@40 a45@45 i80@80 M2@80 i120@120"]
+        ["M1@0 A1@0 V1@40 k40@40 a45@45 i80@80 M2@0 i120@120"]
+    );
+}
+
+#[test]
+fn metadata_goes_out_at_zero_to_those_who_sit_and_to_those_who_join() {
+    assert_eq!(
+        check("M1 V1 k0 join k5000 M2 k10000 join k15000"),
+        [
+            "M1@0 V1@0 k0@0 k5000@5000 M2@0 k10000@10000 k15000@15000",
+            "M2@0 V1@10000 k10000@10000 k15000@15000"
+        ]
     );
 }
 
@@ -354,7 +367,7 @@ fn a_joiner_gets_headers_as_of_the_start_of_the_gop() {
 
 #[test]
 fn a_joiner_without_a_gop_starts_live_with_headers_and_waits_for_a_keyframe() {
-    assert_eq!(check("M1 A1 a0 a20 join a40"), ["M1@20 A1@20 a40@40"]);
+    assert_eq!(check("M1 A1 a0 a20 join a40"), ["M1@0 A1@20 a40@40"]);
     assert_eq!(
         check("M1 V1 A1 k0 a0 interrupt join a20 i40 k60 i80"),
         ["M1@0 A1@0 V1@0 a20@20 k60@60 i80@80"]
@@ -410,9 +423,9 @@ fn what_passes_is_sent_live_and_never_to_a_joiner_before_its_keyframe() {
 #[test]
 fn shedding_moves_to_the_latest_keyframe_and_sends_changed_headers_first() {
     assert_eq!(check("M1 V1 k0 join read i40 k80 i120 shed"), ["M1@0 V1@0 k0@0 k80@80 i120@120"]);
-    assert_eq!(check("M1 V1 k0 join read i40 M2 k80 shed"), ["M1@0 V1@0 k0@0 M2@80 k80@80"]);
+    assert_eq!(check("M1 V1 k0 join read i40 M2 k80 shed"), ["M1@0 V1@0 k0@0 M2@0 k80@80"]);
     // A joiner that has read nothing still gets all of them.
-    assert_eq!(check("M1 V1 k0 join i40 M2 k80 shed"), ["M2@80 V1@80 k80@80"]);
+    assert_eq!(check("M1 V1 k0 join i40 M2 k80 shed"), ["M2@0 V1@80 k80@80"]);
 }
 
 #[test]
