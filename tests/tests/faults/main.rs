@@ -5,10 +5,12 @@
 //! |---|---|
 //! | [`town`] | the proxy between model origins and model players, in memory |
 //! | [`names`] | a name whose address changes |
+//! | [`driver`] | the same on real sockets |
 //! | [`publishers`] | publishers that come back as somebody else |
 //! | [`mute`] | origins that never answer, or answer too little, or hang up |
 //! | [`hostile`] | origins and players that say what kills other software |
 
+mod driver;
 mod hostile;
 mod mute;
 mod names;
