@@ -50,8 +50,8 @@ pub struct PullConfig {
     pub resolve_ttl: Duration,
     /// Media for this long forgives failures (law `Repull`).
     pub stable_after: Duration,
-    /// The law for an unlimited `retry_count`.
-    pub law: BackoffLaw,
+    /// The retry law; `None`: `ZlMediaKit` for a finite `retry_count`, else `Repull`.
+    pub law: Option<BackoffLaw>,
     /// First delay of law `Repull`.
     pub backoff_min: Duration,
     /// Cap of law `Repull`.
@@ -96,7 +96,7 @@ impl Default for PullConfig {
             lookup_interval: Duration::from_secs(2),
             resolve_ttl: Duration::ZERO,
             stable_after: Duration::from_secs(5),
-            law: BackoffLaw::Repull,
+            law: None,
             backoff_min: Duration::from_millis(100),
             backoff_max: Duration::from_secs(1),
             backoff_idle_max: Duration::from_secs(15),

@@ -282,7 +282,7 @@ pub struct PullOptions {
     pub force: bool,
     /// How long the reply to `Add` may take.
     pub reply_timeout: Option<Duration>,
-    /// The retry law; implied by `retry_count` if absent: finite means ZLMediaKit's.
+    /// The retry law; if absent the configured one, and without one ZLMediaKit's for a finite `retry_count`.
     pub law: Option<BackoffLaw>,
     /// Silence of all tracks that counts as a stall.
     pub stall_timeout: Option<Duration>,

@@ -317,6 +317,9 @@ impl Proxy {
             Ok(url) => url,
             Err(error) => return self.reply(request, Reply::BadUrl(error)),
         };
+        if self.is_own_literal(&key, &url) {
+            return self.reply(request, Reply::OwnUrl);
+        }
         let meaning = self.registry.meaning_of_add(&key, &url, &options, &self.config);
         let reply_timeout = options.reply_timeout.unwrap_or(self.config.pull.reply_timeout);
         let waiter = Waiter { request, until: self.now + reply_timeout, force: options.force };
@@ -342,7 +345,8 @@ impl Proxy {
                 }
                 if let Some(stream) = self.registry.get_mut(id) {
                     stream.proven |= wish.options.force;
-                    stream.pull.set_wish(wish, &self.config.pull);
+                    stream.rewish(wish, &self.config);
+                    self.routes.forget_upstream(&stream.key);
                 }
                 self.wait(id, waiter);
                 self.step_pull(id, PullEvent::Restart);
@@ -363,15 +367,17 @@ impl Proxy {
         let id = stream.id;
         let mut wish = stream.pull.wish().clone();
         match url.map(OriginUrl::parse) {
+            Some(Ok(url)) if self.is_own_literal(key, &url) => return self.reply(request, Reply::OwnUrl),
             Some(Ok(url)) => wish.paths = Vec::from([url]),
             Some(Err(error)) => return self.reply(request, Reply::BadUrl(error)),
             None => {}
         }
         wish.options = options.unwrap_or(wish.options);
         if let Some(stream) = self.registry.get_mut(id) {
-            stream.pull.set_wish(wish, &self.config.pull);
+            stream.rewish(wish, &self.config);
         }
         if now {
+            self.routes.forget_upstream(key);
             self.step_pull(id, PullEvent::Restart);
         }
         let reply = self
@@ -379,6 +385,12 @@ impl Proxy {
             .get(id)
             .map_or(Reply::NotFound, |stream| Reply::Updated { state: stream.pull.state() });
         self.reply(request, reply);
+    }
+
+    /// An address literal can be told to be ours before anything is touched; a name only when it is looked up.
+    fn is_own_literal(&self, key: &StreamKey, url: &OriginUrl) -> bool {
+        let Ok(ip) = url.host.parse() else { return false };
+        self.routes.leads_back(key, url, SocketAddr::new(ip, url.port), None)
     }
 
     fn close(&mut self, request: RequestId, filter: &StreamFilter, force: bool) {
@@ -441,7 +453,8 @@ impl Proxy {
         let state = stream.pull.state();
         if waiter.force {
             self.reply(request, Reply::Added { state });
-        } else if stream.proven {
+        } else if stream.proven || !stream.waiters.is_empty() {
+            // Others still wait for the same attempt, with more patience: theirs ends it.
             self.reply(request, Reply::AddTimedOut { state: Some(state) });
         } else {
             self.reply(request, Reply::AddTimedOut { state: None });
@@ -469,7 +482,7 @@ impl Proxy {
         let mut cx = PullCx {
             stream: id,
             key: &stream.key,
-            streamed: stream.relay.epoch() > 0,
+            refusable: stream.relay.epoch() == 0 && stream.before.is_none(),
             watched: !stream.seats.is_empty() || parked.is_some(),
             hops: hops + 1,
             config: &self.config,
@@ -554,7 +567,10 @@ impl Proxy {
     }
 
     fn attempt_failed(&mut self, id: StreamId, failure: PullFailure, end: Option<StreamEnd>) {
-        let Some(stream) = self.registry.get(id) else { return };
+        let Some(stream) = self.registry.get_mut(id) else { return };
+        if failure == PullFailure::OwnUrl {
+            stream.unwish(&self.config);
+        }
         let (proven, state) = (stream.proven, stream.pull.state());
         if !proven {
             let reply = Reply::AddFailed { failure, state: None };
@@ -630,6 +646,7 @@ impl Proxy {
         }
         let Some(stream) = self.registry.get(id) else { return };
         let key = stream.key.clone();
+        self.routes.forget_upstream(&key);
         self.tell(Some(id), EventKind::Unregistered { key, reason: end });
         self.registry.remove(id);
         self.deadlines.set(Wakeup::Pull(id), None);

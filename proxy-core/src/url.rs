@@ -177,10 +177,10 @@ impl OriginUrl {
         Self::assemble(&text, authority, app, &self.stream)
     }
 
-    /// Returns whether the url asks for the stream that `key` names, whatever its query says.
-    pub fn names(&self, key: &StreamKey) -> bool {
+    /// Returns the key of the stream the url asks for, in a virtual host, whatever its query says.
+    pub fn key_in(&self, vhost: &str) -> Option<StreamKey> {
         let bare = |name: &str| String::from(name.split('?').next().unwrap_or(name));
-        bare(&self.app) == key.app && bare(&self.stream) == key.stream
+        StreamKey::new(vhost, &bare(&self.app), &bare(&self.stream)).ok()
     }
 
     /// Returns the url as it may be printed, see [`redact`].

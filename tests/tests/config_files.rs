@@ -117,7 +117,7 @@ fn every_class_of_error_is_told_with_its_place_and_a_way_out() {
         ),
         (
             "[pull]\nlaw = \"linear\"",
-            "2:7: error: pull.law: \"linear\" is no retry law; allowed: repull, zlmediakit",
+            "2:7: error: pull.law: \"linear\" is no retry law; allowed: repull, zlmediakit, auto",
         ),
         (
             "[general]\nlisten_ip = \"localhost\"",
@@ -150,7 +150,7 @@ fn all_errors_of_a_file_are_told_at_once_in_its_order() {
         check(text),
         [
             "2:8: error: http.port: 70000 is out of range; allowed: 0 to 65535",
-            "5:7: error: pull.law: \"x\" is no retry law; allowed: repull, zlmediakit",
+            "5:7: error: pull.law: \"x\" is no retry law; allowed: repull, zlmediakit, auto",
             "6:19: error: pull.dial_timeout_ms: 0 is out of range; allowed: 10 to 3600000",
         ]
     );

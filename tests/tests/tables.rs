@@ -72,7 +72,7 @@ impl PullBench {
         let mut cx = PullCx {
             stream: StreamId(1),
             key: &key,
-            streamed: true,
+            refusable: false,
             watched: true,
             hops: 1,
             config: &self.config,

@@ -53,6 +53,8 @@ pub struct Stream {
     pub relay: Relay,
     /// A first frame has been seen, or `force` was given.
     pub proven: bool,
+    /// What was asked for before, until what is asked for now has brought a frame.
+    pub before: Option<Wish>,
     /// Adds that wait for the attempt's result.
     pub waiters: Vec<Waiter>,
     /// Players with a seat.
@@ -166,6 +168,7 @@ impl Registry {
             proven: wish.options.force,
             pull: Pull::new(wish, &config.pull, now),
             relay: Relay::new(config.relay.clone()),
+            before: None,
             waiters: Vec::new(),
             seats: BTreeSet::new(),
             released: 0,
@@ -287,6 +290,7 @@ impl Stream {
         self.streaming_since = Some(now);
         self.hold_at = None;
         self.proven = true;
+        self.before = None;
     }
 
     /// Notes that frames stopped.
@@ -294,6 +298,20 @@ impl Stream {
         if let Some(since) = self.streaming_since.take() {
             self.live += now.since(since);
             self.repulls += 1;
+        }
+    }
+
+    /// Puts another wish in the place of the present one.
+    pub fn rewish(&mut self, wish: Wish, config: &Config) {
+        let before = self.pull.wish().clone();
+        self.pull.set_wish(wish, &config.pull);
+        self.before.get_or_insert(before);
+    }
+
+    /// What is asked for leads to ourselves: what was asked for before is asked for again.
+    pub fn unwish(&mut self, config: &Config) {
+        if let Some(before) = self.before.take() {
+            self.pull.set_wish(before, &config.pull);
         }
     }
 

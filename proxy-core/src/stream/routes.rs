@@ -26,6 +26,8 @@ pub struct Routes {
     answers: BTreeMap<String, (Instant, Vec<IpAddr>)>,
     closing: Vec<ConnId>,
     listeners: Vec<SocketAddr>,
+    /// Streams that pull from our own listener, and which stream there.
+    own_upstreams: BTreeMap<StreamKey, StreamKey>,
     last: u64,
 }
 
@@ -83,6 +85,45 @@ impl Routes {
         self.last
     }
 
+    /// Returns whether pulling `url` from `addr` would feed the stream `key` from itself: the address is ours, and the
+    /// stream named there is `key`, or one that is pulled from it by way of our own listener.
+    pub fn leads_back(
+        &self,
+        key: &StreamKey,
+        url: &OriginUrl,
+        addr: SocketAddr,
+        local: Option<SocketAddr>,
+    ) -> bool {
+        if !self.is_own(addr, local) {
+            return false;
+        }
+        let Some(mut at) = url.key_in(&key.vhost) else { return false };
+        for _ in 0..=self.own_upstreams.len() {
+            if at == *key {
+                return true;
+            }
+            let Some(next) = self.own_upstreams.get(&at) else { return false };
+            at = next.clone();
+        }
+        // A ring that does not pass through `key` cannot be closed by it.
+        false
+    }
+
+    /// A stream does not pull from our own listener, or not any more.
+    pub fn forget_upstream(&mut self, key: &StreamKey) {
+        self.own_upstreams.remove(key);
+    }
+
+    /// Notes where a stream pulls from, if that is our own listener.
+    fn note_upstream(&mut self, key: &StreamKey, url: &OriginUrl, addr: SocketAddr, local: SocketAddr) {
+        match url.key_in(&key.vhost) {
+            Some(upstream) if self.is_own(addr, Some(local)) => {
+                self.own_upstreams.insert(key.clone(), upstream);
+            }
+            _ => self.forget_upstream(key),
+        }
+    }
+
     /// An address is ours if we listen there, or on every local address while `local`, our end of a connection
     /// to it, is the same address.
     fn is_own(&self, addr: SocketAddr, local: Option<SocketAddr>) -> bool {
@@ -101,8 +142,8 @@ pub struct PullCx<'a> {
     pub stream: StreamId,
     /// The stream's key, to tell a loop.
     pub key: &'a StreamKey,
-    /// Frames have flowed before.
-    pub streamed: bool,
+    /// It has never had a frame, and is asked for what it was registered with: it may be refused altogether.
+    pub refusable: bool,
     /// Players are seated or parked.
     pub watched: bool,
     /// The hop count to tell the origin.
@@ -161,6 +202,11 @@ impl PullCx<'_> {
     }
 
     pub(crate) fn is_own_url(&self, url: &OriginUrl, addr: SocketAddr, local: Option<SocketAddr>) -> bool {
-        self.routes.is_own(addr, local) && url.names(self.key)
+        self.routes.leads_back(self.key, url, addr, local)
+    }
+
+    /// Notes where this stream is connected to.
+    pub(crate) fn note_upstream(&mut self, url: &OriginUrl, addr: SocketAddr, local: SocketAddr) {
+        self.routes.note_upstream(self.key, url, addr, local);
     }
 }

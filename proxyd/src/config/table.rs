@@ -39,7 +39,7 @@ pub enum Field {
     /// Any text.
     Text(fn(&mut Settings) -> &mut String),
     /// The retry law.
-    Law(fn(&mut Settings) -> &mut BackoffLaw),
+    Law(fn(&mut Settings) -> &mut Option<BackoffLaw>),
     /// One IP address.
     Address(fn(&mut Settings) -> &mut IpAddr),
     /// IP addresses and ranges.
@@ -279,7 +279,7 @@ pub static KEYS: &[Key] = &[
         "pull",
         "law",
         Field::Law(|s| &mut s.core.pull.law),
-        "retry law for an unlimited `retry_count`: `repull` or `zlmediakit`; a finite count implies the latter",
+        "retry law: `repull`, `zlmediakit`, or `auto`: the latter for a finite `retry_count`, so that scripts which give one see the delays they know",
     ),
     key(
         "pull",
@@ -521,7 +521,7 @@ impl Field {
             Self::Port(at) => at(settings).to_string(),
             Self::Switch(at) => u8::from(*at(settings)).to_string(),
             Self::Text(at) => at(settings).clone(),
-            Self::Law(at) => law_name(*at(settings)).to_owned(),
+            Self::Law(at) => at(settings).map_or(AUTO, law_name).to_owned(),
             Self::Address(at) => at(settings).to_string(),
             Self::Addresses(at) => at(settings).to_string(),
         }
@@ -540,7 +540,11 @@ impl Field {
             Self::Port(at) => *at(settings) = narrow(parse_whole(text, (0, u64::from(u16::MAX)))?)?,
             Self::Switch(at) => *at(settings) = parse_switch(text)?,
             Self::Text(at) => text.clone_into(at(settings)),
-            Self::Law(at) => *at(settings) = parse_law(text)?,
+            Self::Law(at) if text.eq_ignore_ascii_case(AUTO) => *at(settings) = None,
+            Self::Law(at) => {
+                let law = parse_law(text).map_err(|error| format!("{error}, {AUTO}"))?;
+                *at(settings) = Some(law);
+            }
             Self::Address(at) => {
                 *at(settings) = text.parse().map_err(|_| format!("\"{text}\" is no IP address"))?;
             }
@@ -559,7 +563,7 @@ impl Field {
             Self::Port(_) => format!("0 to {}", u16::MAX),
             Self::Switch(_) => "0, 1".to_owned(),
             Self::Text(_) => "text".to_owned(),
-            Self::Law(_) => "repull, zlmediakit".to_owned(),
+            Self::Law(_) => "repull, zlmediakit, auto".to_owned(),
             Self::Address(_) => "IP address".to_owned(),
             Self::Addresses(_) => "IP addresses".to_owned(),
         }
@@ -602,6 +606,9 @@ pub fn defaults_toml() -> String {
     }
     out
 }
+
+/// The retry law that follows from `retry_count`.
+const AUTO: &str = "auto";
 
 /// Returns the name of a retry law in files and calls.
 pub(super) fn law_name(law: BackoffLaw) -> &'static str {

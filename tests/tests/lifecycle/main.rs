@@ -603,3 +603,69 @@ fn recorded_inputs_replay_bit_for_bit() {
     outputs.sort();
     assert!(recording.len() > 100 && outputs == expected);
 }
+
+/// A world that listens at 198.18.0.1, with `x` pulled from the origin and `y` pulled from `x` by way of ourselves.
+fn chained() -> World {
+    let mut world = streaming();
+    let own: SocketAddr = "198.18.0.1:1935".parse().expect("an address");
+    world.dial.insert(own, Dial::Accept);
+    world.input(Input::Listening { addrs: vec![own] });
+    let add = world.add("y", "rtmp://198.18.0.1/live/x", PullOptions::default());
+    world.run(1_000);
+    assert_eq!(world.replies.get(&add), Some(&Reply::Added { state: PullState::Streaming }));
+    world
+}
+
+#[test]
+fn an_own_url_leaves_what_was_asked_for_before() {
+    let mut world = chained();
+    let own = "rtmp://198.18.0.1/live/x";
+    let update = Request::Update { key: World::key("x"), url: Some(own.into()), options: None, now: true };
+    let update = world.request(update);
+    assert_eq!(world.replies.get(&update), Some(&Reply::OwnUrl));
+    assert_eq!(world.state("x"), Some(PullState::Streaming));
+
+    world.names.insert("we.example".into(), Ok(vec!["198.18.0.1".parse().expect("an address")]));
+    world.dial.insert(ORIGIN, Dial::Refuse);
+    world.add_forced("z", "rtmp://198.18.0.2/live/z");
+    world.run(500);
+    let add = world.add("z", "rtmp://we.example/live/z", PullOptions::default());
+    assert!(matches!(
+        world.replies.get(&add),
+        Some(Reply::AddFailed { failure: PullFailure::OwnUrl, state: Some(_) })
+    ));
+    assert_eq!(world.view("z").expect("a failing re-add never unregisters").url, "rtmp://198.18.0.2/live/z");
+}
+
+#[test]
+fn a_ring_of_our_own_streams_is_refused_where_it_would_close() {
+    let mut world = chained();
+    let ring = "rtmp://198.18.0.1/live/y";
+    let update = Request::Update { key: World::key("x"), url: Some(ring.into()), options: None, now: true };
+    let update = world.request(update);
+    assert_eq!(world.replies.get(&update), Some(&Reply::OwnUrl));
+    let elsewhere = Request::Update { key: World::key("y"), url: Some(URL.into()), options: None, now: true };
+    world.request(elsewhere);
+    world.run(1_000);
+    let update = Request::Update { key: World::key("x"), url: Some(ring.into()), options: None, now: true };
+    let update = world.request(update);
+    assert!(matches!(world.replies.get(&update), Some(Reply::Updated { .. })), "it is no ring any more");
+}
+
+#[test]
+fn a_patient_add_is_not_cut_short_by_one_that_joined() {
+    let mut world = serving();
+    world.serve = Serve::Nothing;
+    let patient = world.add("x", URL, PullOptions { retry_count: -1, ..PullOptions::default() });
+    world.run(5_000);
+    let joined = world.add("x", URL, PullOptions::default());
+    world.run(5_000);
+    assert_eq!(
+        world.replies.get(&patient),
+        Some(&Reply::AddTimedOut { state: Some(PullState::AwaitingMedia) })
+    );
+    assert_eq!(world.replies.get(&joined), None);
+    world.run(5_000);
+    assert_eq!(world.replies.get(&joined), Some(&Reply::AddTimedOut { state: None }));
+    assert_eq!(world.view("x"), None);
+}

@@ -22,6 +22,8 @@ use crate::{
 pub(super) struct Attempt {
     pub(super) started: Instant,
     pub(super) url: OriginUrl,
+    /// A redirect led here.
+    pub(super) redirected: bool,
     /// A dial granted while the lookup had grown old: it may be used for this address without asking again.
     pub(super) granted: Option<SocketAddr>,
 }

@@ -42,8 +42,9 @@ impl Pull {
     /// Begins an attempt: at a redirect's target, else at the path whose turn it is.
     pub(super) fn begin(&mut self, target: Option<OriginUrl>, cx: &mut PullCx<'_>, now: Instant) -> State {
         let turn = usize::try_from(self.backoff.failures()).unwrap_or(0) % self.wish.paths.len().max(1);
+        let redirected = target.is_some();
         let url = target.unwrap_or_else(|| self.wish.paths[turn].clone());
-        self.look_up(Attempt { started: now, url, granted: None }, cx, now)
+        self.look_up(Attempt { started: now, url, redirected, granted: None }, cx, now)
     }
 
     pub(super) fn look_up(&mut self, attempt: Attempt, cx: &mut PullCx<'_>, now: Instant) -> State {
@@ -127,6 +128,7 @@ impl Pull {
             cx.abort(link.conn);
             return self.own_url(&attempt, cx, now);
         }
+        cx.note_upstream(&attempt.url, link.addr, link.local);
         let mut dice: Dice = [0; 1528];
         (cx.fill)(&mut dice, cx.dice);
         let mut out = Vec::new();
@@ -440,10 +442,10 @@ impl Pull {
         State::Queued { attempt, addr, rest, resolved_at: now }
     }
 
-    /// An url that leads to ourselves is refused before it has ever worked. Later a name may lead here by a
-    /// stale answer or a reused address: that passes.
+    /// An url that leads to ourselves is refused before it has ever worked. Later a name may lead here by a stale
+    /// answer or a reused address, and a redirect by an origin's mistake: that passes.
     pub(super) fn own_url(&mut self, attempt: &Attempt, cx: &mut PullCx<'_>, now: Instant) -> State {
-        if cx.streamed {
+        if !cx.refusable || attempt.redirected {
             return self.fail(attempt, None, PullFailure::OwnUrl, cx, now);
         }
         cx.effects.push_back(Effect::Loop);
@@ -505,8 +507,8 @@ const fn can_replay(play: &Play, live: &Live) -> bool {
 }
 
 pub(super) fn law(options: &PullOptions, config: &PullConfig) -> BackoffLaw {
-    let implied = if options.retry_count >= 0 { BackoffLaw::ZlMediaKit } else { config.law };
-    options.law.unwrap_or(implied)
+    let implied = if options.retry_count >= 0 { BackoffLaw::ZlMediaKit } else { BackoffLaw::Repull };
+    options.law.or(config.law).unwrap_or(implied)
 }
 
 pub(super) fn policy(options: &PullOptions, config: &PullConfig) -> PullConfig {
