@@ -52,6 +52,8 @@ pub struct Proxy {
     deadlines: Deadlines,
     routes: Routes,
     budget: DialBudget,
+    /// The index names a moment for the budget.
+    is_dial_due: bool,
     registry: Registry,
     players: BTreeMap<ConnId, Player>,
     parked: BTreeMap<StreamKey, BTreeSet<ConnId>>,
@@ -106,6 +108,7 @@ impl Proxy {
     pub fn new(config: Config, seed: u64) -> Self {
         Self {
             budget: DialBudget::new(&config.dial),
+            is_dial_due: false,
             config,
             dice: Dice::new(seed),
             now: Instant::ZERO,
@@ -602,10 +605,15 @@ impl Proxy {
     }
 
     fn run_budget(&mut self) {
+        if !self.budget.is_wanted() && !self.is_dial_due {
+            return;
+        }
         while let Some(id) = self.budget.poll_grant(self.now) {
             self.step_pull(id, PullEvent::Granted);
         }
-        self.deadlines.set(Wakeup::Dial, self.budget.deadline());
+        let deadline = self.budget.deadline();
+        self.is_dial_due = deadline.is_some();
+        self.deadlines.set(Wakeup::Dial, deadline);
     }
 
     /// Stops a pull in whatever state, answers who waits, says goodbye to players, frees the key.
@@ -989,8 +997,11 @@ impl Proxy {
 
     fn schedule_player(&mut self, conn: ConnId) {
         let Some(player) = self.players.get(&conn) else { return };
-        let deadline = player.deadline(&self.config.play);
-        self.deadlines.set(Wakeup::Conn(conn), deadline);
+        // A player that has taken everything keeps the moment it was named: it is looked at again then, and the index
+        // is not touched twice for every packet.
+        if let Some(deadline) = player.deadline(&self.config.play) {
+            self.deadlines.set(Wakeup::Conn(conn), Some(deadline));
+        }
     }
 
     // ---- what is told ----

@@ -122,6 +122,11 @@ impl DialBudget {
         Some(stream)
     }
 
+    /// Returns whether any pull wants to dial.
+    pub fn is_wanted(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Returns when [`Self::poll_grant`] may have something.
     pub fn deadline(&self) -> Option<Instant> {
         let soonest = self
