@@ -7,12 +7,12 @@ use std::{future::Future, io, time::Duration};
 
 use proxy_core::{
     Config,
-    io::{PullOptions, PullState, Reply},
+    io::{PullOptions, PullState, Reply, Request},
 };
 use sim::{
     origin::{Behaviour, Publisher, Video},
     raw::media::Track,
-    real::{Clock, RealOrigin, RealPlayer, RealProxy},
+    real::{Clock, RealOrigin, RealPlayer, RealProxy, key},
     viewer::{Report, Seen, ViewerConfig},
 };
 
@@ -190,6 +190,26 @@ fn an_nginx_rtmp_origin_is_pulled_and_its_restart_costs_no_seat() {
                 let back = |report: &Report| report.keyframes >= keyframes + 2;
                 assert!(player.wait_for(SOON, back).await, "outage {outage}: {:?}", proxy.stream(NAME).await);
                 player.look(|report| resumes_with_a_keyframe(report, seen));
+            }
+        }
+        // Redials in the middle of a GOP: nginx-rtmp goes on with whatever frame comes next.
+        for redial in 0..4 {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let before = players.each_ref().map(|player| player.look(|report| report.seen.len()));
+            let update = Request::Update { key: key(NAME), url: None, options: None, now: true };
+            assert!(matches!(proxy.handle.request(update).await, Some(Reply::Updated { .. })));
+            for (player, seen) in players.iter().zip(before) {
+                let header = |seen: &Seen| matches!(seen, Seen::Header { track: Track::Video, .. });
+                let again = |report: &Report| report.seen[seen..].iter().position(header).map(|at| seen + at);
+                // Sound comes at once, pictures with their keyframe.
+                let video = |seen: &Seen| matches!(seen, Seen::Frame { track: Track::Video, .. });
+                let back =
+                    |report: &Report| again(report).is_some_and(|at| report.seen[at..].iter().any(video));
+                assert!(player.wait_for(SOON, back).await, "redial {redial}: {:?}", proxy.stream(NAME).await);
+                player.look(|report| {
+                    // What came before the header belongs to the play that was left.
+                    resumes_with_a_keyframe(report, again(report).expect("it was waited for"));
+                });
             }
         }
         for player in players {

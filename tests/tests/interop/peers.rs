@@ -158,7 +158,8 @@ pub(crate) struct Nginx {
 }
 
 impl Nginx {
-    /// Starts it; `more` are blocks of further applications.
+    /// Starts it; `more` are blocks of further applications. Its players get whatever frame comes next: without a
+    /// GOP cache and with `wait_key off` that is hardly ever a keyframe.
     pub(crate) async fn start(folder: &Folder, port: u16, more: &str) -> io::Result<Self> {
         let at = folder.path().display();
         let conf = format!(
@@ -166,7 +167,7 @@ impl Nginx {
 daemon off; master_process off; worker_processes 1; error_log {at}/nginx.log notice; pid {at}/nginx.pid;
 events {{ worker_connections 256; }}
 rtmp {{ access_log off;
-  server {{ listen 127.0.0.1:{port}; chunk_size 4096; application live {{ live on; }} {more} }} }}
+  server {{ listen 127.0.0.1:{port}; chunk_size 4096; application live {{ live on; wait_key off; }} {more} }} }}
 "
         );
         std::fs::write(folder.file("nginx.conf"), conf)?;
