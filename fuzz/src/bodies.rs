@@ -433,7 +433,7 @@ pub fn client_session(data: &[u8]) {
                 }
                 assert!(!status.description.contains("token=secret"), "secrets are not repeated");
             }
-            ClientEvent::Pong { .. } | ClientEvent::Ended(_) => {}
+            ClientEvent::Asked | ClientEvent::Pong { .. } | ClientEvent::Ended(_) => {}
         }
     }
     assert!(plays <= 1 + usize::from(act & 64 != 0), "told once for each play");

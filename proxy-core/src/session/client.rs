@@ -71,6 +71,10 @@ pub struct ClientOptions {
 /// What the origin did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientEvent {
+    /// It gave us a message stream and `play` is sent: from here on the answer is at its pleasure, and some hold it
+    /// until a publisher comes. Told once per `play`, also for that of a replay; not told of one given up before
+    /// the owner heard of it.
+    Asked,
     /// It accepted `play` (NetStream.Play.Start, or media before it).
     Playing,
     /// A frame. Frames that belong to the play before a replay are not told.
@@ -222,6 +226,7 @@ impl ClientSession {
     fn ask_anew(&mut self, stream: u32, out: &mut Vec<u8>) {
         // What the owner has not heard yet of the play it gives up is no news any more.
         self.events.retain(|event| match event {
+            ClientEvent::Asked => false,
             ClientEvent::Playing => false,
             ClientEvent::Frame(_) => false,
             ClientEvent::Ended(_) => false,
@@ -404,6 +409,7 @@ impl ClientSession {
         let transaction = self.send(CHUNK_STREAM_PLAY, stream, "play", arguments, out);
         self.link.control(Control::SetBufferLength { stream, millis: BUFFER_MILLIS }, out);
         self.state = State::RequestingPlay { transaction, stream, left };
+        self.events.push_back(ClientEvent::Asked);
         Ok(())
     }
 
@@ -648,6 +654,7 @@ mod tests {
         let mut lines = Vec::new();
         while let Some(event) = session.poll_event() {
             lines.push(match event {
+                ClientEvent::Asked => "asked".into(),
                 ClientEvent::Playing => "playing".into(),
                 ClientEvent::Frame(frame) => {
                     format!("{:?} {:?} {}", frame.medium, frame.class, frame.timestamp)
@@ -713,6 +720,7 @@ mod tests {
             (
                 include_bytes!("golden/nginx_origin.bin"),
                 &[
+                    "asked",
                     "status NetStream.Play.Start",
                     "playing",
                     "Data Metadata 0",
@@ -724,6 +732,7 @@ mod tests {
             (
                 include_bytes!("golden/nginx_notify_origin.bin"),
                 &[
+                    "asked",
                     "status NetStream.Play.Start",
                     "playing",
                     "status NetStream.Play.PublishNotify",
@@ -736,6 +745,7 @@ mod tests {
             (
                 include_bytes!("golden/ffmpeg_origin.bin"),
                 &[
+                    "asked",
                     "status NetStream.Play.Start",
                     "playing",
                     "Data Metadata 0",
@@ -760,6 +770,24 @@ mod tests {
             whole.retain(|line| !line.starts_with("pong"));
             assert_eq!(whole.last().map(String::as_str), Some(last));
         }
+    }
+
+    #[test]
+    fn each_play_is_told_once_when_it_is_sent() {
+        check(
+            Stage::Replaying,
+            &stream_result(4.0, 2.0),
+            &["asked"],
+            &["2 play 5 null \"cam?token=secret\" -2000", "0 SetBufferLength { stream: 2, millis: 3000 }"],
+        );
+        for stage in [Stage::RequestingPlay, Stage::Playing, Stage::ReplayRequested] {
+            check(stage, &[stream_result(2.0, 1.0), stream_result(4.0, 2.0)].concat(), &[], &[]);
+        }
+        // A play that was given up before the owner heard of it.
+        let mut session = at(Stage::CreatingStream);
+        session.handle_bytes(&stream_result(2.0, 1.0), &mut Vec::new()).expect("a good origin");
+        session.replay(&mut Vec::new());
+        assert_eq!(told(&mut session), [""; 0]);
     }
 
     #[test]
@@ -1031,12 +1059,12 @@ mod tests {
             "4294967295 play 3 null \"cam?token=secret\" -2000",
             "0 SetBufferLength { stream: 4294967295, millis: 3000 }",
         ];
-        check(Stage::CreatingStream, &stream_result(2.0, 4_294_967_295.0), &[], &play);
+        check(Stage::CreatingStream, &stream_result(2.0, 4_294_967_295.0), &["asked"], &play);
         let bare = command(0, "_result", 2.0, &[1.0.into()]);
         check(
             Stage::CreatingStream,
             &bare,
-            &[],
+            &["asked"],
             &["1 play 3 null \"cam?token=secret\" -2000", "0 SetBufferLength { stream: 1, millis: 3000 }"],
         );
     }

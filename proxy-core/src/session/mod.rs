@@ -131,6 +131,7 @@ mod tests {
                 pair.story,
                 [
                     format!("server: Connected {{ agent: \"{agent}\", hops: 3 }}").as_str(),
+                    "client: Asked",
                     play,
                     "client: NetStream.Play.Reset",
                     "client: NetStream.Play.Start",
@@ -139,6 +140,7 @@ mod tests {
                     "client: Pong { timestamp: 77 }",
                     // The frame at 41 was under way when the replay began: it is not told.
                     "server: Stopped",
+                    "client: Asked",
                     play,
                     "client: NetStream.Play.Reset",
                     "client: NetStream.Play.Start",
