@@ -20,7 +20,7 @@ use alloc::{
 
 use crate::{
     session::{
-        SessionError,
+        LOOP_IDS_MAX, SessionError,
         link::{self, CHUNK_STREAM_COMMAND, CHUNK_STREAM_PLAY, Link, call},
     },
     url::OriginUrl,
@@ -64,6 +64,9 @@ pub struct ClientOptions {
     pub fc_subscribe: bool,
     /// The hop count told in `connect` (`repullHops`); a chain of proxies is cut by it.
     pub hops: u32,
+    /// The ids of the proxies the stream would pass through, told in `connect` (`repullIds`), so that one of them
+    /// finds a ring. The first [`LOOP_IDS_MAX`] are told; none, and nothing is told.
+    pub ids: Vec<u64>,
     /// What is believed of the origin's chunks.
     pub limits: ChunkLimits,
 }
@@ -179,7 +182,7 @@ impl ClientSession {
         let connect = Command {
             name: "connect".into(),
             transaction: f64::from(TRANSACTION_CONNECT),
-            object: connect_object(url, options.hops),
+            object: connect_object(url, options),
             arguments: Vec::new(),
         };
         session.link.command(CHUNK_STREAM_COMMAND, 0, &connect, out);
@@ -534,10 +537,10 @@ impl ClientSession {
 }
 
 /// Builds the command object of connect: what FFmpeg sends, Enhanced RTMP's words for "we forward all", and our hop
-/// count. Servers skip what they do not know.
-fn connect_object(url: &OriginUrl, hops: u32) -> Value {
+/// count and ids. Servers skip what they do not know.
+fn connect_object(url: &OriginUrl, options: &ClientOptions) -> Value {
     let forward_all = || Value::Object(vec![("*".into(), CAN_FORWARD.into())]);
-    let members = [
+    let mut members = vec![
         ("app", url.app.as_str().into()),
         ("flashVer", FLASH_VERSION.into()),
         ("tcUrl", url.tc_url.as_str().into()),
@@ -550,9 +553,17 @@ fn connect_object(url: &OriginUrl, hops: u32) -> Value {
         ("videoFourCcInfoMap", forward_all()),
         ("audioFourCcInfoMap", forward_all()),
         ("capsEx", CAPS_EX.into()),
-        ("repullHops", f64::from(hops).into()),
+        ("repullHops", f64::from(options.hops).into()),
     ];
-    Value::Object(members.map(|(name, value)| (name.into(), value)).into())
+    if !options.ids.is_empty() {
+        let ids = options.ids.iter().take(LOOP_IDS_MAX);
+        // As texts: the numbers of AMF0 hold 53 bits.
+        members.push((
+            "repullIds",
+            Value::StrictArray(ids.map(|id| Value::String(format!("{id:016x}"))).collect()),
+        ));
+    }
+    Value::Object(members.into_iter().map(|(name, value)| (name.into(), value)).collect())
 }
 
 fn values(command: &Command) -> impl Iterator<Item = &Value> {
@@ -620,7 +631,7 @@ mod tests {
 
     fn start(fc_subscribe: bool) -> (ClientSession, Vec<u8>) {
         let url = OriginUrl::parse(URL).expect("a good url");
-        let options = ClientOptions { fc_subscribe, hops: 2, limits: ChunkLimits::ORIGIN };
+        let options = ClientOptions { fc_subscribe, hops: 2, ids: Vec::new(), limits: ChunkLimits::ORIGIN };
         let mut out = Vec::new();
         (ClientSession::start(&url, &options, 3073, &mut out), out)
     }
@@ -709,6 +720,24 @@ mod tests {
             ]
         );
         assert!(FLASH_VERSION.len() < 32, "nginx-rtmp cuts it there");
+    }
+
+    #[test]
+    fn ids_of_proxies_are_told_as_texts() {
+        for (ids, last) in
+            [(vec![], None), (vec![1, u64::MAX], Some(u64::MAX)), ((0..99).collect(), Some(31))]
+        {
+            let url = OriginUrl::parse(URL).expect("a good url");
+            let options = ClientOptions { fc_subscribe: false, hops: 0, ids, limits: ChunkLimits::ORIGIN };
+            let mut out = Vec::new();
+            ClientSession::start(&url, &options, 3073, &mut out);
+            let heard = Listener::new().hear(&out);
+            let told = heard[0].split_once("repullIds: ").map(|(_, ids)| ids);
+            assert_eq!(told.is_some(), last.is_some());
+            if let (Some(told), Some(last)) = (told, last) {
+                assert!(told.ends_with(&format!(", \"{last:016x}\"]}}")), "{told}");
+            }
+        }
     }
 
     /// What real origins said, from behind the handshake on, to a client that asked as we do. Captured from
@@ -1128,7 +1157,8 @@ mod tests {
             (0, u32::MAX, 700_000, vec![655_360]),
         ] {
             let url = OriginUrl::parse(URL).expect("a good url");
-            let options = ClientOptions { fc_subscribe: false, hops: 0, limits: ChunkLimits::ORIGIN };
+            let options =
+                ClientOptions { fc_subscribe: false, hops: 0, ids: Vec::new(), limits: ChunkLimits::ORIGIN };
             let mut session = ClientSession::start(&url, &options, received, &mut Vec::new());
             let mut out = Vec::new();
             session.handle_bytes(&control(Control::WindowAckSize(window)), &mut out).expect("a window");
