@@ -384,7 +384,7 @@ pub fn client_session(data: &[u8]) {
     let opening = origin_opening((mode >> 2) & 3);
     let (before, behind) = input.split_at(input.len() * usize::from(act & 15) / 15);
     let url = OriginUrl::parse("rtmp://user:pw@h/live/cam?token=secret").expect("a good url");
-    let options = ClientOptions { fc_subscribe: mode & 16 != 0, hops: 1, limits };
+    let options = ClientOptions { fc_subscribe: mode & 16 != 0, hops: 1, ids: vec![1, 2], limits };
 
     let run = |lens: &[u8]| {
         let mut out = Vec::new();
@@ -433,7 +433,7 @@ pub fn client_session(data: &[u8]) {
                 }
                 assert!(!status.description.contains("token=secret"), "secrets are not repeated");
             }
-            ClientEvent::Pong { .. } | ClientEvent::Ended(_) => {}
+            ClientEvent::Asked | ClientEvent::Pong { .. } | ClientEvent::Ended(_) => {}
         }
     }
     assert!(plays <= 1 + usize::from(act & 64 != 0), "told once for each play");
@@ -509,7 +509,7 @@ fn check_server_told(session: &mut ServerSession, told: &mut Vec<ServerEvent>) {
     let mut plays = None;
     for event in std::iter::from_fn(|| session.poll_event()) {
         match &event {
-            ServerEvent::Connected { agent, .. } => assert!(agent.len() <= 512),
+            ServerEvent::Connected { agent, ids, .. } => assert!(agent.len() <= 512 && ids.len() <= 32),
             ServerEvent::Play { .. } => {
                 assert!(plays != Some(true), "one play at a time");
                 plays = Some(true);

@@ -388,7 +388,12 @@ fn hear(peer: Peer, bytes: &[u8], out: &mut Vec<u8>) -> Peer {
             Ok((_, Progress::Pending(handshake))) => Peer::PlayerShaking(handshake),
             Ok((used, Progress::Done)) => {
                 let url = OriginUrl::parse(URLS[0]).expect("a url");
-                let options = ClientOptions { fc_subscribe: false, hops: 1, limits: ChunkLimits::ORIGIN };
+                let options = ClientOptions {
+                    fc_subscribe: false,
+                    hops: 1,
+                    ids: Vec::new(),
+                    limits: ChunkLimits::ORIGIN,
+                };
                 let session = Box::new(ClientSession::start(&url, &options, 3073, out));
                 hear(Peer::Player(session), &bytes[used..], out)
             }

@@ -109,8 +109,12 @@ impl End for OurClient {
                     Progress::Pending(pending) => *self = Self::Handshaking(Some(pending)),
                     Progress::Done => {
                         let url = OriginUrl::parse("rtmp://h/live/cam?token=1").expect("a good url");
-                        let options =
-                            ClientOptions { fc_subscribe: true, hops: 1, limits: ChunkLimits::ORIGIN };
+                        let options = ClientOptions {
+                            fc_subscribe: true,
+                            hops: 1,
+                            ids: vec![1],
+                            limits: ChunkLimits::ORIGIN,
+                        };
                         let session = ClientSession::start(&url, &options, HANDSHAKE_BYTES, &mut out);
                         *self = Self::Talking(Box::new(session), Vec::new());
                         out.extend(self.hear(&input[used..]));

@@ -20,7 +20,7 @@ use alloc::{
 
 use crate::{
     session::{
-        SessionError,
+        LOOP_IDS_MAX, SessionError,
         link::{self, CHUNK_STREAM_COMMAND, CHUNK_STREAM_PLAY, Link, call},
     },
     url::OriginUrl,
@@ -64,6 +64,9 @@ pub struct ClientOptions {
     pub fc_subscribe: bool,
     /// The hop count told in `connect` (`repullHops`); a chain of proxies is cut by it.
     pub hops: u32,
+    /// The ids of the proxies the stream would pass through, told in `connect` (`repullIds`), so that one of them
+    /// finds a ring. The first [`LOOP_IDS_MAX`] are told; none, and nothing is told.
+    pub ids: Vec<u64>,
     /// What is believed of the origin's chunks.
     pub limits: ChunkLimits,
 }
@@ -71,6 +74,10 @@ pub struct ClientOptions {
 /// What the origin did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientEvent {
+    /// It gave us a message stream and `play` is sent: from here on the answer is at its pleasure, and some hold it
+    /// until a publisher comes. Told once per `play`, also for that of a replay; not told of one given up before
+    /// the owner heard of it.
+    Asked,
     /// It accepted `play` (NetStream.Play.Start, or media before it).
     Playing,
     /// A frame. Frames that belong to the play before a replay are not told.
@@ -175,7 +182,7 @@ impl ClientSession {
         let connect = Command {
             name: "connect".into(),
             transaction: f64::from(TRANSACTION_CONNECT),
-            object: connect_object(url, options.hops),
+            object: connect_object(url, options),
             arguments: Vec::new(),
         };
         session.link.command(CHUNK_STREAM_COMMAND, 0, &connect, out);
@@ -222,6 +229,7 @@ impl ClientSession {
     fn ask_anew(&mut self, stream: u32, out: &mut Vec<u8>) {
         // What the owner has not heard yet of the play it gives up is no news any more.
         self.events.retain(|event| match event {
+            ClientEvent::Asked => false,
             ClientEvent::Playing => false,
             ClientEvent::Frame(_) => false,
             ClientEvent::Ended(_) => false,
@@ -404,6 +412,7 @@ impl ClientSession {
         let transaction = self.send(CHUNK_STREAM_PLAY, stream, "play", arguments, out);
         self.link.control(Control::SetBufferLength { stream, millis: BUFFER_MILLIS }, out);
         self.state = State::RequestingPlay { transaction, stream, left };
+        self.events.push_back(ClientEvent::Asked);
         Ok(())
     }
 
@@ -528,10 +537,10 @@ impl ClientSession {
 }
 
 /// Builds the command object of connect: what FFmpeg sends, Enhanced RTMP's words for "we forward all", and our hop
-/// count. Servers skip what they do not know.
-fn connect_object(url: &OriginUrl, hops: u32) -> Value {
+/// count and ids. Servers skip what they do not know.
+fn connect_object(url: &OriginUrl, options: &ClientOptions) -> Value {
     let forward_all = || Value::Object(vec![("*".into(), CAN_FORWARD.into())]);
-    let members = [
+    let mut members = vec![
         ("app", url.app.as_str().into()),
         ("flashVer", FLASH_VERSION.into()),
         ("tcUrl", url.tc_url.as_str().into()),
@@ -544,9 +553,17 @@ fn connect_object(url: &OriginUrl, hops: u32) -> Value {
         ("videoFourCcInfoMap", forward_all()),
         ("audioFourCcInfoMap", forward_all()),
         ("capsEx", CAPS_EX.into()),
-        ("repullHops", f64::from(hops).into()),
+        ("repullHops", f64::from(options.hops).into()),
     ];
-    Value::Object(members.map(|(name, value)| (name.into(), value)).into())
+    if !options.ids.is_empty() {
+        let ids = options.ids.iter().take(LOOP_IDS_MAX);
+        // As texts: the numbers of AMF0 hold 53 bits.
+        members.push((
+            "repullIds",
+            Value::StrictArray(ids.map(|id| Value::String(format!("{id:016x}"))).collect()),
+        ));
+    }
+    Value::Object(members.into_iter().map(|(name, value)| (name.into(), value)).collect())
 }
 
 fn values(command: &Command) -> impl Iterator<Item = &Value> {
@@ -614,7 +631,7 @@ mod tests {
 
     fn start(fc_subscribe: bool) -> (ClientSession, Vec<u8>) {
         let url = OriginUrl::parse(URL).expect("a good url");
-        let options = ClientOptions { fc_subscribe, hops: 2, limits: ChunkLimits::ORIGIN };
+        let options = ClientOptions { fc_subscribe, hops: 2, ids: Vec::new(), limits: ChunkLimits::ORIGIN };
         let mut out = Vec::new();
         (ClientSession::start(&url, &options, 3073, &mut out), out)
     }
@@ -648,6 +665,7 @@ mod tests {
         let mut lines = Vec::new();
         while let Some(event) = session.poll_event() {
             lines.push(match event {
+                ClientEvent::Asked => "asked".into(),
                 ClientEvent::Playing => "playing".into(),
                 ClientEvent::Frame(frame) => {
                     format!("{:?} {:?} {}", frame.medium, frame.class, frame.timestamp)
@@ -704,6 +722,24 @@ mod tests {
         assert!(FLASH_VERSION.len() < 32, "nginx-rtmp cuts it there");
     }
 
+    #[test]
+    fn ids_of_proxies_are_told_as_texts() {
+        for (ids, last) in
+            [(vec![], None), (vec![1, u64::MAX], Some(u64::MAX)), ((0..99).collect(), Some(31))]
+        {
+            let url = OriginUrl::parse(URL).expect("a good url");
+            let options = ClientOptions { fc_subscribe: false, hops: 0, ids, limits: ChunkLimits::ORIGIN };
+            let mut out = Vec::new();
+            ClientSession::start(&url, &options, 3073, &mut out);
+            let heard = Listener::new().hear(&out);
+            let told = heard[0].split_once("repullIds: ").map(|(_, ids)| ids);
+            assert_eq!(told.is_some(), last.is_some());
+            if let (Some(told), Some(last)) = (told, last) {
+                assert!(told.ends_with(&format!(", \"{last:016x}\"]}}")), "{told}");
+            }
+        }
+    }
+
     /// What real origins said, from behind the handshake on, to a client that asked as we do. Captured from
     /// nginx-rtmp 1.2 (also with `publish_notify` and `play_restart`, its publisher leaving at the end) and from
     /// FFmpeg 5.1 as server (`-listen 1`), which sends its media on message stream 0.
@@ -713,6 +749,7 @@ mod tests {
             (
                 include_bytes!("golden/nginx_origin.bin"),
                 &[
+                    "asked",
                     "status NetStream.Play.Start",
                     "playing",
                     "Data Metadata 0",
@@ -724,6 +761,7 @@ mod tests {
             (
                 include_bytes!("golden/nginx_notify_origin.bin"),
                 &[
+                    "asked",
                     "status NetStream.Play.Start",
                     "playing",
                     "status NetStream.Play.PublishNotify",
@@ -736,6 +774,7 @@ mod tests {
             (
                 include_bytes!("golden/ffmpeg_origin.bin"),
                 &[
+                    "asked",
                     "status NetStream.Play.Start",
                     "playing",
                     "Data Metadata 0",
@@ -760,6 +799,24 @@ mod tests {
             whole.retain(|line| !line.starts_with("pong"));
             assert_eq!(whole.last().map(String::as_str), Some(last));
         }
+    }
+
+    #[test]
+    fn each_play_is_told_once_when_it_is_sent() {
+        check(
+            Stage::Replaying,
+            &stream_result(4.0, 2.0),
+            &["asked"],
+            &["2 play 5 null \"cam?token=secret\" -2000", "0 SetBufferLength { stream: 2, millis: 3000 }"],
+        );
+        for stage in [Stage::RequestingPlay, Stage::Playing, Stage::ReplayRequested] {
+            check(stage, &[stream_result(2.0, 1.0), stream_result(4.0, 2.0)].concat(), &[], &[]);
+        }
+        // A play that was given up before the owner heard of it.
+        let mut session = at(Stage::CreatingStream);
+        session.handle_bytes(&stream_result(2.0, 1.0), &mut Vec::new()).expect("a good origin");
+        session.replay(&mut Vec::new());
+        assert_eq!(told(&mut session), [""; 0]);
     }
 
     #[test]
@@ -1031,12 +1088,12 @@ mod tests {
             "4294967295 play 3 null \"cam?token=secret\" -2000",
             "0 SetBufferLength { stream: 4294967295, millis: 3000 }",
         ];
-        check(Stage::CreatingStream, &stream_result(2.0, 4_294_967_295.0), &[], &play);
+        check(Stage::CreatingStream, &stream_result(2.0, 4_294_967_295.0), &["asked"], &play);
         let bare = command(0, "_result", 2.0, &[1.0.into()]);
         check(
             Stage::CreatingStream,
             &bare,
-            &[],
+            &["asked"],
             &["1 play 3 null \"cam?token=secret\" -2000", "0 SetBufferLength { stream: 1, millis: 3000 }"],
         );
     }
@@ -1100,7 +1157,8 @@ mod tests {
             (0, u32::MAX, 700_000, vec![655_360]),
         ] {
             let url = OriginUrl::parse(URL).expect("a good url");
-            let options = ClientOptions { fc_subscribe: false, hops: 0, limits: ChunkLimits::ORIGIN };
+            let options =
+                ClientOptions { fc_subscribe: false, hops: 0, ids: Vec::new(), limits: ChunkLimits::ORIGIN };
             let mut session = ClientSession::start(&url, &options, received, &mut Vec::new());
             let mut out = Vec::new();
             session.handle_bytes(&control(Control::WindowAckSize(window)), &mut out).expect("a window");

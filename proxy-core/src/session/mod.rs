@@ -12,6 +12,10 @@ use alloc::string::String;
 
 use crate::wire::{amf0::Amf0Error, chunk::ChunkError};
 
+/// Ids of proxies told and believed in `connect` (`repullIds`). A chain that long has been cut by its hop count in
+/// any sane setting; who sends more wastes our memory.
+pub const LOOP_IDS_MAX: usize = 32;
+
 /// Why a conversation ended by the peer's fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -65,7 +69,12 @@ mod tests {
     impl Pair {
         fn new(piece: usize) -> Self {
             let url = OriginUrl::parse("rtmp://h/live?vhost=v.example/cam?t=1").expect("a good url");
-            let options = ClientOptions { fc_subscribe: true, hops: 3, limits: ChunkLimits::ORIGIN };
+            let options = ClientOptions {
+                fc_subscribe: true,
+                hops: 3,
+                ids: vec![7, u64::MAX],
+                limits: ChunkLimits::ORIGIN,
+            };
             let mut up = Vec::new();
             let client = ClientSession::start(&url, &options, 3073, &mut up);
             let limits = ChunkLimits::PLAYER;
@@ -130,7 +139,11 @@ mod tests {
             assert_eq!(
                 pair.story,
                 [
-                    format!("server: Connected {{ agent: \"{agent}\", hops: 3 }}").as_str(),
+                    format!(
+                        "server: Connected {{ agent: \"{agent}\", hops: 3, ids: [7, 18446744073709551615] }}"
+                    )
+                    .as_str(),
+                    "client: Asked",
                     play,
                     "client: NetStream.Play.Reset",
                     "client: NetStream.Play.Start",
@@ -139,6 +152,7 @@ mod tests {
                     "client: Pong { timestamp: 77 }",
                     // The frame at 41 was under way when the replay began: it is not told.
                     "server: Stopped",
+                    "client: Asked",
                     play,
                     "client: NetStream.Play.Reset",
                     "client: NetStream.Play.Start",

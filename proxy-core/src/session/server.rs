@@ -19,7 +19,7 @@ use alloc::{
 
 use crate::{
     session::{
-        SessionError,
+        LOOP_IDS_MAX, SessionError,
         link::{self, CHUNK_STREAM_COMMAND, CHUNK_STREAM_STATUS, Link, call},
     },
     wire::{
@@ -61,6 +61,9 @@ pub enum ServerEvent {
         agent: String,
         /// The hop count of a proxy (`repullHops`), 0 from anybody else.
         hops: u32,
+        /// The ids of the proxies it speaks for (`repullIds`), empty from anybody else; the first
+        /// [`LOOP_IDS_MAX`] that are texts of 16 hexadecimal digits, in the order told.
+        ids: Vec<u64>,
     },
     /// It asks to play. At most one play is alive: an earlier one has been reported by `Stopped`. Names are as told,
     /// empty ones too: whether they make a key is for the owner to find.
@@ -358,7 +361,8 @@ impl ServerSession {
         // No onBWDone after it: nobody needs it, and FFmpeg and librtmp would only ask `_checkbw` in return.
         self.link.command(CHUNK_STREAM_COMMAND, 0, &answer, out);
 
-        self.events.push_back(ServerEvent::Connected { agent: link::printable(text("flashVer")), hops });
+        let ids = loop_ids(&command.object);
+        self.events.push_back(ServerEvent::Connected { agent: link::printable(text("flashVer")), hops, ids });
         self.state = State::Connected { place, streams: BTreeSet::new(), play: Play::Idle };
         Ok(())
     }
@@ -461,6 +465,19 @@ fn unexpected(name: &str) -> SessionError {
     SessionError::Unexpected { command: link::printable(name) }
 }
 
+/// Reads the ids of the proxies a player speaks for; what is no such id is skipped.
+fn loop_ids(object: &Value) -> Vec<u64> {
+    let Some(Value::StrictArray(told)) = object.member("repullIds") else {
+        return Vec::new();
+    };
+    told.iter().filter_map(Value::as_str).filter_map(loop_id).take(LOOP_IDS_MAX).collect()
+}
+
+fn loop_id(text: &str) -> Option<u64> {
+    let is_id = text.len() == 16 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    if is_id { u64::from_str_radix(text, 16).ok() } else { None }
+}
+
 /// Returns the lowest free message stream id; §7.2.1.3 leaves the choice to the server, and media encoded once for
 /// all players is addressed to [`PLAY_STREAM`].
 fn free_stream(streams: &BTreeSet<u32>, streams_max: usize) -> Option<u32> {
@@ -561,7 +578,12 @@ mod tests {
             let mut lines = Vec::new();
             while let Some(event) = self.session.poll_event() {
                 lines.push(match event {
-                    ServerEvent::Connected { agent, hops } => format!("connected {agent:?} {hops}"),
+                    ServerEvent::Connected { agent, hops, ids } if ids.is_empty() => {
+                        format!("connected {agent:?} {hops}")
+                    }
+                    ServerEvent::Connected { agent, hops, ids } => {
+                        format!("connected {agent:?} {hops} {ids:x?}")
+                    }
                     ServerEvent::Play { app, stream, vhost, params } => {
                         format!("play {app} {stream} vhost={vhost} params={params}")
                     }
@@ -878,6 +900,28 @@ mod tests {
             let said = connect(&[("repullHops", told.into())]);
             assert_eq!(Talk::new().say(&said).0, [format!("connected \"\" {hops}")]);
         }
+    }
+
+    #[test]
+    fn ids_of_proxies_are_believed_if_they_are_well_formed() {
+        let texts = |texts: &[&str]| Value::StrictArray(texts.iter().map(|text| (*text).into()).collect());
+        for (told, ids) in [
+            (texts(&["00000000000000ff", "FFFFFFFFFFFFFFFF"]), " [ff, ffffffffffffffff]"),
+            (
+                texts(&["ff", "", "+0000000000000ff", "00000000000000ff0", "000000000000000g", "äääääääää"]),
+                "",
+            ),
+            (Value::StrictArray(vec![7.0.into(), Value::Null, "0000000000000007".into()]), " [7]"),
+            (texts(&[]), ""),
+            ("0000000000000007".into(), ""),
+            (object(&[("0", "0000000000000007".into())]), ""),
+        ] {
+            let said = connect(&[("repullIds", told)]);
+            assert_eq!(Talk::new().say(&said).0, [format!("connected \"\" 0{ids}")]);
+        }
+        let many: Vec<Value> = (0..99).map(|id| format!("{id:016x}").as_str().into()).collect();
+        let heard = Talk::new().say(&connect(&[("repullIds", Value::StrictArray(many))])).0;
+        assert!(heard[0].ends_with(" 1e, 1f]"), "{}", heard[0]);
     }
 
     #[test]

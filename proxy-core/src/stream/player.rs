@@ -335,7 +335,7 @@ impl Player {
         self.transmit_control(out, cx, now);
         while let Some(event) = self.state.session_mut().and_then(|session| session.poll_event()) {
             let event = match event {
-                ServerEvent::Connected { agent, hops } => PlayerEvent::Introduced { agent, hops },
+                ServerEvent::Connected { agent, hops, ids: _ } => PlayerEvent::Introduced { agent, hops },
                 ServerEvent::Play { app, stream, vhost, params } => {
                     let vhost = if cx.config.vhosts { vhost.as_str() } else { DEFAULT_VHOST };
                     *cx.last_ask += 1;

@@ -206,6 +206,7 @@ impl Pull {
         self.state.transmit(out, cx);
         while let Some(event) = self.state.session_mut().and_then(|session| session.poll_event()) {
             let event = match event {
+                ClientEvent::Asked => continue,
                 ClientEvent::Playing => PullEvent::Playing,
                 ClientEvent::Frame(frame) => PullEvent::Frame(frame),
                 ClientEvent::Pong { .. } => PullEvent::Pong,

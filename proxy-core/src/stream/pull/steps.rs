@@ -193,6 +193,7 @@ impl Pull {
         let options = ClientOptions {
             fc_subscribe: self.config.fc_subscribe,
             hops: cx.hops,
+            ids: Vec::new(),
             limits: self.config.chunk_limits,
         };
         let mut out = Vec::new();
