@@ -12,7 +12,7 @@ mod dice;
 
 use alloc::{
     boxed::Box,
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     string::String,
     vec::Vec,
 };
@@ -56,7 +56,8 @@ pub struct Proxy {
     is_dial_due: bool,
     registry: Registry,
     players: BTreeMap<ConnId, Player>,
-    parked: BTreeMap<StreamKey, BTreeSet<ConnId>>,
+    /// Who waits for which stream, with the question asked about that.
+    parked: BTreeMap<StreamKey, BTreeMap<ConnId, Option<AskId>>>,
     /// Connections whose end is awaited, and until when.
     closing: BTreeMap<ConnId, Instant>,
     /// Questions without an answer.
@@ -317,14 +318,14 @@ impl Proxy {
             Ok(url) => url,
             Err(error) => return self.reply(request, Reply::BadUrl(error)),
         };
-        if self.is_own_literal(&key, &url) {
-            return self.reply(request, Reply::OwnUrl);
-        }
         let meaning = self.registry.meaning_of_add(&key, &url, &options, &self.config);
         let reply_timeout = options.reply_timeout.unwrap_or(self.config.pull.reply_timeout);
         let waiter = Waiter { request, until: self.now + reply_timeout, force: options.force };
+        let leads_back = self.is_own_literal(&key, &url);
         let wish = Wish { paths: Vec::from([url]), options };
         match meaning {
+            // A new wish that cannot be granted leaves the old one alone.
+            AddMeans::Register | AddMeans::Supersede(_) if leads_back => self.reply(request, Reply::OwnUrl),
             AddMeans::Register => {
                 let id = self.registry.register(key.clone(), wish, &self.config, self.now);
                 self.tell(Some(id), EventKind::Registered { key });
@@ -473,7 +474,7 @@ impl Proxy {
         let Some(stream) = self.registry.get_mut(id) else { return };
         let mut effects = VecDeque::new();
         let parked = self.parked.get(&stream.key);
-        let watchers = stream.seats.iter().chain(parked.into_iter().flatten());
+        let watchers = stream.seats.iter().chain(parked.into_iter().flat_map(BTreeMap::keys));
         let hops = if stream.pull.state() == PullState::Handshaking {
             watchers.filter_map(|conn| self.players.get(conn)).map(Player::hops).max().unwrap_or(0)
         } else {
@@ -482,7 +483,6 @@ impl Proxy {
         let mut cx = PullCx {
             stream: id,
             key: &stream.key,
-            refusable: stream.relay.epoch() == 0 && stream.before.is_none(),
             watched: !stream.seats.is_empty() || parked.is_some(),
             hops: hops + 1,
             config: &self.config,
@@ -517,12 +517,13 @@ impl Proxy {
                 }
                 pull::Effect::LeaveQueue => self.budget.forget(id),
                 pull::Effect::DialFailed(addr) => self.budget.failed(addr),
+                pull::Effect::NotServed(addr) => self.budget.not_served(addr),
                 pull::Effect::PlayAccepted(addr) => {
                     if let Some(stream) = self.registry.get_mut(id) {
                         stream.relay.begin_play();
                     }
                     if self.budget.opened(addr) {
-                        self.wake_siblings(addr);
+                        self.wake_siblings(id, addr);
                     }
                 }
                 pull::Effect::Frame(frame) => self.push(id, &frame),
@@ -611,9 +612,10 @@ impl Proxy {
     }
 
     /// An address serves again: whoever waits to try it may, in shuffled order.
-    fn wake_siblings(&mut self, addr: SocketAddr) {
+    fn wake_siblings(&mut self, of: StreamId, addr: SocketAddr) {
         let waits = self.registry.iter().filter(|stream| stream.pull.waits_for() == Some(addr));
-        let mut siblings: Vec<StreamId> = waits.map(|stream| stream.id).collect();
+        // One that was accepted and has failed since waits by the law.
+        let mut siblings: Vec<StreamId> = waits.map(|stream| stream.id).filter(|id| *id != of).collect();
         self.dice.shuffle(&mut siblings);
         for id in siblings {
             self.step_pull(id, PullEvent::Wake);
@@ -728,6 +730,7 @@ impl Proxy {
         let Some(player) = self.players.get_mut(&conn) else { return };
         let mut effects = VecDeque::new();
         let before = player.place();
+        let asked = player.ask();
         let mut cx = PlayerCx {
             config: &self.config.play,
             outputs: &mut self.outputs,
@@ -736,13 +739,21 @@ impl Proxy {
         };
         act(player, &mut cx);
         let after = player.place();
+        let asks = player.ask();
+        if asked != asks {
+            self.forget_ask(asked);
+        }
         if before != after {
             self.moved(conn, &before, &after);
         }
         let seat = if let Place::Seated(id) = before { Some(id) } else { None };
         for effect in effects {
             match effect {
-                player::Effect::Asks { ask, key, params } => self.ask_play(conn, ask, key, params),
+                // What it has taken back in the same breath is not asked.
+                player::Effect::Asks { ask, key, params } if asks == Some(ask) => {
+                    self.ask_play(conn, ask, key, params);
+                }
+                player::Effect::Asks { .. } => {}
                 player::Effect::GaveUp => {
                     self.tell(seat, EventKind::PlayerLeft { conn, reason: PlayerEnd::Stopped });
                 }
@@ -764,12 +775,11 @@ impl Proxy {
         match before {
             Place::None => {}
             Place::Parked(key) => {
-                if let Some(parked) = self.parked.get_mut(key) {
-                    parked.remove(&conn);
-                    if parked.is_empty() {
-                        self.parked.remove(key);
-                    }
+                let ask = self.parked.get_mut(key).and_then(|parked| parked.remove(&conn)).flatten();
+                if self.parked.get(key).is_some_and(BTreeMap::is_empty) {
+                    self.parked.remove(key);
                 }
+                self.forget_ask(ask);
             }
             Place::Seated(id) => {
                 if let Some(stream) = self.registry.get_mut(*id) {
@@ -780,7 +790,7 @@ impl Proxy {
         match after {
             Place::None => {}
             Place::Parked(key) => {
-                self.parked.entry(key.clone()).or_default().insert(conn);
+                self.parked.entry(key.clone()).or_default().insert(conn, None);
             }
             Place::Seated(id) => {
                 if let Some(stream) = self.registry.get_mut(*id) {
@@ -810,6 +820,15 @@ impl Proxy {
         self.asks.insert(ask, about);
         self.deadlines.set(Wakeup::Ask(ask), Some(until));
         self.outputs.push_back(Output::Ask { ask, question });
+    }
+
+    /// Whom a question was about is gone, or has another wish: its answer concerns nobody.
+    fn forget_ask(&mut self, ask: Option<AskId>) {
+        if let Some(ask) = ask
+            && self.asks.remove(&ask).is_some()
+        {
+            self.deadlines.set(Wakeup::Ask(ask), None);
+        }
     }
 
     fn next_ask(&mut self) -> AskId {
@@ -848,7 +867,7 @@ impl Proxy {
 
     /// A stream that has streamed has seats, in an outage too; else a player waits until it does.
     fn admit(&mut self, conn: ConnId, key: StreamKey) {
-        let stream = self.registry.find(&key).map(|stream| (stream.id, stream.relay.epoch() > 0));
+        let stream = self.registry.find(&key).map(|stream| (stream.id, stream.has_streamed()));
         match stream {
             Some((id, true)) => self.seat(conn, id),
             _ if self.config.play.stream_wait.is_zero() => {
@@ -860,6 +879,9 @@ impl Proxy {
             None => {
                 self.park(conn, None, key.clone());
                 let ask = self.next_ask();
+                if let Some(asked) = self.parked.get_mut(&key).and_then(|parked| parked.get_mut(&conn)) {
+                    *asked = Some(ask);
+                }
                 let question = Question::StreamNotFound { conn, key };
                 self.ask(ask, AskedAbout::StreamNotFound { conn }, question);
             }
@@ -884,14 +906,15 @@ impl Proxy {
 
     fn seat_parked(&mut self, id: StreamId) {
         let Some(stream) = self.registry.get(id) else { return };
-        let parked: Vec<ConnId> = self.parked.get(&stream.key).into_iter().flatten().copied().collect();
+        let parked: Vec<ConnId> =
+            self.parked.get(&stream.key).into_iter().flat_map(BTreeMap::keys).copied().collect();
         for conn in parked {
             self.seat(conn, id);
         }
     }
 
     fn parked_at(&self, key: &StreamKey) -> usize {
-        self.parked.get(key).map_or(0, BTreeSet::len)
+        self.parked.get(key).map_or(0, BTreeMap::len)
     }
 
     /// Somebody came to or went from a stream.

@@ -72,7 +72,6 @@ impl PullBench {
         let mut cx = PullCx {
             stream: StreamId(1),
             key: &key,
-            refusable: false,
             watched: true,
             hops: 1,
             config: &self.config,

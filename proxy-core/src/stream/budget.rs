@@ -2,7 +2,7 @@
 //!
 //! Storms are bounded here and nowhere else: however many pulls lose one origin, it sees at most
 //! [`DialConfig::per_address`] dials a second until one of them is accepted; then the address is *open* and the
-//! bucket of all dials alone counts, until a dial to it fails.
+//! bucket of all dials alone counts, until a dial or a request to it fails.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::net::SocketAddr;
@@ -34,6 +34,8 @@ pub struct DialBudget {
     total: Bucket,
     addresses: BTreeMap<SocketAddr, Address>,
     open: BTreeSet<SocketAddr>,
+    /// Where a play was accepted and no dial has failed since; requests may have.
+    alive: BTreeSet<SocketAddr>,
     waiting: BTreeMap<StreamId, (SocketAddr, Place)>,
     asked: u64,
 }
@@ -61,6 +63,7 @@ impl DialBudget {
             total: Bucket { every: every(config.total), full_at: Instant::ZERO },
             addresses: BTreeMap::new(),
             open: BTreeSet::new(),
+            alive: BTreeSet::new(),
             waiting: BTreeMap::new(),
             asked: 0,
         }
@@ -86,18 +89,28 @@ impl DialBudget {
         }
     }
 
-    /// An origin at `addr` accepted a play: until a dial fails, the address budget does not count. Returns whether
-    /// that is news.
+    /// An origin at `addr` accepted a play: until a dial or a request fails, the address budget does not count.
+    /// Returns whether it is news that somebody is there; after a mere refusal it is not, else streams that are
+    /// accepted and refused by turns would wake each other for ever.
     pub fn opened(&mut self, addr: SocketAddr) -> bool {
-        let news = self.open.insert(addr);
-        if self.open.len() > OPEN_MAX {
-            self.open.pop_first();
+        let news = self.alive.insert(addr);
+        self.open.insert(addr);
+        for remembered in [&mut self.open, &mut self.alive] {
+            if remembered.len() > OPEN_MAX {
+                remembered.pop_first();
+            }
         }
         news
     }
 
-    /// A dial or handshake to `addr` failed.
+    /// Nobody answered at `addr`.
     pub fn failed(&mut self, addr: SocketAddr) {
+        self.open.remove(&addr);
+        self.alive.remove(&addr);
+    }
+
+    /// Somebody answered at `addr` and did not serve.
+    pub fn not_served(&mut self, addr: SocketAddr) {
         self.open.remove(&addr);
     }
 
@@ -129,17 +142,17 @@ impl DialBudget {
 
     /// Returns when [`Self::poll_grant`] may have something.
     pub fn deadline(&self) -> Option<Instant> {
-        let soonest = self
-            .addresses
-            .iter()
-            .filter(|(_, address)| !address.queue.is_empty())
-            .map(
-                |(addr, address)| {
-                    if self.open.contains(addr) { Instant::ZERO } else { address.bucket.ready_at() }
-                },
-            )
-            .min()?;
-        Some(soonest.max(self.total.ready_at()))
+        // Asked after every input: thousands of addresses that wait for the total alone are not looked through.
+        let total = self.total.ready_at();
+        let mut soonest = None;
+        for (addr, address) in self.addresses.iter().filter(|(_, address)| !address.queue.is_empty()) {
+            let ready = if self.open.contains(addr) { Instant::ZERO } else { address.bucket.ready_at() };
+            if ready <= total {
+                return Some(total);
+            }
+            soonest = Some(soonest.map_or(ready, |soonest: Instant| soonest.min(ready)));
+        }
+        soonest
     }
 }
 

@@ -315,6 +315,11 @@ impl Stream {
         }
     }
 
+    /// Returns whether frames have ever flowed.
+    pub fn has_streamed(&self) -> bool {
+        self.streaming_since.is_some() || self.repulls > 0
+    }
+
     /// Counts bytes from the origin.
     pub fn count_bytes(&mut self, len: usize, now: Instant) {
         self.bytes += len as u64;

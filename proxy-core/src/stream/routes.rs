@@ -125,12 +125,16 @@ impl Routes {
     }
 
     /// An address is ours if we listen there, or on every local address while `local`, our end of a connection
-    /// to it, is the same address.
+    /// to it, is the same address. The unspecified address leads to this host, like a loopback address.
     fn is_own(&self, addr: SocketAddr, local: Option<SocketAddr>) -> bool {
+        let ip = addr.ip().to_canonical();
+        let is_loopback = ip.is_loopback() || ip.is_unspecified();
+        let is_local = is_loopback || local.is_some_and(|local| local.ip().to_canonical() == ip);
         self.listeners.iter().any(|listener| {
-            let everywhere = listener.ip().is_unspecified()
-                && (addr.ip().is_loopback() || local.is_some_and(|local| local.ip() == addr.ip()));
-            listener.port() == addr.port() && (listener.ip() == addr.ip() || everywhere)
+            let at = listener.ip().to_canonical();
+            let is_there =
+                at == ip || (at.is_unspecified() && is_local) || (at.is_loopback() && ip.is_unspecified());
+            listener.port() == addr.port() && is_there
         })
     }
 }
@@ -142,8 +146,6 @@ pub struct PullCx<'a> {
     pub stream: StreamId,
     /// The stream's key, to tell a loop.
     pub key: &'a StreamKey,
-    /// It has never had a frame, and is asked for what it was registered with: it may be refused altogether.
-    pub refusable: bool,
     /// Players are seated or parked.
     pub watched: bool,
     /// The hop count to tell the origin.

@@ -1,5 +1,6 @@
 //! What operators, players and origins can do to a stream, in every state, on virtual time.
 
+mod hostile;
 mod world;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

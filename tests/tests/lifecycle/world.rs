@@ -9,13 +9,14 @@ use bytes::Bytes;
 use proxy_core::{
     Config, Proxy,
     io::{
-        Answer, ConnId, ConnectError, Event, EventKind, Hangup, Input, Output, PlayAnswer, PullOptions,
-        PullState, Reply, Request, RequestId, ResolveError, StreamView,
+        Answer, AskId, ConnId, ConnectError, Event, EventKind, Hangup, Input, Output, PlayAnswer,
+        PullOptions, PullState, Question, Reply, Request, RequestId, ResolveError, StreamView,
     },
     session::server::{Refusal, ServerEvent, ServerOptions, ServerSession},
     time::{Duration, Instant},
     url::StreamKey,
     wire::{
+        amf0::{self, Value},
         chunk::{self, ChunkLimits},
         handshake::{Progress, ServerHandshake},
         message::{Message, type_id},
@@ -44,6 +45,14 @@ pub(crate) enum Serve {
     Nothing,
     /// StreamNotFound.
     NotFound,
+    /// `play` is accepted, then refused in the same breath.
+    AcceptThenRefuse,
+    /// `play` is accepted, metadata comes and nothing else; pings are answered.
+    MetadataOnly,
+    /// As `Nothing`, and only the simple handshake is understood.
+    SimpleOnly,
+    /// Every client is sent to another url.
+    Redirect(&'static str),
     /// The process is stopped: no answer to anything.
     Frozen,
 }
@@ -63,6 +72,10 @@ pub(crate) struct World {
     pub(crate) now: Instant,
     pub(crate) dial: BTreeMap<SocketAddr, Dial>,
     pub(crate) serve: Serve,
+    /// Addresses that serve otherwise.
+    pub(crate) serve_at: BTreeMap<SocketAddr, Serve>,
+    /// Streams that no origin has.
+    pub(crate) missing: BTreeSet<String>,
     pub(crate) names: BTreeMap<String, Result<Vec<IpAddr>, ResolveError>>,
     /// Lookups are answered at once, or never.
     pub(crate) resolver_answers: bool,
@@ -73,6 +86,8 @@ pub(crate) struct World {
     pub(crate) play_answers: BTreeMap<ConnId, PlayAnswer>,
     pub(crate) received: BTreeMap<ConnId, Vec<u8>>,
     pub(crate) closed: BTreeSet<ConnId>,
+    /// Questions that wait for the test's answer.
+    pub(crate) asks: Option<Vec<(AskId, Question)>>,
     /// Every input with its time, written down.
     pub(crate) recording: Option<Vec<Vec<u8>>>,
     /// Every output that is not an event, as text, with its time.
@@ -91,6 +106,8 @@ impl World {
             now: Instant::from_millis(1_000),
             dial: BTreeMap::new(),
             serve: Serve::Media,
+            serve_at: BTreeMap::new(),
+            missing: BTreeSet::new(),
             names: BTreeMap::new(),
             resolver_answers: true,
             dials: Vec::new(),
@@ -100,6 +117,7 @@ impl World {
             play_answers: BTreeMap::new(),
             received: BTreeMap::new(),
             closed: BTreeSet::new(),
+            asks: None,
             recording: None,
             outputs: Vec::new(),
             origins: BTreeMap::new(),
@@ -152,6 +170,13 @@ impl World {
     /// Every origin connection is reset.
     pub(crate) fn reset_origins(&mut self) {
         for conn in std::mem::take(&mut self.origins).into_keys() {
+            self.input(Input::Closed { conn, hangup: Hangup::Reset });
+        }
+    }
+
+    /// The first origin connection is reset.
+    pub(crate) fn reset_one(&mut self) {
+        if let Some((conn, _)) = self.origins.pop_first() {
             self.input(Input::Closed { conn, hangup: Hangup::Reset });
         }
     }
@@ -287,7 +312,10 @@ impl World {
                 let before = self.replies.insert(id, reply);
                 assert_eq!(before, None, "{id:?} is answered once");
             }
-            Output::Ask { ask, .. } => self.hand_over(&Input::Answered { ask, answer: Answer::Default }),
+            Output::Ask { ask, question } => match &mut self.asks {
+                Some(asks) => asks.push((ask, question)),
+                None => self.hand_over(&Input::Answered { ask, answer: Answer::Default }),
+            },
             Output::PlayAnswer { conn, answer } => {
                 self.play_answers.insert(conn, answer);
             }
@@ -296,9 +324,14 @@ impl World {
     }
 
     fn origin_receives(&mut self, conn: ConnId, mut bytes: &[u8], out: &mut Vec<u8>) {
-        let serve = self.serve;
         let Some(origin) = self.origins.get_mut(&conn) else { return };
+        let serve = self.serve_at.get(&origin.addr).copied().unwrap_or(self.serve);
         if serve == Serve::Frozen {
+            return;
+        }
+        // A version in C1 announces a digest.
+        let is_digest = bytes.len() == 1537 && bytes[5..9] != [0; 4];
+        if serve == Serve::SimpleOnly && is_digest {
             return;
         }
         if let End::Handshaking(handshake) = &mut origin.end {
@@ -324,11 +357,24 @@ impl World {
         while let Some(event) = session.poll_event() {
             match event {
                 ServerEvent::Connected { .. } => {}
-                ServerEvent::Play { .. } if serve == Serve::NotFound => {
+                ServerEvent::Play { stream, .. }
+                    if serve == Serve::NotFound || self.missing.contains(&stream) =>
+                {
+                    session.reject_play(Refusal::StreamNotFound, out);
+                }
+                ServerEvent::Play { .. } if serve == Serve::AcceptThenRefuse => {
+                    session.accept_play(out);
                     session.reject_play(Refusal::StreamNotFound, out);
                 }
                 ServerEvent::Play { .. } => {
+                    if let Serve::Redirect(url) = serve {
+                        redirect(url, out);
+                        continue;
+                    }
                     session.accept_play(out);
+                    if serve == Serve::MetadataOnly {
+                        metadata(out);
+                    }
                     *playing = true;
                     *frames = 0;
                 }
@@ -339,12 +385,13 @@ impl World {
 
     /// One frame from every origin that serves.
     fn tick(&mut self) {
-        if !matches!(self.serve, Serve::Media | Serve::VideoOnly) {
-            return;
-        }
-        let audio = self.serve == Serve::Media;
         let mut sent = Vec::new();
         for (conn, origin) in &mut self.origins {
+            let serve = self.serve_at.get(&origin.addr).copied().unwrap_or(self.serve);
+            if !matches!(serve, Serve::Media | Serve::VideoOnly) {
+                continue;
+            }
+            let audio = serve == Serve::Media;
             let End::Open { playing: true, frames, .. } = &mut origin.end else { continue };
             let mut out = Vec::new();
             let timestamp = *frames * 40;
@@ -373,9 +420,34 @@ impl World {
     pub(crate) fn connected_to(&self) -> Vec<SocketAddr> {
         self.origins.values().map(|origin| origin.addr).collect()
     }
+
+    /// The connections of origins.
+    pub(crate) fn origin_conns(&self) -> Vec<ConnId> {
+        self.origins.keys().copied().collect()
+    }
 }
 
-fn message(type_id: u8, timestamp: u32, payload: &[u8], out: &mut Vec<u8>) {
+/// Sends the client elsewhere, as SRS does.
+fn redirect(url: &str, out: &mut Vec<u8>) {
+    let ex = vec![("code".into(), 302.0.into()), ("redirect2".into(), url.into())];
+    let info = vec![
+        ("level".into(), "error".into()),
+        ("code".into(), "NetConnection.Connect.Rejected".into()),
+        ("ex".into(), Value::Object(ex)),
+    ];
+    let mut payload = Vec::new();
+    amf0::encode(&["onStatus".into(), 0.0.into(), Value::Null, Value::Object(info)], &mut payload);
+    message(type_id::COMMAND_AMF0, 0, &payload, out);
+}
+
+fn metadata(out: &mut Vec<u8>) {
+    let mut payload = Vec::new();
+    let members = vec![("width".into(), 640.0.into())];
+    amf0::encode(&["onMetaData".into(), Value::Object(members)], &mut payload);
+    message(type_id::DATA_AMF0, 0, &payload, out);
+}
+
+pub(crate) fn message(type_id: u8, timestamp: u32, payload: &[u8], out: &mut Vec<u8>) {
     let message = Message { type_id, timestamp, stream: 1, payload: Bytes::copy_from_slice(payload) };
     chunk::encode(6, 4096, &message, out);
 }

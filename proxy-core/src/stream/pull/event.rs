@@ -104,8 +104,10 @@ pub enum Effect {
     AskDial(SocketAddr),
     /// It does not want to dial any more.
     LeaveQueue,
-    /// A dial or handshake failed.
+    /// Nobody answered there: a dial or handshake failed, or a request was met with silence.
     DialFailed(SocketAddr),
+    /// Somebody answered there and did not serve.
+    NotServed(SocketAddr),
     /// An origin accepted a play.
     PlayAccepted(SocketAddr),
     /// A frame for the relay.

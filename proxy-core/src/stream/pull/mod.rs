@@ -14,8 +14,8 @@
 //!
 //! What an attempt learns lives inside its state's variant and dies with it; what the operator asked for has no
 //! setter but [`Pull::wish`]. So nothing that happens after reconnect k can depend on k. Between attempts the pull
-//! keeps only counts (failures, redirects, attempts without a frame), the handshake kind to try next, and the
-//! tracks that are missing. Nothing a peer sends is terminal while `retry_count` is negative.
+//! keeps only counts (failures, attempts without a frame), the handshake kind to try next, and the tracks that are
+//! missing. Nothing a peer sends is terminal while `retry_count` is negative.
 
 mod event;
 mod state;
@@ -62,7 +62,8 @@ pub struct Pull {
     backoff: Backoff,
     handshake_kind: HandshakeKind,
     missing: MissingTracks,
-    redirects: u32,
+    /// The wish it was made with is in its first attempt.
+    is_first: bool,
     /// Attempts in a row without a frame.
     barren: u32,
     outage_since: Option<Instant>,
@@ -77,7 +78,7 @@ impl Pull {
             backoff: Backoff::new(steps::law(&wish.options, config), wish.options.retry_count),
             handshake_kind: HandshakeKind::Digest,
             missing: MissingTracks::default(),
-            redirects: 0,
+            is_first: true,
             barren: 0,
             outage_since: Some(now),
             last_failure: None,
@@ -95,8 +96,10 @@ impl Pull {
     /// Sets what the operator asks for, from the next attempt on.
     pub fn set_wish(&mut self, wish: Wish, config: &PullConfig) {
         self.config = steps::policy(&wish.options, config);
+        self.is_first = false;
         self.backoff.rule(steps::law(&wish.options, config), wish.options.retry_count);
         self.wish = wish;
+        self.is_first = false;
     }
 
     /// Returns the numbers in force for this pull.
@@ -175,10 +178,10 @@ impl Pull {
                 let lookup = wait.looked_up_at + self.config.lookup_interval;
                 Some(ping.min(lookup).min(self.give_up_at(play, wait.since)))
             }
-            State::Streaming { play, live: Live { flow, stable, .. } } => {
+            State::Streaming { play, live: Live { flow, heard, stable, .. } } => {
                 let ping = play.pinger.next_at(&self.config, Some(flow.last));
                 let mut at = ping.min(flow.last + self.config.stall_timeout);
-                at = at.min(play.pinger.dead_at(&self.config, Some(flow.last)).unwrap_or(at));
+                at = at.min(play.pinger.dead_at(&self.config, Some(*heard)).unwrap_or(at));
                 for track in AvTrack::ALL {
                     at = at.min(flow.track_stalled_at(&self.config, &self.missing, track).unwrap_or(at));
                 }
@@ -196,6 +199,9 @@ impl Pull {
     pub fn handle_bytes(&mut self, conn: ConnId, mut input: &[u8], cx: &mut PullCx<'_>, now: Instant) {
         if self.state.conn() != Some(conn) {
             return;
+        }
+        if let State::Streaming { live, .. } = &mut self.state {
+            live.heard = now;
         }
         if matches!(self.state, State::Handshaking { .. }) {
             input = self.handle_handshake_bytes(input, cx, now);
@@ -292,7 +298,7 @@ impl Pull {
             }
             (S::Resolving { query, .. }, E::Restart) => {
                 cx.forget_query(Some(query));
-                self.begin(None, cx, now)
+                self.begin(cx, now)
             }
             (S::Resolving { query, .. }, E::Stop) => {
                 cx.forget_query(Some(query));
@@ -322,7 +328,7 @@ impl Pull {
             }
             (S::Queued { .. }, E::Restart) => {
                 cx.effects.push_back(Effect::LeaveQueue);
-                self.begin(None, cx, now)
+                self.begin(cx, now)
             }
             (S::Queued { .. }, E::Stop) => {
                 cx.effects.push_back(Effect::LeaveQueue);
@@ -358,19 +364,19 @@ impl Pull {
             }
             (S::Connecting { attempt, conn, addr, rest, .. }, E::ConnectFailed(error)) => {
                 cx.routes.closed(conn);
-                self.next_address(attempt, addr, rest, PullFailure::Connect(error), cx, now)
+                self.dial_failed(attempt, addr, rest, PullFailure::Connect(error), cx, now)
             }
             (S::Connecting { attempt, conn, addr, rest, .. }, E::Closed(hangup)) => {
                 cx.routes.closed(conn);
-                self.next_address(attempt, addr, rest, PullFailure::Lost(hangup), cx, now)
+                self.dial_failed(attempt, addr, rest, PullFailure::Lost(hangup), cx, now)
             }
             (S::Connecting { attempt, conn, addr, rest, .. }, E::Deadline) => {
                 cx.abort(conn);
-                self.next_address(attempt, addr, rest, PullFailure::Timeout(PullState::Connecting), cx, now)
+                self.dial_failed(attempt, addr, rest, PullFailure::Timeout(PullState::Connecting), cx, now)
             }
             (S::Connecting { conn, .. }, E::Restart) => {
                 cx.abort(conn);
-                self.begin(None, cx, now)
+                self.begin(cx, now)
             }
             (S::Connecting { conn, .. }, E::Stop) => {
                 cx.abort(conn);
@@ -411,7 +417,7 @@ impl Pull {
             }
             (S::Handshaking { link, .. }, E::Restart) => {
                 cx.abort(link.conn);
-                self.begin(None, cx, now)
+                self.begin(cx, now)
             }
             (S::Handshaking { link, .. }, E::Stop) => {
                 cx.abort(link.conn);
@@ -442,20 +448,20 @@ impl Pull {
             }
             (S::Requesting { attempt, link, .. }, E::ProtocolFailed(failure)) => {
                 cx.abort(link.conn);
-                self.next_address(attempt, link.addr, link.rest, failure, cx, now)
+                self.not_served(attempt, link, failure, cx, now)
             }
             (S::Requesting { attempt, link, .. }, E::Refused(status)) => {
                 cx.abort(link.conn);
-                self.next_address(attempt, link.addr, link.rest, PullFailure::Refused(status), cx, now)
+                self.not_served(attempt, link, PullFailure::Refused(status), cx, now)
             }
             (S::Requesting { attempt, link, .. }, E::Closed(hangup)) => {
                 cx.routes.closed(link.conn);
-                self.next_address(attempt, link.addr, link.rest, PullFailure::Lost(hangup), cx, now)
+                self.not_served(attempt, link, PullFailure::Lost(hangup), cx, now)
             }
             (S::Requesting { attempt, link, .. }, E::Deadline) => {
                 cx.abort(link.conn);
                 let failure = PullFailure::Timeout(PullState::Requesting);
-                self.next_address(attempt, link.addr, link.rest, failure, cx, now)
+                self.dial_failed(attempt, link.addr, link.rest, failure, cx, now)
             }
             (S::Requesting { attempt, link, .. }, E::Redirected(url)) => {
                 cx.abort(link.conn);
@@ -463,7 +469,7 @@ impl Pull {
             }
             (S::Requesting { link, .. }, E::Restart) => {
                 cx.abort(link.conn);
-                self.begin(None, cx, now)
+                self.begin(cx, now)
             }
             (S::Requesting { link, .. }, E::Stop) => {
                 cx.close(link.conn);
@@ -511,14 +517,7 @@ impl Pull {
             (S::AwaitingMedia { play, wait }, E::Refused(status)) => {
                 cx.forget_query(wait.lookup);
                 cx.abort(play.link.conn);
-                self.next_address(
-                    play.attempt,
-                    play.link.addr,
-                    play.link.rest,
-                    PullFailure::Refused(status),
-                    cx,
-                    now,
-                )
+                self.not_served(play.attempt, play.link, PullFailure::Refused(status), cx, now)
             }
             (S::AwaitingMedia { play, wait }, E::Redirected(url)) => {
                 cx.forget_query(wait.lookup);
@@ -538,7 +537,7 @@ impl Pull {
             (S::AwaitingMedia { play, wait }, E::Restart) => {
                 cx.forget_query(wait.lookup);
                 cx.abort(play.link.conn);
-                self.begin(None, cx, now)
+                self.begin(cx, now)
             }
             (S::AwaitingMedia { play, wait }, E::Stop) => {
                 cx.forget_query(wait.lookup);
@@ -598,7 +597,7 @@ impl Pull {
             (S::Streaming { play, .. }, E::Restart) => {
                 self.interrupted(cx, now);
                 cx.abort(play.link.conn);
-                self.begin(None, cx, now)
+                self.begin(cx, now)
             }
             (S::Streaming { play, .. }, E::Stop) => {
                 self.interrupted(cx, now);
@@ -631,7 +630,7 @@ impl Pull {
                 cx.routes.closed(play.link.conn);
                 if stable {
                     // ZLMediaKit answers deleteStream by hanging up: that is its way to end a play, not a failure.
-                    self.begin(None, cx, now)
+                    self.begin(cx, now)
                 } else {
                     self.fail(&play.attempt, Some(play.link.addr), PullFailure::Lost(hangup), cx, now)
                 }
@@ -655,7 +654,7 @@ impl Pull {
             }
             (S::Replaying { play, .. }, E::Restart) => {
                 cx.abort(play.link.conn);
-                self.begin(None, cx, now)
+                self.begin(cx, now)
             }
             (S::Replaying { play, .. }, E::Stop) => {
                 cx.close(play.link.conn);
@@ -676,7 +675,7 @@ impl Pull {
             ) => state,
 
             // Waits for the next attempt.
-            (S::BackingOff { .. }, E::Wake | E::Deadline | E::Restart) => self.begin(None, cx, now),
+            (S::BackingOff { .. }, E::Wake | E::Deadline | E::Restart) => self.begin(cx, now),
             (S::BackingOff { started, addr, until }, E::Watched) => {
                 let until = match self.backoff.law() {
                     BackoffLaw::Repull => until.min((started + self.config.backoff_max).max(now)),

@@ -14,7 +14,7 @@ use crate::{
     },
     time::Instant,
     url::OriginUrl,
-    wire::handshake::{ClientHandshake, Progress},
+    wire::handshake::{ClientHandshake, HandshakeKind, Progress},
 };
 
 /// One try to get media, from the lookup on: dies with its state.
@@ -22,8 +22,12 @@ use crate::{
 pub(super) struct Attempt {
     pub(super) started: Instant,
     pub(super) url: OriginUrl,
-    /// A redirect led here.
-    pub(super) redirected: bool,
+    /// Redirects that led here since media was stable.
+    pub(super) redirects: u32,
+    /// The same for every address of the attempt, so that each address meets both kinds in turn.
+    pub(super) handshake_kind: HandshakeKind,
+    /// The name has other addresses: none of them is waited on for ever.
+    pub(super) has_others: bool,
     /// A dial granted while the lookup had grown old: it may be used for this address without asking again.
     pub(super) granted: Option<SocketAddr>,
 }
@@ -63,6 +67,8 @@ pub(super) struct Wait {
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) flow: Flow,
+    /// When the last bytes came: a frame on its way is life, though no media yet.
+    pub(super) heard: Instant,
     /// The play was asked anew on the same connection.
     pub(super) replayed: bool,
     /// Media has flowed for `stable_after`.

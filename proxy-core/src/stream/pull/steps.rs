@@ -39,12 +39,18 @@ enum Due {
 }
 
 impl Pull {
-    /// Begins an attempt: at a redirect's target, else at the path whose turn it is.
-    pub(super) fn begin(&mut self, target: Option<OriginUrl>, cx: &mut PullCx<'_>, now: Instant) -> State {
+    /// Begins an attempt at the path whose turn it is.
+    pub(super) fn begin(&mut self, cx: &mut PullCx<'_>, now: Instant) -> State {
         let turn = usize::try_from(self.backoff.failures()).unwrap_or(0) % self.wish.paths.len().max(1);
-        let redirected = target.is_some();
-        let url = target.unwrap_or_else(|| self.wish.paths[turn].clone());
-        self.look_up(Attempt { started: now, url, redirected, granted: None }, cx, now)
+        let url = self.wish.paths[turn].clone();
+        self.begin_at(url, 0, cx, now)
+    }
+
+    fn begin_at(&mut self, url: OriginUrl, redirects: u32, cx: &mut PullCx<'_>, now: Instant) -> State {
+        let handshake_kind = self.handshake_kind;
+        let attempt =
+            Attempt { started: now, url, redirects, handshake_kind, has_others: false, granted: None };
+        self.look_up(attempt, cx, now)
     }
 
     pub(super) fn look_up(&mut self, attempt: Attempt, cx: &mut PullCx<'_>, now: Instant) -> State {
@@ -60,7 +66,7 @@ impl Pull {
 
     pub(super) fn resolved(
         &mut self,
-        attempt: Attempt,
+        mut attempt: Attempt,
         ips: Vec<IpAddr>,
         cx: &mut PullCx<'_>,
         now: Instant,
@@ -72,6 +78,7 @@ impl Pull {
                 addrs.push_back(addr);
             }
         }
+        attempt.has_others = addrs.len() > 1;
         if addrs.iter().any(|addr| cx.is_own_url(&attempt.url, *addr, None)) {
             return self.own_url(&attempt, cx, now);
         }
@@ -132,7 +139,7 @@ impl Pull {
         let mut dice: Dice = [0; 1528];
         (cx.fill)(&mut dice, cx.dice);
         let mut out = Vec::new();
-        let handshake = ClientHandshake::start(self.handshake_kind, &dice, &mut out);
+        let handshake = ClientHandshake::start(attempt.handshake_kind, &dice, &mut out);
         let handshake = Box::new(Progress::Pending(handshake));
         let until = now + self.config.handshake_timeout;
         let mut state = State::Handshaking { attempt, link, handshake, taken: 0, until };
@@ -166,7 +173,7 @@ impl Pull {
         &input[used..]
     }
 
-    /// After a failed handshake the other kind is tried next.
+    /// After a failed handshake the next attempt tries the other kind.
     pub(super) fn handshake_failed(
         &mut self,
         attempt: Attempt,
@@ -175,11 +182,11 @@ impl Pull {
         cx: &mut PullCx<'_>,
         now: Instant,
     ) -> State {
-        self.handshake_kind = match self.handshake_kind {
+        self.handshake_kind = match attempt.handshake_kind {
             HandshakeKind::Digest => HandshakeKind::Simple,
             HandshakeKind::Simple => HandshakeKind::Digest,
         };
-        self.next_address(attempt, link.addr, link.rest, failure, cx, now)
+        self.dial_failed(attempt, link.addr, link.rest, failure, cx, now)
     }
 
     pub(super) fn request(
@@ -231,17 +238,19 @@ impl Pull {
         cx.effects.push_back(Effect::Frame(frame));
         self.outage_since = None;
         self.barren = 0;
+        self.is_first = false;
         self.missing.note(track, Missing::No);
         if self.backoff.law() == BackoffLaw::ZlMediaKit {
             self.forgive();
         }
-        State::Streaming { play, live: Live { flow: Flow::new(track, now), replayed, stable: false } }
+        let live = Live { flow: Flow::new(track, now), heard: now, replayed, stable: false };
+        State::Streaming { play, live }
     }
 
     /// Returns when waiting for media is over. An origin that answers pings is waited for, unless the name has
-    /// other addresses to try; one that does not, for `first_media_timeout`.
+    /// other addresses: media may come to any of them. One that does not, for `first_media_timeout`.
     pub(super) fn give_up_at(&self, play: &Play, since: Instant) -> Instant {
-        let impatient = !play.pinger.is_answered() || !play.link.rest.is_empty();
+        let impatient = !play.pinger.is_answered() || play.attempt.has_others;
         let never = Instant::from_nanos(u64::MAX);
         let patience = if impatient { since + self.config.first_media_timeout } else { never };
         patience.min(play.pinger.dead_at(&self.config, None).unwrap_or(never))
@@ -275,7 +284,7 @@ impl Pull {
                 cx.forget_query(wait.lookup);
                 cx.abort(play.link.conn);
                 let failure = PullFailure::Timeout(PullState::AwaitingMedia);
-                self.next_address(play.attempt, play.link.addr, play.link.rest, failure, cx, now)
+                self.not_served(play.attempt, play.link, failure, cx, now)
             }
             Due::Ping => {
                 let mut state = State::AwaitingMedia { play, wait };
@@ -296,7 +305,7 @@ impl Pull {
 
     pub(super) fn streaming_due(
         &mut self,
-        play: Play,
+        mut play: Play,
         live: Live,
         cx: &mut PullCx<'_>,
         now: Instant,
@@ -305,7 +314,7 @@ impl Pull {
         let silent_track = AvTrack::ALL
             .into_iter()
             .find(|track| is_due(live.flow.track_stalled_at(&self.config, &self.missing, *track)));
-        let due = if is_due(play.pinger.dead_at(&self.config, Some(live.flow.last))) {
+        let due = if is_due(play.pinger.dead_at(&self.config, Some(live.heard))) {
             Due::Dead
         } else if live.flow.last + self.config.stall_timeout <= now {
             Due::Stall
@@ -331,6 +340,7 @@ impl Pull {
             Due::TrackStall(track) => self.track_stalled(play, live, track, cx, now),
             Due::Forgiveness => {
                 self.forgive();
+                play.attempt.redirects = 0;
                 State::Streaming { play, live: Live { stable: true, ..live } }
             }
             Due::Ping => {
@@ -367,7 +377,7 @@ impl Pull {
                 self.last_failure = Some(PullFailure::TrackStalled(track.medium()));
                 self.interrupted(cx, now);
                 cx.abort(play.link.conn);
-                self.begin(None, cx, now)
+                self.begin(cx, now)
             }
             Missing::No | Missing::Gone => {
                 cx.effects.push_back(Effect::TrackGone(track.medium()));
@@ -414,18 +424,42 @@ impl Pull {
         now: Instant,
     ) -> State {
         let failure = match OriginUrl::parse(url) {
-            Ok(_) if self.redirects >= self.config.redirects_max => PullFailure::TooManyRedirects,
-            Ok(target) => {
-                self.redirects += 1;
-                return self.begin(Some(target), cx, now);
-            }
+            Ok(_) if attempt.redirects >= self.config.redirects_max => PullFailure::TooManyRedirects,
+            Ok(target) => return self.begin_at(target, attempt.redirects + 1, cx, now),
             Err(error) => PullFailure::RedirectUrl(error),
         };
         self.fail(attempt, Some(addr), failure, cx, now)
     }
 
+    /// Nobody has answered at an address.
+    pub(super) fn dial_failed(
+        &mut self,
+        attempt: Attempt,
+        failed: SocketAddr,
+        rest: VecDeque<SocketAddr>,
+        failure: PullFailure,
+        cx: &mut PullCx<'_>,
+        now: Instant,
+    ) -> State {
+        cx.effects.push_back(Effect::DialFailed(failed));
+        self.next_address(attempt, failed, rest, failure, cx, now)
+    }
+
+    /// Somebody has answered at an address, and does not serve the stream.
+    pub(super) fn not_served(
+        &mut self,
+        attempt: Attempt,
+        link: Link,
+        failure: PullFailure,
+        cx: &mut PullCx<'_>,
+        now: Instant,
+    ) -> State {
+        cx.effects.push_back(Effect::NotServed(link.addr));
+        self.next_address(attempt, link.addr, link.rest, failure, cx, now)
+    }
+
     /// Before any media, the other addresses of the same answer get their chance within the attempt.
-    pub(super) fn next_address(
+    fn next_address(
         &mut self,
         attempt: Attempt,
         failed: SocketAddr,
@@ -434,7 +468,6 @@ impl Pull {
         cx: &mut PullCx<'_>,
         now: Instant,
     ) -> State {
-        cx.effects.push_back(Effect::DialFailed(failed));
         let Some(addr) = rest.pop_front() else {
             return self.fail(&attempt, Some(failed), failure, cx, now);
         };
@@ -443,10 +476,10 @@ impl Pull {
         State::Queued { attempt, addr, rest, resolved_at: now }
     }
 
-    /// An url that leads to ourselves is refused before it has ever worked. Later a name may lead here by a stale
-    /// answer or a reused address, and a redirect by an origin's mistake: that passes.
+    /// An url that leads to ourselves is refused in the first attempt. Later a name may lead here by a stale answer
+    /// or a reused address, which passes, and where an origin sends us is never the end.
     pub(super) fn own_url(&mut self, attempt: &Attempt, cx: &mut PullCx<'_>, now: Instant) -> State {
-        if !cx.refusable || attempt.redirected {
+        if !self.is_first || attempt.redirects > 0 {
             return self.fail(attempt, None, PullFailure::OwnUrl, cx, now);
         }
         cx.effects.push_back(Effect::Loop);
@@ -463,6 +496,7 @@ impl Pull {
     ) -> State {
         self.last_failure = Some(failure.clone());
         cx.effects.push_back(Effect::AttemptFailed(failure));
+        self.is_first = false;
         self.barren = self.barren.saturating_add(1);
         if self.barren == self.config.rebuild_after {
             cx.effects.push_back(Effect::Rebuild);
@@ -496,7 +530,6 @@ impl Pull {
 
     pub(super) fn forgive(&mut self) {
         self.backoff.forgive();
-        self.redirects = 0;
         self.last_failure = None;
     }
 }
