@@ -69,6 +69,8 @@ pub enum PlayerEvent {
         agent: String,
         /// The hop count.
         hops: u32,
+        /// The streams fed by it.
+        ids: Vec<u64>,
     },
     /// It asks to play.
     Asked {
@@ -165,6 +167,7 @@ pub struct Player {
     output: PlayOutput,
     agent: String,
     hops: u32,
+    ids: Vec<u64>,
     in_flight: InFlight,
     state: State,
 }
@@ -205,12 +208,28 @@ impl Player {
         now: Instant,
     ) -> Self {
         let in_flight = InFlight { progress_at: now, ..InFlight::default() };
-        Self { conn, peer, local, since: now, output, agent: String::new(), hops: 0, in_flight, state }
+        Self {
+            conn,
+            peer,
+            local,
+            since: now,
+            output,
+            agent: String::new(),
+            hops: 0,
+            ids: Vec::new(),
+            in_flight,
+            state,
+        }
     }
 
     /// Returns the hop count it told.
     pub const fn hops(&self) -> u32 {
         self.hops
+    }
+
+    /// Returns the streams fed by it, as it told.
+    pub fn ids(&self) -> &[u64] {
+        &self.ids
     }
 
     /// Returns bytes handed over and not yet taken.
@@ -335,7 +354,7 @@ impl Player {
         self.transmit_control(out, cx, now);
         while let Some(event) = self.state.session_mut().and_then(|session| session.poll_event()) {
             let event = match event {
-                ServerEvent::Connected { agent, hops, ids: _ } => PlayerEvent::Introduced { agent, hops },
+                ServerEvent::Connected { agent, hops, ids } => PlayerEvent::Introduced { agent, hops, ids },
                 ServerEvent::Play { app, stream, vhost, params } => {
                     let vhost = if cx.config.vhosts { vhost.as_str() } else { DEFAULT_VHOST };
                     *cx.last_ask += 1;
@@ -425,9 +444,10 @@ impl Player {
 
             // Connected, no play request yet. From here on a session may have told its peer what is wrong: hanging up
             // in order lets that arrive.
-            (S::Idle { voice, until }, E::Introduced { agent, hops }) => {
+            (S::Idle { voice, until }, E::Introduced { agent, hops, ids }) => {
                 self.agent = agent;
                 self.hops = hops;
+                self.ids = ids;
                 S::Idle { voice, until }
             }
             (S::Idle { voice, .. }, E::Asked { ask, key: Some(key), params }) => {

@@ -89,6 +89,7 @@ pub fn player_end(end: &PlayerEnd) -> String {
         PlayerEnd::Idle => "it did not ask to play in time (rtmp.handshakeSecond)".to_owned(),
         PlayerEnd::NotFound => "the stream did not come (general.maxStreamWaitMS)".to_owned(),
         PlayerEnd::Denied => "it may not play".to_owned(),
+        PlayerEnd::Ring => "it is fed by the stream it asks for".to_owned(),
         PlayerEnd::Full => "too many players (limits.players_max)".to_owned(),
         PlayerEnd::Stuck => "it took no bytes (rtmp.keepAliveSecond)".to_owned(),
         PlayerEnd::HoldExpired => "the outage was too long (pull.player_hold_ms)".to_owned(),
