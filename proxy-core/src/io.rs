@@ -530,7 +530,7 @@ pub enum PullFailure {
     Lost(Hangup),
     /// The name leads elsewhere.
     AddressMoved,
-    /// More redirects than allowed in one outage.
+    /// More redirects in a row than allowed.
     TooManyRedirects,
     /// A redirect to something we cannot pull.
     RedirectUrl(UrlError),

@@ -516,6 +516,7 @@ impl Proxy {
     fn apply(&mut self, id: StreamId, effects: VecDeque<pull::Effect>) {
         let mut failure = None;
         let mut end = None;
+        let mut logged = false;
         for effect in effects {
             match effect {
                 pull::Effect::Stepped { state, event, next } => {
@@ -537,7 +538,7 @@ impl Proxy {
                         self.wake_siblings(id, addr);
                     }
                 }
-                pull::Effect::Frame(frame) => self.push(id, &frame),
+                pull::Effect::Frame(frame) => logged |= self.push(id, &frame),
                 pull::Effect::Interrupted => self.interrupted(id),
                 pull::Effect::Rebuild => {
                     if let Some(stream) = self.registry.get_mut(id) {
@@ -551,6 +552,9 @@ impl Proxy {
                 pull::Effect::GaveUp => end = Some(StreamEnd::RetriesUsedUp),
                 pull::Effect::Loop => end = Some(StreamEnd::Loop),
             }
+        }
+        if logged {
+            self.offer(id);
         }
         match end {
             Some(StreamEnd::Loop) => self.remove(id, StreamEnd::Loop, &Reply::OwnUrl),
@@ -668,8 +672,9 @@ impl Proxy {
 
     // ---- media ----
 
-    fn push(&mut self, id: StreamId, frame: &Frame) {
-        let Some(stream) = self.registry.get_mut(id) else { return };
+    /// Puts a frame into the log, if it belongs there.
+    fn push(&mut self, id: StreamId, frame: &Frame) -> bool {
+        let Some(stream) = self.registry.get_mut(id) else { return false };
         let rebuilt = stream.note_codec(frame);
         let pushed = stream.relay.push(frame);
         let (end, epoch) = (stream.relay.end(), stream.relay.epoch());
@@ -679,9 +684,15 @@ impl Proxy {
         if let Some(cause) = pushed.epoch {
             self.tell(Some(id), EventKind::Epoch { number: epoch, cause });
         }
-        if !pushed.logged {
-            return;
+        if pushed.logged && end % TRIM_EVERY == 0 {
+            self.trim(id);
         }
+        pushed.logged
+    }
+
+    /// Lets players have what one input brought, together: an origin that sends thousands of tiny frames at once
+    /// must not cost every player a visit for each.
+    fn offer(&mut self, id: StreamId) {
         if self.config.play.merge_write.is_zero() {
             self.release(id);
         } else if let Some(stream) = self.registry.get_mut(id)
@@ -689,9 +700,6 @@ impl Proxy {
         {
             stream.merge_at = Some(self.now + self.config.play.merge_write);
             self.schedule_stream(id);
-        }
-        if end % TRIM_EVERY == 0 {
-            self.trim(id);
         }
     }
 

@@ -33,6 +33,10 @@ use crate::{
     },
 };
 
+/// Packets a connection may have in flight, however small: each costs the core and its driver more than a tiny frame
+/// has bytes.
+const PACKETS_MAX: usize = 1024;
+
 /// What a player tells its owner, in order.
 #[derive(Clone, Debug)]
 pub enum Effect {
@@ -136,14 +140,24 @@ enum State {
     Left,
 }
 
-/// Bytes handed over and not yet taken by the socket, and how many of them are control.
+/// Bytes handed over and not yet taken by the socket, in how many packets, and how many of them are control.
 #[derive(Debug, Default)]
 struct InFlight {
     handed: u64,
     taken: u64,
-    control: VecDeque<(u64, usize)>,
+    batches: VecDeque<Batch>,
+    packets: usize,
     control_bytes: usize,
     progress_at: Instant,
+}
+
+/// What was handed over at once.
+#[derive(Clone, Copy, Debug)]
+struct Batch {
+    /// All that had been handed over with it.
+    end: u64,
+    packets: usize,
+    control_bytes: usize,
 }
 
 /// Where a player is counted.
@@ -377,11 +391,9 @@ impl Player {
         let in_flight = &mut self.in_flight;
         in_flight.taken = in_flight.handed.min(in_flight.taken + len as u64);
         in_flight.progress_at = now;
-        while let Some((end, len)) = in_flight.control.front().copied()
-            && end <= in_flight.taken
-        {
-            in_flight.control.pop_front();
-            in_flight.control_bytes -= len;
+        while let Some(batch) = in_flight.batches.pop_front_if(|batch| batch.end <= in_flight.taken) {
+            in_flight.packets -= batch.packets;
+            in_flight.control_bytes -= batch.control_bytes;
         }
     }
 
@@ -394,13 +406,18 @@ impl Player {
         if relay.backlog(cursor) > cx.config.queue_bytes_max {
             shed = relay.shed(cursor);
         }
-        while self.in_flight.len() < cx.config.send_bytes_max
+        let room = PACKETS_MAX.saturating_sub(self.in_flight.packets);
+        let mut packets = 0;
+        while packets < room
+            && self.in_flight.len() < cx.config.send_bytes_max
             && cursor.position() < released
             && let Some(bytes) = relay.next(cursor, format)
         {
             self.in_flight.hand(bytes.len(), now);
+            packets += 1;
             cx.outputs.push_back(Output::Transmit { conn: self.conn, bytes });
         }
+        self.in_flight.batch(packets, 0);
         shed + cursor.take_shed()
     }
 
@@ -640,8 +657,7 @@ impl Player {
             return;
         }
         self.in_flight.hand(out.len(), now);
-        self.in_flight.control.push_back((self.in_flight.handed, out.len()));
-        self.in_flight.control_bytes += out.len();
+        self.in_flight.batch(1, out.len());
         cx.outputs.push_back(Output::Transmit { conn: self.conn, bytes: Bytes::from(out) });
     }
 }
@@ -656,6 +672,15 @@ impl InFlight {
             self.progress_at = now;
         }
         self.handed += len as u64;
+    }
+
+    /// Notes what was handed over since the last batch.
+    fn batch(&mut self, packets: usize, control_bytes: usize) {
+        if packets > 0 {
+            self.batches.push_back(Batch { end: self.handed, packets, control_bytes });
+            self.packets += packets;
+            self.control_bytes += control_bytes;
+        }
     }
 }
 

@@ -59,7 +59,7 @@ pub fn failure(failure: &PullFailure) -> String {
         PullFailure::Ended(ending) => format!("the stream ended ({})", self::ending(*ending)),
         PullFailure::Lost(how) => format!("the connection is gone ({})", hangup(*how)),
         PullFailure::AddressMoved => "the name leads elsewhere".to_owned(),
-        PullFailure::TooManyRedirects => "too many redirects in one outage".to_owned(),
+        PullFailure::TooManyRedirects => "too many redirects in a row".to_owned(),
         PullFailure::RedirectUrl(error) => format!("redirected to a bad url: {}", error),
         PullFailure::OwnUrl => "the url leads back to this stream".to_owned(),
         PullFailure::Asked => "asked to try anew".to_owned(),

@@ -438,7 +438,7 @@ impl World {
 }
 
 /// Sends the client elsewhere, as SRS does.
-fn redirect(url: &str, out: &mut Vec<u8>) {
+pub(crate) fn redirect(url: &str, out: &mut Vec<u8>) {
     let ex = vec![("code".into(), 302.0.into()), ("redirect2".into(), url.into())];
     let info = vec![
         ("level".into(), "error".into()),
