@@ -219,6 +219,12 @@ impl ServerSession {
         }
     }
 
+    /// Takes the news that the player's socket took bytes while media flows. The player lives at the pace of the
+    /// stream, so what it says in between is no flood, whether it acknowledges or not.
+    pub fn progressed(&mut self) {
+        self.link.refund(link::FLOOD_MESSAGES_MAX);
+    }
+
     /// Forgets the play, returns the stream it was on.
     fn finish_play(&mut self) -> Option<u32> {
         let State::Connected { play, .. } = &mut self.state else {
@@ -244,7 +250,7 @@ impl ServerSession {
 
     fn on_control(&mut self, control: Control, out: &mut Vec<u8>) -> Result<(), SessionError> {
         match control {
-            // Media has reached the player: the only sign of time passing that the session sees. Some players tell
+            // Media has reached the player: the only sign of time passing that the session sees by itself. Some players tell
             // the bytes since the last time (rml_rtmp), so any other number counts and the same one is no offence.
             Control::Acknowledgement(total) => {
                 if total != self.acknowledged {
@@ -947,6 +953,15 @@ mod tests {
         // Acknowledgements alone are no offence, whatever they count.
         let mut talk = Talk::connected();
         talk.say(&control(Control::Acknowledgement(1200)).repeat(10_000));
+
+        // A player that never acknowledges, but takes its media.
+        let ping = control(Control::PingRequest(1));
+        let mut talk = Talk::connected();
+        for _ in 0..10_000 {
+            talk.say(&ping);
+            talk.session.progressed();
+        }
+        check_error(Talk::connected().session, &ping.repeat(10_000), &SessionError::Flood);
 
         let mut talk = Talk::connected();
         for _ in 0..PLAYS_MAX {

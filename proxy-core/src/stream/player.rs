@@ -355,14 +355,12 @@ impl Player {
 
     /// The socket took bytes.
     pub fn handle_sent(&mut self, len: usize, now: Instant) {
-        let in_flight = &mut self.in_flight;
-        in_flight.taken = in_flight.handed.min(in_flight.taken + len as u64);
-        in_flight.progress_at = now;
-        while let Some((end, len)) = in_flight.control.front().copied()
-            && end <= in_flight.taken
+        let media = self.in_flight.take(len, now);
+        // Answers taken are no such sign: who floods may well read them.
+        if media > 0
+            && let State::Seated { voice: Voice::Rtmp(session), .. } = &mut self.state
         {
-            in_flight.control.pop_front();
-            in_flight.control_bytes -= len;
+            session.progressed();
         }
     }
 
@@ -627,6 +625,24 @@ impl Player {
 }
 
 impl InFlight {
+    /// Takes the news that the socket took `len` bytes, returns how many of them were media.
+    fn take(&mut self, len: usize, now: Instant) -> u64 {
+        let before = self.taken;
+        self.taken = self.handed.min(before + len as u64);
+        self.progress_at = now;
+        let mut media = self.taken - before;
+        while let Some((end, len)) = self.control.front().copied() {
+            let begin = end - len as u64;
+            media -= end.min(self.taken).saturating_sub(begin.max(before));
+            if end > self.taken {
+                break;
+            }
+            self.control.pop_front();
+            self.control_bytes -= len;
+        }
+        media
+    }
+
     const fn len(&self) -> usize {
         (self.handed - self.taken) as usize
     }
