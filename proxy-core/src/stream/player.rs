@@ -388,12 +388,10 @@ impl Player {
 
     /// The socket took bytes.
     pub fn handle_sent(&mut self, len: usize, now: Instant) {
-        let in_flight = &mut self.in_flight;
-        in_flight.taken = in_flight.handed.min(in_flight.taken + len as u64);
-        in_flight.progress_at = now;
-        while let Some(batch) = in_flight.batches.pop_front_if(|batch| batch.end <= in_flight.taken) {
-            in_flight.packets -= batch.packets;
-            in_flight.control_bytes -= batch.control_bytes;
+        let took_media = self.in_flight.take(len, now);
+        // Answers taken are no such sign: who floods may well read them.
+        if took_media && let State::Seated { voice: Voice::Rtmp(session), .. } = &mut self.state {
+            session.progressed();
         }
     }
 
@@ -663,6 +661,19 @@ impl Player {
 }
 
 impl InFlight {
+    /// Takes the news that the socket took `len` bytes; returns whether a batch of media is out with them.
+    fn take(&mut self, len: usize, now: Instant) -> bool {
+        self.taken = self.handed.min(self.taken + len as u64);
+        self.progress_at = now;
+        let mut took_media = false;
+        while let Some(batch) = self.batches.pop_front_if(|batch| batch.end <= self.taken) {
+            self.packets -= batch.packets;
+            self.control_bytes -= batch.control_bytes;
+            took_media |= batch.control_bytes == 0;
+        }
+        took_media
+    }
+
     const fn len(&self) -> usize {
         (self.handed - self.taken) as usize
     }
