@@ -2,7 +2,7 @@
 //! review. A line names the state, the stimulus, the next state (`·` if it is the same), what the owner is told, and
 //! what the peer is answered.
 
-use std::{collections::VecDeque, iter};
+use std::{collections::VecDeque, iter, slice::from_ref};
 
 use bytes::Bytes;
 use proxy_core::{
@@ -233,11 +233,11 @@ fn client_stimuli(state: &str) -> Vec<(&'static str, Stimulus<ClientSession>)> {
         ("_result Success, any call", {
             call(0, "_result", 77.0, &[info("status", "NetConnection.Connect.Success", "")])
         }),
-        ("_error awaited", call(0, "_error", awaited, &[rejected.clone()])),
-        ("_error of another call", call(0, "_error", 77.0, &[rejected.clone()])),
+        ("_error awaited", call(0, "_error", awaited, from_ref(&rejected))),
+        ("_error of another call", call(0, "_error", 77.0, from_ref(&rejected))),
         ("_error 0 on the play's stream", call(stream, "_error", 0.0, &[rejected])),
         ("_error awaited, redirect", call(0, "_error", awaited, &[redirect])),
-        ("_error awaited, authmod", call(0, "_error", awaited, &[unauthorised.clone()])),
+        ("_error awaited, authmod", call(0, "_error", awaited, from_ref(&unauthorised))),
         ("onStatus Play.Start", status(1, "status", "NetStream.Play.Start")),
         ("onStatus Play.Reset", status(1, "status", "NetStream.Play.Reset")),
         ("onStatus PublishNotify", status(1, "status", "NetStream.Play.PublishNotify")),
