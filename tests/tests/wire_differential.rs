@@ -3,6 +3,9 @@
 //! rml_rtmp keeps one payload buffer for all chunk streams, so it sees no interleaving; shiguredo_rtmp and
 //! rtmp-rs do. None of them looks whether an extended timestamp is repeated, so here it always is.
 
+#![expect(clippy::disallowed_methods, reason = "who looks for more takes more cases by the environment")]
+#![expect(clippy::disallowed_types, reason = "the oracle speaks in hash maps")]
+
 use std::collections::{HashMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
