@@ -62,7 +62,7 @@ pub struct PullConfig {
     pub backoff_idle_after: Duration,
     /// How long players keep their seats in an outage.
     pub player_hold: Duration,
-    /// Redirects followed in one outage.
+    /// Redirects followed in a row; stable media or a wait by the law begins anew.
     pub redirects_max: u32,
     /// Redials in a row without a frame before the stream context is rebuilt.
     pub rebuild_after: u32,

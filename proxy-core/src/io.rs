@@ -530,7 +530,7 @@ pub enum PullFailure {
     Lost(Hangup),
     /// The name leads elsewhere.
     AddressMoved,
-    /// More redirects than allowed in one outage.
+    /// More redirects in a row than allowed.
     TooManyRedirects,
     /// A redirect to something we cannot pull.
     RedirectUrl(UrlError),
@@ -562,6 +562,8 @@ pub enum PullEventKind {
     HandshakeDone,
     /// The handshake or session failed by the origin's bytes.
     ProtocolFailed,
+    /// `play` has been sent.
+    Asked,
     /// Play is accepted.
     Playing,
     /// A frame came.
@@ -720,6 +722,8 @@ pub enum PlayerEnd {
     NotFound,
     /// The operator's systems refused it.
     Denied,
+    /// It is a proxy that is fed by the stream it asks for: a ring.
+    Ring,
     /// `players_max` reached.
     Full,
     /// It took no bytes for `keepAliveSecond` while some were waiting.

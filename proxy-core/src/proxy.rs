@@ -42,11 +42,16 @@ use crate::{
 /// Pushes between two looks at what no player needs any more.
 const TRIM_EVERY: u64 = 32;
 
+/// Ids of streams told upstream: as many as a server believes.
+const IDS_MAX: usize = 32;
+
 /// An RTMP pull proxy without any IO.
 #[derive(Debug)]
 pub struct Proxy {
     config: Config,
     dice: Dice,
+    /// Tells our streams from those of other proxies.
+    origin_of_ids: u64,
     now: Instant,
     outputs: VecDeque<Output>,
     deadlines: Deadlines,
@@ -112,6 +117,7 @@ impl Proxy {
             is_dial_due: false,
             config,
             dice: Dice::new(seed),
+            origin_of_ids: Dice::new(!seed).roll(),
             now: Instant::ZERO,
             outputs: VecDeque::new(),
             deadlines: Deadlines::default(),
@@ -475,15 +481,20 @@ impl Proxy {
         let mut effects = VecDeque::new();
         let parked = self.parked.get(&stream.key);
         let watchers = stream.seats.iter().chain(parked.into_iter().flat_map(BTreeMap::keys));
-        let hops = if stream.pull.state() == PullState::Handshaking {
-            watchers.filter_map(|conn| self.players.get(conn)).map(Player::hops).max().unwrap_or(0)
-        } else {
-            0
-        };
+        let (mut hops, mut ids) = (0, Vec::new());
+        if stream.pull.state() == PullState::Handshaking {
+            ids.push(identity(self.origin_of_ids, id));
+            for player in watchers.filter_map(|conn| self.players.get(conn)) {
+                hops = hops.max(player.hops());
+                ids.extend_from_slice(player.ids());
+            }
+            ids.truncate(IDS_MAX);
+        }
         let mut cx = PullCx {
             stream: id,
             key: &stream.key,
             watched: !stream.seats.is_empty() || parked.is_some(),
+            ids,
             hops: hops + 1,
             config: &self.config,
             routes: &mut self.routes,
@@ -505,6 +516,7 @@ impl Proxy {
     fn apply(&mut self, id: StreamId, effects: VecDeque<pull::Effect>) {
         let mut failure = None;
         let mut end = None;
+        let mut logged = false;
         for effect in effects {
             match effect {
                 pull::Effect::Stepped { state, event, next } => {
@@ -526,7 +538,7 @@ impl Proxy {
                         self.wake_siblings(id, addr);
                     }
                 }
-                pull::Effect::Frame(frame) => self.push(id, &frame),
+                pull::Effect::Frame(frame) => logged |= self.push(id, &frame),
                 pull::Effect::Interrupted => self.interrupted(id),
                 pull::Effect::Rebuild => {
                     if let Some(stream) = self.registry.get_mut(id) {
@@ -540,6 +552,9 @@ impl Proxy {
                 pull::Effect::GaveUp => end = Some(StreamEnd::RetriesUsedUp),
                 pull::Effect::Loop => end = Some(StreamEnd::Loop),
             }
+        }
+        if logged {
+            self.offer(id);
         }
         match end {
             Some(StreamEnd::Loop) => self.remove(id, StreamEnd::Loop, &Reply::OwnUrl),
@@ -657,8 +672,9 @@ impl Proxy {
 
     // ---- media ----
 
-    fn push(&mut self, id: StreamId, frame: &Frame) {
-        let Some(stream) = self.registry.get_mut(id) else { return };
+    /// Puts a frame into the log, if it belongs there.
+    fn push(&mut self, id: StreamId, frame: &Frame) -> bool {
+        let Some(stream) = self.registry.get_mut(id) else { return false };
         let rebuilt = stream.note_codec(frame);
         let pushed = stream.relay.push(frame);
         let (end, epoch) = (stream.relay.end(), stream.relay.epoch());
@@ -668,9 +684,15 @@ impl Proxy {
         if let Some(cause) = pushed.epoch {
             self.tell(Some(id), EventKind::Epoch { number: epoch, cause });
         }
-        if !pushed.logged {
-            return;
+        if pushed.logged && end % TRIM_EVERY == 0 {
+            self.trim(id);
         }
+        pushed.logged
+    }
+
+    /// Lets players have what one input brought, together: an origin that sends thousands of tiny frames at once
+    /// must not cost every player a visit for each.
+    fn offer(&mut self, id: StreamId) {
         if self.config.play.merge_write.is_zero() {
             self.release(id);
         } else if let Some(stream) = self.registry.get_mut(id)
@@ -678,9 +700,6 @@ impl Proxy {
         {
             stream.merge_at = Some(self.now + self.config.play.merge_write);
             self.schedule_stream(id);
-        }
-        if end % TRIM_EVERY == 0 {
-            self.trim(id);
         }
     }
 
@@ -868,7 +887,14 @@ impl Proxy {
     /// A stream that has streamed has seats, in an outage too; else a player waits until it does.
     fn admit(&mut self, conn: ConnId, key: StreamKey) {
         let stream = self.registry.find(&key).map(|stream| (stream.id, stream.has_streamed()));
+        let is_ring = |id: StreamId| {
+            let identity = identity(self.origin_of_ids, id);
+            self.players.get(&conn).is_some_and(|player| player.ids().contains(&identity))
+        };
         match stream {
+            Some((id, _)) if is_ring(id) => {
+                self.step_player(conn, PlayerEvent::Refuse(Refusal::StreamNotFound, PlayerEnd::Ring));
+            }
             Some((id, true)) => self.seat(conn, id),
             _ if self.config.play.stream_wait.is_zero() => {
                 self.step_player(conn, PlayerEvent::Refuse(Refusal::StreamNotFound, PlayerEnd::NotFound));
@@ -1054,4 +1080,9 @@ impl Proxy {
         let stream = if number == 0 { None } else { stream };
         self.outputs.push_back(Output::Event(Event { stream, number, kind }));
     }
+}
+
+/// Returns what a stream of ours is called among proxies.
+fn identity(origin_of_ids: u64, id: StreamId) -> u64 {
+    Dice::new(origin_of_ids.wrapping_add(id.0)).roll()
 }

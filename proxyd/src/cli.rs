@@ -2,7 +2,7 @@
 //!
 //! | exit code | meaning |
 //! |---|---|
-//! | 0 | done, or ended by SIGINT, SIGTERM or SIGHUP |
+//! | 0 | done, or ended by SIGINT, SIGTERM or, with its terminal, by SIGHUP |
 //! | 1 | something failed while running: a port is taken, a file cannot be written |
 //! | 2 | the command line or the configuration is not understood |
 //! | 128 + n | a second signal n cut the orderly end short |
@@ -378,7 +378,10 @@ impl Service {
     async fn serve(mut self) -> Result<Answer, Fault> {
         self.settings.general.listen_ip = reachable(self.settings.general.listen_ip);
         let env = TokioEnv::new().map_err(|error| Fault::running(format!("no random numbers: {error}")))?;
-        let mut signals = Signals::new().map_err(|error| Fault::running(format!("no signals: {error}")))?;
+        // A service may be started from a terminal and outlive it; a pull by hand is over with it.
+        let is_at_terminal = self.narrator.is_some() && io::stdout().is_terminal();
+        let mut signals =
+            Signals::new(is_at_terminal).map_err(|error| Fault::running(format!("no signals: {error}")))?;
 
         let mut logger = Logger::new(self.settings.log.lines_per_minute);
         let mut narrator = self.narrator.as_ref().map(Narrator::listener);
@@ -523,34 +526,44 @@ async fn shut_down(handle: &Handle, driver: JoinHandle<()>, signals: &mut Signal
     }
 }
 
-/// The signals that end us.
+/// The signals that end us, and SIGHUP: it ends what runs at a terminal that is gone, and nothing else. Operators of
+/// ZLMediaKit send it to have settings read anew.
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
     hangup: tokio::signal::unix::Signal,
+    is_at_terminal: bool,
     /// The number of the last one.
     last: u8,
 }
 
 impl Signals {
-    fn new() -> io::Result<Self> {
+    fn new(is_at_terminal: bool) -> io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
+            is_at_terminal,
             last: 0,
         })
     }
 
+    /// Returns the name of the next signal that ends us.
     async fn next(&mut self) -> &'static str {
-        let (name, number) = tokio::select! {
-            biased;
-            _ = self.interrupt.recv() => ("SIGINT", 2),
-            _ = self.terminate.recv() => ("SIGTERM", 15),
-            _ = self.hangup.recv() => ("SIGHUP", 1),
-        };
-        self.last = number;
-        name
+        loop {
+            let (name, number) = tokio::select! {
+                biased;
+                _ = self.interrupt.recv() => ("SIGINT", 2),
+                _ = self.terminate.recv() => ("SIGTERM", 15),
+                _ = self.hangup.recv() => ("SIGHUP", 1),
+            };
+            if name == "SIGHUP" && !self.is_at_terminal {
+                tracing::warn!("SIGHUP: settings are read at start; restart to change them");
+                continue;
+            }
+            self.last = number;
+            return name;
+        }
     }
 }
 
@@ -643,5 +656,42 @@ fn near(at: SocketAddr) -> SocketAddr {
     match at.ip() {
         ip if ip.is_unspecified() => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), at.port()),
         ip => SocketAddr::new(ip, at.port()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process;
+
+    use super::*;
+
+    fn send(signal: &str) {
+        let sent = process::Command::new("kill").arg(signal).arg(process::id().to_string()).status();
+        assert!(sent.expect("a program named kill").success(), "{signal}");
+    }
+
+    /// Returns what ends us when these signals come one after the other.
+    fn ending(is_at_terminal: bool, sent: &[&str]) -> (&'static str, u8) {
+        runtime().expect("a runtime").block_on(async {
+            let mut signals = Signals::new(is_at_terminal).expect("signals");
+            for signal in sent {
+                send(signal);
+                // Signals of different kinds have no order among themselves.
+                let ended = timeout(Duration::from_millis(300), signals.next()).await;
+                if let Ok(name) = ended {
+                    return (name, signals.last);
+                }
+            }
+            ("nothing", signals.last)
+        })
+    }
+
+    // One test: a signal reaches every listener of the process.
+    #[test]
+    fn a_hangup_ends_only_what_runs_at_a_terminal() {
+        assert_eq!(ending(false, &["-HUP", "-HUP"]), ("nothing", 0));
+        assert_eq!(ending(false, &["-HUP", "-TERM"]), ("SIGTERM", 15));
+        assert_eq!(ending(false, &["-HUP", "-INT"]), ("SIGINT", 2));
+        assert_eq!(ending(true, &["-HUP"]), ("SIGHUP", 1));
     }
 }

@@ -19,6 +19,7 @@ use sim::{
 };
 
 use self::screen::Screen;
+use crate::seconds;
 
 const STREAM: &str = "live/demo";
 /// How often players are looked at.
@@ -198,11 +199,9 @@ impl Demo {
                     self.broken.push(what);
                 }
                 if served {
-                    let took = since.elapsed().as_secs_f32();
-                    screen.say(&format!(
-                        "plug {}: every player has frames again, {took:.1} s after",
-                        self.pulls
-                    ));
+                    let took = seconds(since.elapsed());
+                    screen
+                        .say(&format!("plug {}: every player has frames again, {took} s after", self.pulls));
                 }
                 if !served && !late {
                     return Ok(phase);
@@ -265,13 +264,12 @@ impl Demo {
     }
 
     fn table(&self, time: Duration, plan: &Plan, phase: Phase, stream: Option<&StreamView>) -> Vec<String> {
-        let until = |at: tokio::time::Instant| {
-            at.saturating_duration_since(tokio::time::Instant::now()).as_secs_f32()
-        };
+        let until =
+            |at: tokio::time::Instant| seconds(at.saturating_duration_since(tokio::time::Instant::now()));
         let plug = match phase {
-            Phase::In { pull_at } => format!("plug in; pulled in {:.1} s", until(pull_at)),
+            Phase::In { pull_at } => format!("plug in; pulled in {} s", until(pull_at)),
             Phase::Out { plug, back_at, .. } => {
-                format!("PLUG OUT: {}; back in {:.1} s", plug.words(), until(back_at))
+                format!("PLUG OUT: {}; back in {} s", plug.words(), until(back_at))
             }
             Phase::Back { .. } => "plug in again; waiting for frames".to_owned(),
         };
@@ -284,7 +282,7 @@ impl Demo {
             },
         );
         let mut lines = vec![
-            format!("{:>5.1} s of {} s   {plug}", time.as_secs_f32(), plan.time.as_secs()),
+            format!("{:>5} s of {} s   {plug}", seconds(time), plan.time.as_secs()),
             format!("proxy   {proxy}"),
             "player    state      video   audio   keys   last gap   worst gap   silent for   drops   violations"
                 .to_owned(),
@@ -317,10 +315,10 @@ impl Demo {
         }
         let held = self.broken.is_empty();
         println!(
-            "{}: plug pulled {} times, worst gap {:.1} s, players dropped {dropped} of {}, violations {violations}",
+            "{}: plug pulled {} times, worst gap {} s, players dropped {dropped} of {}, violations {violations}",
             if held { "promises held" } else { "PROMISES BROKEN" },
             self.pulls,
-            worst.as_secs_f32(),
+            seconds(worst),
             reports.len(),
         );
         held
@@ -339,13 +337,13 @@ fn row(name: &str, view: &PlayerView) -> String {
     };
     let last_gap = report.gaps.last().map_or(Duration::ZERO, |gap| gap.duration());
     format!(
-        "{name:<9} {state:<9} {:>6} {:>7} {:>6} {:>8.1} s {:>9.1} s {:>10.1} s {:>7} {:>12}",
+        "{name:<9} {state:<9} {:>6} {:>7} {:>6} {:>8} s {:>9} s {:>10} s {:>7} {:>12}",
         report.video,
         report.audio,
         report.keyframes,
-        last_gap.as_secs_f32(),
-        report.gap_worst.as_secs_f32(),
-        silent.as_secs_f32(),
+        seconds(last_gap),
+        seconds(report.gap_worst),
+        seconds(silent),
         report.disconnects.len(),
         report.violations_total,
     )

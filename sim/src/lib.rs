@@ -11,6 +11,8 @@
 //! All rooms but [`real`] are sans-IO: time is handed in, nothing is random, equal inputs give equal outputs.
 
 #![forbid(unsafe_code)]
+// Floats are for AMF0's numbers, which are carried and never reckoned with: rounding must not decide what a run does.
+#![deny(clippy::float_arithmetic)]
 
 pub mod origin;
 pub mod player;

@@ -1,5 +1,8 @@
 //! The binary `repull-sim`: the model peers at work.
 
+// What a run did is told in whole numbers; only what goes over the wire as AMF0 is a float.
+#![deny(clippy::float_arithmetic)]
+
 mod demo;
 mod tools;
 mod watch;
@@ -182,6 +185,11 @@ fn main() -> ExitCode {
     }
 }
 
+/// Writes seconds with one decimal, cut off.
+fn seconds(time: Duration) -> String {
+    format!("{}.{}", time.as_secs(), time.subsec_millis() / 100)
+}
+
 /// Reads `90s`, `2m`, `500ms`.
 fn parse_time(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -208,6 +216,15 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn seconds_have_one_decimal() {
+        let check = |millis, text| assert_eq!(seconds(Duration::from_millis(millis)), text);
+        check(0, "0.0");
+        check(99, "0.0");
+        check(1_250, "1.2");
+        check(60_999, "60.9");
     }
 
     #[test]

@@ -48,13 +48,14 @@ pub(crate) async fn play(url: &str, stream: Option<&str>, time: Duration) -> io:
         println!("violation: {violation}");
     }
     println!(
-        "{} video frames ({} keyframes), {} audio frames, {} headers, {} metadata, worst gap {:.3} s, {} violations",
+        "{} video frames ({} keyframes), {} audio frames, {} headers, {} metadata, worst gap {}.{:03} s, {} violations",
         report.video,
         report.keyframes,
         report.audio,
         report.headers,
         report.metadata,
-        report.gap_worst.as_secs_f32(),
+        report.gap_worst.as_secs(),
+        report.gap_worst.subsec_millis(),
         report.violations_total,
     );
     Ok(report.violations_total == 0 && report.frames > 0)

@@ -377,6 +377,7 @@ impl Fastest {
     }
 
     /// Tells the ratio of every case of which both sides were measured.
+    #[expect(clippy::disallowed_methods, reason = "a ratio is told and nothing decided by it")]
     fn print(&self) {
         for (case, sides) in self.0.borrow().iter() {
             let (Some(ours), Some(rml)) = (sides.ours, sides.rml) else { continue };

@@ -3,7 +3,7 @@
 //! The origin is `rml_rtmp`'s server, which shares no code with ours. Numbers that move (ports, bytes, ages) are
 //! masked by their member's name; everything else is held word by word.
 
-#![expect(clippy::disallowed_methods, reason = "an origin in a thread and controllers, all on real sockets")]
+#![expect(clippy::disallowed_methods, reason = "real sockets and threads stand on the other side of the API")]
 
 use std::{
     io::{Read, Write},

@@ -403,7 +403,7 @@ fn their_client_connected(piece: usize) -> (TheirClient, OurServer) {
     let mut ours = OurServer::new();
     carry(piece, &mut theirs, &mut ours, said);
     assert!(theirs.told.iter().any(|line| line == "ConnectionRequestAccepted"), "{:?}", theirs.told);
-    assert_eq!(ours.told, ["Connected { agent: \"WIN 23,0,0,207\", hops: 0 }"]);
+    assert_eq!(ours.told, ["Connected { agent: \"WIN 23,0,0,207\", hops: 0, ids: [] }"]);
     ours.told.clear();
     (theirs, ours)
 }

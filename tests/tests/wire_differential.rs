@@ -3,7 +3,10 @@
 //! rml_rtmp keeps one payload buffer for all chunk streams, so it sees no interleaving; shiguredo_rtmp and
 //! rtmp-rs do. None of them looks whether an extended timestamp is repeated, so here it always is.
 
-use std::collections::VecDeque;
+#![expect(clippy::disallowed_methods, reason = "who looks for more takes more cases by the environment")]
+#![expect(clippy::disallowed_types, reason = "the oracle speaks in hash maps")]
+
+use std::collections::{HashMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 use proptest::{collection::vec, prelude::*, test_runner::RngSeed};
@@ -271,7 +274,6 @@ fn shiguredo(bytes: &[u8], chunk_size: usize) -> Vec<Message> {
 }
 
 /// The same cases in every run; `PROPTEST_CASES` asks for more of them, `PROPTEST_RNG_SEED` for others.
-#[expect(clippy::disallowed_methods, reason = "how proptest is told")]
 fn config() -> ProptestConfig {
     let seed = std::env::var_os("PROPTEST_RNG_SEED");
     let default = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
@@ -411,9 +413,9 @@ fn to_rml(value: &Value) -> Amf0Value {
         Value::Number(number) => Amf0Value::Number(*number),
         Value::Boolean(boolean) => Amf0Value::Boolean(*boolean),
         Value::String(text) => Amf0Value::Utf8String(text.clone()),
-        Value::Object(members) => {
-            Amf0Value::Object(members.iter().map(|(name, value)| (name.clone(), to_rml(value))).collect())
-        }
+        Value::Object(members) => Amf0Value::Object(
+            members.iter().map(|(name, value)| (name.clone(), to_rml(value))).collect::<HashMap<_, _>>(),
+        ),
         Value::Null => Amf0Value::Null,
         Value::Undefined => Amf0Value::Undefined,
         Value::StrictArray(elements) => Amf0Value::StrictArray(elements.iter().map(to_rml).collect()),

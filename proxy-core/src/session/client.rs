@@ -134,6 +134,19 @@ pub struct ClientSession {
 }
 
 /// Where the conversation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientState {
+    /// connect is sent.
+    Connecting,
+    /// createStream is sent.
+    CreatingStream,
+    /// play is sent.
+    RequestingPlay,
+    /// play is accepted.
+    Playing,
+}
+
+/// Where the conversation is, with what that state knows.
 #[derive(Clone, Copy, Debug)]
 enum State {
     /// connect is sent.
@@ -163,6 +176,35 @@ enum State {
         /// The stream a replay has given up.
         left: Option<u32>,
     },
+}
+
+/// What moves the machine, or is judged by where it is. Everything else means the same at any time.
+#[derive(Clone, Debug)]
+enum Stimulus<'a> {
+    /// `_result`.
+    Result(&'a Command),
+    /// `_error`.
+    Error {
+        command: &'a Command,
+        /// The message stream it came on.
+        said_on: u32,
+    },
+    /// NetStream.Play.Start.
+    PlayStart,
+    /// The stream is said to be over.
+    Ended {
+        ending: Ending,
+        /// The message stream it names; servers that always say 0 or 1 are believed.
+        said_on: Option<u32>,
+    },
+    /// Media.
+    Frame {
+        frame: Frame,
+        /// The message stream it came on.
+        said_on: u32,
+    },
+    /// The owner wants the play anew.
+    Replay,
 }
 
 impl ClientSession {
@@ -206,6 +248,16 @@ impl ClientSession {
         self.events.pop_front()
     }
 
+    /// Returns where the conversation is.
+    pub const fn state(&self) -> ClientState {
+        match self.state {
+            State::Connecting => ClientState::Connecting,
+            State::CreatingStream { .. } => ClientState::CreatingStream,
+            State::RequestingPlay { .. } => ClientState::RequestingPlay,
+            State::Playing { .. } => ClientState::Playing,
+        }
+    }
+
     /// Appends a PingRequest carrying `timestamp` in milliseconds.
     pub fn ping(&mut self, timestamp: u32, out: &mut Vec<u8>) {
         self.pings_open = self.pings_open.saturating_add(1);
@@ -218,15 +270,92 @@ impl ClientSession {
     /// ends the session: this order is what all of them take or answer by hanging up. Without a play that has
     /// been asked for there is nothing to repeat, and nothing is sent.
     pub fn replay(&mut self, out: &mut Vec<u8>) {
-        match self.state {
-            State::Connecting => {}
-            State::CreatingStream { .. } => {}
-            State::RequestingPlay { stream, .. } => self.ask_anew(stream, out),
-            State::Playing { stream, .. } => self.ask_anew(stream, out),
+        self.react(Stimulus::Replay, out).expect("what the owner wants is no fault of the peer");
+    }
+
+    /// The table: every state, every stimulus.
+    fn react(&mut self, stimulus: Stimulus<'_>, out: &mut Vec<u8>) -> Result<(), SessionError> {
+        use State as S;
+        use Stimulus as E;
+
+        match (self.state, stimulus) {
+            // connect is sent. An error is believed whatever its transaction id: nothing else has been asked.
+            (S::Connecting, E::Result(command)) if answers_connect(command) => {
+                self.on_connected(command, out)
+            }
+            (S::Connecting, E::Result(_)) => Ok(()),
+            (S::Connecting, E::Error { command, .. }) => self.on_refused(command),
+            (S::Connecting, E::PlayStart) => Ok(()),
+            (S::Connecting, E::Ended { .. }) => Ok(()),
+            (S::Connecting, E::Frame { .. }) => self.link.charge(),
+            (S::Connecting, E::Replay) => Ok(()),
+
+            // createStream is sent. Results and errors of other calls (FCSubscribe, a play given up) do not matter;
+            // what speaks of a play speaks of the one a replay has left.
+            (S::CreatingStream { transaction, left }, E::Result(command))
+                if is_transaction(command, transaction) =>
+            {
+                self.on_stream_created(command, left, out)
+            }
+            (S::CreatingStream { .. }, E::Result(_)) => Ok(()),
+            (S::CreatingStream { transaction, .. }, E::Error { command, .. })
+                if is_transaction(command, transaction) =>
+            {
+                self.on_refused(command)
+            }
+            (S::CreatingStream { .. }, E::Error { .. }) => Ok(()),
+            (S::CreatingStream { .. }, E::PlayStart) => Ok(()),
+            (S::CreatingStream { .. }, E::Ended { .. }) => Ok(()),
+            (S::CreatingStream { .. }, E::Frame { .. }) => self.link.charge(),
+            (S::CreatingStream { .. }, E::Replay) => Ok(()),
+
+            // play is sent. The result of play says nothing.
+            (S::RequestingPlay { .. }, E::Result(_)) => Ok(()),
+            (S::RequestingPlay { transaction, stream, .. }, E::Error { command, said_on })
+                if is_of_play(command, said_on, transaction, stream) =>
+            {
+                self.on_refused(command)
+            }
+            (S::RequestingPlay { .. }, E::Error { .. }) => Ok(()),
+            (S::RequestingPlay { transaction, stream, left }, E::PlayStart) => {
+                self.on_play_accepted(transaction, stream, left);
+                Ok(())
+            }
+            (S::RequestingPlay { left: None, .. }, E::Ended { ending, .. }) => self.on_ended(ending),
+            (S::RequestingPlay { left: Some(_), .. }, E::Ended { .. }) => Ok(()),
+            (S::RequestingPlay { stream, left: Some(left), .. }, E::Frame { said_on, .. })
+                if said_on == left && left != stream =>
+            {
+                self.link.charge()
+            }
+            (S::RequestingPlay { transaction, stream, left }, E::Frame { frame, .. }) => {
+                self.on_play_accepted(transaction, stream, left);
+                self.on_frame(frame)
+            }
+            (S::RequestingPlay { stream, .. }, E::Replay) => self.ask_anew(stream, out),
+
+            // play is accepted.
+            (S::Playing { .. }, E::Result(_)) => Ok(()),
+            (S::Playing { transaction, stream, .. }, E::Error { command, said_on })
+                if is_of_play(command, said_on, transaction, stream) =>
+            {
+                self.on_refused(command)
+            }
+            (S::Playing { .. }, E::Error { .. }) => Ok(()),
+            (S::Playing { .. }, E::PlayStart) => Ok(()),
+            // A server may give a replay the stream id of the play before it.
+            (S::Playing { stream, left, .. }, E::Ended { ending, said_on })
+                if left.is_none() || left == Some(stream) || said_on != left =>
+            {
+                self.on_ended(ending)
+            }
+            (S::Playing { .. }, E::Ended { .. }) => Ok(()),
+            (S::Playing { .. }, E::Frame { frame, .. }) => self.on_frame(frame),
+            (S::Playing { stream, .. }, E::Replay) => self.ask_anew(stream, out),
         }
     }
 
-    fn ask_anew(&mut self, stream: u32, out: &mut Vec<u8>) {
+    fn ask_anew(&mut self, stream: u32, out: &mut Vec<u8>) -> Result<(), SessionError> {
         // What the owner has not heard yet of the play it gives up is no news any more.
         self.events.retain(|event| match event {
             ClientEvent::Asked => false,
@@ -243,6 +372,7 @@ impl ClientSession {
         let delete = call("deleteStream", 0.0, vec![f64::from(stream).into()]);
         self.link.command(CHUNK_STREAM_COMMAND, 0, &delete, out);
         self.create_stream(Some(stream), out);
+        Ok(())
     }
 
     fn create_stream(&mut self, left: Option<u32>, out: &mut Vec<u8>) {
@@ -271,12 +401,12 @@ impl ClientSession {
         }
         match message.type_id {
             type_id::AUDIO | type_id::VIDEO | type_id::DATA_AMF0 | type_id::DATA_AMF3 => {
-                self.on_media(message)
+                self.on_media(message, out)
             }
             type_id::AGGREGATE => {
                 // Paid for even if it is empty; frames in it give that back.
                 self.link.charge()?;
-                split_aggregate(message).try_for_each(|part| self.on_media(&part))
+                split_aggregate(message).try_for_each(|part| self.on_media(&part, out))
             }
             type_id::COMMAND_AMF0 | type_id::COMMAND_AMF3 => self.on_command(message, out),
             // Shared objects, and what nobody has defined.
@@ -285,48 +415,57 @@ impl ClientSession {
     }
 
     fn on_control(&mut self, control: Control, out: &mut Vec<u8>) -> Result<(), SessionError> {
-        if let Control::PingResponse(timestamp) = control {
-            match self.pings_open.checked_sub(1) {
-                Some(open) => self.pings_open = open,
-                None => self.link.charge()?,
-            }
-            self.events.push_back(ClientEvent::Pong { timestamp });
-            return Ok(());
-        }
-        self.link.charge()?;
         match control {
-            Control::StreamEof(stream) => self.on_ended(Ending::StreamEof, Some(stream)),
-            Control::StreamDry(stream) => self.on_ended(Ending::StreamDry, Some(stream)),
-            other => self.link.on_control(other, out),
+            Control::PingResponse(timestamp) => {
+                match self.pings_open.checked_sub(1) {
+                    Some(open) => self.pings_open = open,
+                    None => self.link.charge()?,
+                }
+                self.events.push_back(ClientEvent::Pong { timestamp });
+                Ok(())
+            }
+            Control::StreamEof(stream) => {
+                self.link.charge()?;
+                self.react(Stimulus::Ended { ending: Ending::StreamEof, said_on: Some(stream) }, out)
+            }
+            Control::StreamDry(stream) => {
+                self.link.charge()?;
+                self.react(Stimulus::Ended { ending: Ending::StreamDry, said_on: Some(stream) }, out)
+            }
+            Control::SetChunkSize(_)
+            | Control::Abort(_)
+            | Control::Acknowledgement(_)
+            | Control::WindowAckSize(_)
+            | Control::SetPeerBandwidth(_)
+            | Control::StreamBegin(_)
+            | Control::SetBufferLength { .. }
+            | Control::StreamIsRecorded(_)
+            | Control::PingRequest(_)
+            | Control::Ignored => {
+                self.link.charge()?;
+                self.link.on_control(control, out);
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     /// Media is taken on any message stream while one play is active: some servers send it on 0, or always on 1.
-    fn on_media(&mut self, message: &Message) -> Result<(), SessionError> {
+    fn on_media(&mut self, message: &Message, out: &mut Vec<u8>) -> Result<(), SessionError> {
         let Some(frame) = flv::classify(message) else {
             self.link.charge()?;
-            return self.on_data(message);
+            return self.on_data(message, out);
         };
-        match self.state {
-            // Nothing has been asked for, or what comes belongs to the play a replay has left.
-            State::Connecting => return self.link.charge(),
-            State::CreatingStream { .. } => return self.link.charge(),
-            State::RequestingPlay { stream, left: Some(left), .. }
-                if message.stream == left && left != stream =>
-            {
-                return self.link.charge();
-            }
-            State::RequestingPlay { .. } => self.on_play_accepted(),
-            State::Playing { .. } => {}
-        }
+        self.react(Stimulus::Frame { frame, said_on: message.stream }, out)
+    }
+
+    fn on_frame(&mut self, frame: Frame) -> Result<(), SessionError> {
         self.link.refund(link::FLOOD_MESSAGES_MAX);
         self.events.push_back(ClientEvent::Frame(frame));
         Ok(())
     }
 
     /// Adobe's servers say Play.Complete and Data.Start in data messages (`onPlayStatus`, `onStatus`).
-    fn on_data(&mut self, message: &Message) -> Result<(), SessionError> {
+    fn on_data(&mut self, message: &Message, out: &mut Vec<u8>) -> Result<(), SessionError> {
         if !matches!(message.type_id, type_id::DATA_AMF0 | type_id::DATA_AMF3) {
             return Ok(());
         }
@@ -336,7 +475,7 @@ impl ClientSession {
             return Ok(());
         };
         match command.name.as_str() {
-            "onStatus" | "onPlayStatus" => self.on_status(&command, message.stream),
+            "onStatus" | "onPlayStatus" => self.on_status(&command, message.stream, out),
             _ => Ok(()),
         }
     }
@@ -345,18 +484,16 @@ impl ClientSession {
         self.link.charge()?;
         let command = Command::parse(message).map_err(SessionError::Amf0)?;
         match command.name.as_str() {
-            "_result" => self.on_result(&command, out),
-            "_error" => self.on_error(&command, message.stream),
-            "onStatus" => self.on_status(&command, message.stream),
+            "_result" => self.react(Stimulus::Result(&command), out),
+            // To FCSubscribe and to calls that were never made it is a warning, as in FFmpeg.
+            "_error" => self.react(Stimulus::Error { command: &command, said_on: message.stream }, out),
+            "onStatus" => self.on_status(&command, message.stream, out),
             "close" => {
                 let closed = Status::new("error", "NetConnection.Connect.Closed", "the server called close");
                 self.events.push_back(ClientEvent::Refused(closed));
                 Ok(())
             }
-            "onFCUnsubscribe" => {
-                self.on_ended(Ending::PlayStop, None);
-                Ok(())
-            }
+            "onFCUnsubscribe" => self.react(Stimulus::Ended { ending: Ending::PlayStop, said_on: None }, out),
             // onBWDone wants no answer, whatever its transaction id; FFmpeg's `_checkbw` has no use here.
             "onBWDone" | "onFCSubscribe" | "" => Ok(()),
             _ => {
@@ -367,23 +504,6 @@ impl ClientSession {
                 }
                 Ok(())
             }
-        }
-    }
-
-    fn on_result(&mut self, command: &Command, out: &mut Vec<u8>) -> Result<(), SessionError> {
-        match self.state {
-            State::Connecting => {
-                let answers = is_transaction(command, TRANSACTION_CONNECT)
-                    || command.status().code == "NetConnection.Connect.Success";
-                if answers { self.on_connected(command, out) } else { Ok(()) }
-            }
-            State::CreatingStream { transaction, left } if is_transaction(command, transaction) => {
-                self.on_stream_created(command, left, out)
-            }
-            // Results of FCSubscribe and play, and of calls that were never made.
-            State::CreatingStream { .. } => Ok(()),
-            State::RequestingPlay { .. } => Ok(()),
-            State::Playing { .. } => Ok(()),
         }
     }
 
@@ -416,21 +536,7 @@ impl ClientSession {
         Ok(())
     }
 
-    /// `_error` to FCSubscribe and to calls that were never made is a warning, as in FFmpeg. rml_rtmp refuses a
-    /// play with transaction 0, on the play's own message stream `said_on`.
-    fn on_error(&mut self, command: &Command, said_on: u32) -> Result<(), SessionError> {
-        let is_of =
-            |transaction, stream| is_transaction(command, transaction) || (said_on == stream && stream != 0);
-        let is_ours = match self.state {
-            // Whatever the transaction id: nothing else has been asked.
-            State::Connecting => true,
-            State::CreatingStream { transaction, .. } => is_transaction(command, transaction),
-            State::RequestingPlay { transaction, stream, .. } => is_of(transaction, stream),
-            State::Playing { transaction, stream, .. } => is_of(transaction, stream),
-        };
-        if !is_ours {
-            return Ok(());
-        }
+    fn on_refused(&mut self, command: &Command) -> Result<(), SessionError> {
         if let Some(scheme) = auth_scheme(&command.status()) {
             return Err(SessionError::AuthRequired { scheme });
         }
@@ -441,7 +547,7 @@ impl ClientSession {
         Ok(())
     }
 
-    fn on_status(&mut self, command: &Command, stream: u32) -> Result<(), SessionError> {
+    fn on_status(&mut self, command: &Command, stream: u32, out: &mut Vec<u8>) -> Result<(), SessionError> {
         let status = command.status();
         if let Some(scheme) = auth_scheme(&status) {
             return Err(SessionError::AuthRequired { scheme });
@@ -453,16 +559,13 @@ impl ClientSession {
             return Ok(());
         }
         match status.code.as_str() {
-            "NetStream.Play.Start" => match self.state {
-                State::Connecting => {}
-                // Of the play a replay has left.
-                State::CreatingStream { .. } => {}
-                State::RequestingPlay { .. } => self.on_play_accepted(),
-                State::Playing { .. } => {}
-            },
-            "NetStream.Play.UnpublishNotify" => self.on_ended(Ending::UnpublishNotify, Some(stream)),
+            "NetStream.Play.Start" => return self.react(Stimulus::PlayStart, out),
+            "NetStream.Play.UnpublishNotify" => {
+                let said_on = Some(stream);
+                return self.react(Stimulus::Ended { ending: Ending::UnpublishNotify, said_on }, out);
+            }
             "NetStream.Play.Stop" | "NetStream.Play.Complete" => {
-                self.on_ended(Ending::PlayStop, Some(stream));
+                return self.react(Stimulus::Ended { ending: Ending::PlayStop, said_on: Some(stream) }, out);
             }
             "NetStream.Play.StreamNotFound"
             | "NetStream.Play.Failed"
@@ -474,29 +577,14 @@ impl ClientSession {
         Ok(())
     }
 
-    fn on_play_accepted(&mut self) {
-        match self.state {
-            State::RequestingPlay { transaction, stream, left } => {
-                self.state = State::Playing { transaction, stream, left };
-                self.events.push_back(ClientEvent::Playing);
-            }
-            State::Connecting => {}
-            State::CreatingStream { .. } => {}
-            State::Playing { .. } => {}
-        }
+    fn on_play_accepted(&mut self, transaction: u32, stream: u32, left: Option<u32>) {
+        self.state = State::Playing { transaction, stream, left };
+        self.events.push_back(ClientEvent::Playing);
     }
 
-    /// `said_on` is the message stream the ending names; servers that always say 0 or 1 are believed.
-    fn on_ended(&mut self, ending: Ending, said_on: Option<u32>) {
-        let is_ours = match self.state {
-            State::Connecting => false,
-            State::CreatingStream { .. } => false,
-            State::RequestingPlay { left, .. } => left.is_none(),
-            State::Playing { stream, left, .. } => left.is_none() || left == Some(stream) || said_on != left,
-        };
-        if is_ours {
-            self.events.push_back(ClientEvent::Ended(ending));
-        }
+    fn on_ended(&mut self, ending: Ending) -> Result<(), SessionError> {
+        self.events.push_back(ClientEvent::Ended(ending));
+        Ok(())
     }
 
     /// Finds where a server sends us: SRS, after Adobe's server, names a `tcUrl` in `ex.redirect` and the whole url
@@ -568,6 +656,16 @@ fn connect_object(url: &OriginUrl, options: &ClientOptions) -> Value {
 
 fn values(command: &Command) -> impl Iterator<Item = &Value> {
     core::iter::once(&command.object).chain(&command.arguments)
+}
+
+fn answers_connect(command: &Command) -> bool {
+    is_transaction(command, TRANSACTION_CONNECT) || command.status().code == "NetConnection.Connect.Success"
+}
+
+/// Tells whether an `_error` refuses the play: rml_rtmp refuses one with transaction 0, on the play's own message
+/// stream.
+fn is_of_play(command: &Command, said_on: u32, transaction: u32, stream: u32) -> bool {
+    is_transaction(command, transaction) || (said_on == stream && stream != 0)
 }
 
 fn is_transaction(command: &Command, transaction: u32) -> bool {

@@ -107,6 +107,20 @@ pub struct ServerSession {
     events: VecDeque<ServerEvent>,
 }
 
+/// Where the conversation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerState {
+    /// Nothing but `connect` is answered.
+    AwaitingConnect,
+    /// `connect` was answered; no play was asked for, or it is over.
+    Connected,
+    /// The owner has not decided on a play.
+    Parked,
+    /// A play is accepted.
+    Running,
+}
+
+/// Where the conversation is, with what that state knows.
 #[derive(Debug)]
 enum State {
     /// Nothing but `connect` is answered.
@@ -130,6 +144,42 @@ enum Play {
     Parked { stream: u32 },
     /// Accepted.
     Running { stream: u32 },
+}
+
+/// What moves the machine, or is judged by where it is. Everything else means the same at any time.
+#[derive(Clone, Copy, Debug)]
+enum Stimulus<'a> {
+    /// The player calls.
+    Call {
+        call: Call,
+        command: &'a Command,
+        /// The message stream it came on.
+        said_on: u32,
+    },
+    /// The owner lets it play.
+    Accept,
+    /// The owner does not.
+    Reject(Refusal),
+    /// The stream is over.
+    End,
+}
+
+/// The calls players make, by what they are answered.
+#[derive(Clone, Copy, Debug)]
+enum Call {
+    Connect,
+    CreateStream,
+    DeleteStream,
+    CloseStream,
+    Play,
+    GetStreamLength,
+    FcSubscribe,
+    Publish,
+    /// SRS answers every unknown call with `_result` null; clients wait for some of them (`_checkbw`, releaseStream,
+    /// FCPublish). Live streams ignore pause, seek, receiveAudio and receiveVideo.
+    Other,
+    /// Answers to nothing we asked.
+    Stray,
 }
 
 /// The application a connection belongs to.
@@ -175,40 +225,28 @@ impl ServerSession {
     /// Appends StreamBegin, NetStream.Play.Reset and NetStream.Play.Start. Nothing if no play is parked: the
     /// player may have taken its wish back.
     pub fn accept_play(&mut self, out: &mut Vec<u8>) {
-        let State::Connected { play, .. } = &mut self.state else {
-            return;
-        };
-        let Play::Parked { stream } = *play else {
-            return;
-        };
-        *play = Play::Running { stream };
-        self.link.control(Control::StreamBegin(stream), out);
-        // NetStream.Data.Start, which Adobe's server adds, makes FFmpeg see streams that are not there.
-        self.tell(stream, "status", "NetStream.Play.Reset", "Playing and resetting.", out);
-        self.tell(stream, "status", "NetStream.Play.Start", "Started playing.", out);
+        self.decide(Stimulus::Accept, out);
     }
 
     /// Appends onStatus of level error; nothing if there is no play.
     pub fn reject_play(&mut self, refusal: Refusal, out: &mut Vec<u8>) {
-        let Some(stream) = self.finish_play() else {
-            return;
-        };
-        let (code, description) = match refusal {
-            Refusal::StreamNotFound => ("NetStream.Play.StreamNotFound", "No such stream."),
-            Refusal::BadAuth => ("NetStream.Play.BadAuth", "Not allowed."),
-            Refusal::TooManyPlayers => ("NetStream.Play.InsufficientBW", "Too many players."),
-        };
-        self.tell(stream, "error", code, description, out);
+        self.decide(Stimulus::Reject(refusal), out);
     }
 
     /// Appends NetStream.Play.UnpublishNotify and StreamEOF: the stream has ended for good. FFmpeg and librtmp
     /// leave at the first, GStreamer at the second. Nothing if there is no play.
     pub fn end_play(&mut self, out: &mut Vec<u8>) {
-        let Some(stream) = self.finish_play() else {
-            return;
-        };
-        self.tell(stream, "status", "NetStream.Play.UnpublishNotify", "The stream has ended.", out);
-        self.link.control(Control::StreamEof(stream), out);
+        self.decide(Stimulus::End, out);
+    }
+
+    /// Returns where the conversation is.
+    pub const fn state(&self) -> ServerState {
+        match &self.state {
+            State::AwaitingConnect => ServerState::AwaitingConnect,
+            State::Connected { play: Play::Idle, .. } => ServerState::Connected,
+            State::Connected { play: Play::Parked { .. }, .. } => ServerState::Parked,
+            State::Connected { play: Play::Running { .. }, .. } => ServerState::Running,
+        }
     }
 
     /// Returns the message stream the running or parked play is on, if there is one.
@@ -219,12 +257,144 @@ impl ServerSession {
         }
     }
 
-    /// Forgets the play, returns the stream it was on.
-    fn finish_play(&mut self) -> Option<u32> {
-        let State::Connected { play, .. } = &mut self.state else {
-            return None;
-        };
-        core::mem::replace(play, Play::Idle).stream()
+    /// Takes the news that the player's socket took bytes while media flows. The player lives at the pace of the
+    /// stream, so what it says in between is no flood, whether it acknowledges or not.
+    pub fn progressed(&mut self) {
+        self.link.refund(link::FLOOD_MESSAGES_MAX);
+    }
+
+    fn decide(&mut self, stimulus: Stimulus<'_>, out: &mut Vec<u8>) {
+        self.react(stimulus, out).expect("what the owner decides is no fault of the player");
+    }
+
+    /// The table: every state, every stimulus.
+    fn react(&mut self, stimulus: Stimulus<'_>, out: &mut Vec<u8>) -> Result<(), SessionError> {
+        use Call as C;
+        use State as S;
+        use Stimulus as E;
+
+        match (&mut self.state, stimulus) {
+            (S::AwaitingConnect | S::Connected { .. }, E::Call { call: C::Stray, .. }) => Ok(()),
+
+            // connect is awaited.
+            (S::AwaitingConnect, E::Call { call: C::Connect, command, .. }) => self.on_connect(command, out),
+            (
+                S::AwaitingConnect,
+                E::Call {
+                    call:
+                        C::CreateStream
+                        | C::DeleteStream
+                        | C::CloseStream
+                        | C::Play
+                        | C::GetStreamLength
+                        | C::FcSubscribe
+                        | C::Publish
+                        | C::Other,
+                    command,
+                    ..
+                },
+            ) => Err(unexpected(&command.name)),
+            (S::AwaitingConnect, E::Accept | E::Reject(_) | E::End) => Ok(()),
+
+            // connect was answered: what is answered alike whether there is a play or not.
+            (S::Connected { .. }, E::Call { call: C::Connect, command, .. }) => {
+                Err(unexpected(&command.name))
+            }
+            (S::Connected { streams, .. }, E::Call { call: C::CreateStream, command, .. }) => {
+                match free_stream(streams, self.options.streams_max) {
+                    Some(created) => {
+                        streams.insert(created);
+                        self.result(command, f64::from(created).into(), out);
+                    }
+                    None => self.refuse_stream(command, out),
+                }
+                Ok(())
+            }
+            (S::Connected { .. }, E::Call { call: C::GetStreamLength, command, .. }) => {
+                // FFmpeg asks; a live stream has none.
+                self.result(command, 0.0.into(), out);
+                Ok(())
+            }
+            (S::Connected { .. }, E::Call { call: C::FcSubscribe, .. }) => {
+                let status = Status::new("status", "NetStream.Play.Start", "Subscribed.");
+                let call = call("onFCSubscribe", 0.0, vec![Value::Object(link::info(&status))]);
+                self.link.command(CHUNK_STREAM_COMMAND, 0, &call, out);
+                Ok(())
+            }
+            (S::Connected { .. }, E::Call { call: C::Publish, said_on, .. }) => {
+                // OBS and FFmpeg hang up; others may still play on this connection.
+                let code = "NetStream.Publish.Denied";
+                self.tell(said_on, "error", code, "Publishing is not served here.", out);
+                Ok(())
+            }
+            (S::Connected { .. }, E::Call { call: C::Other, command, .. }) => {
+                self.result(command, Value::Null, out);
+                Ok(())
+            }
+
+            // What begins a play, and ends an earlier one. Any transaction id and any `start` will do: FFmpeg and
+            // librtmp number their calls, every stream is live.
+            (S::Connected { streams, .. }, E::Call { call: C::Play, said_on, .. })
+                if !streams.contains(&played_on(said_on)) && streams.len() >= self.options.streams_max =>
+            {
+                let code = "NetStream.Play.Failed";
+                self.tell(played_on(said_on), "error", code, "Too many streams on one connection.", out);
+                Ok(())
+            }
+            (S::Connected { .. }, E::Call { call: C::Play, .. }) if self.plays >= PLAYS_MAX => {
+                Err(SessionError::Flood)
+            }
+            (S::Connected { place, streams, play }, E::Call { call: C::Play, command, said_on }) => {
+                let stream = played_on(said_on);
+                streams.insert(stream);
+                let wish = wish(place, command);
+                let earlier = core::mem::replace(play, Play::Parked { stream });
+                self.plays += 1;
+                if earlier.stream().is_some() {
+                    self.stopped();
+                }
+                self.events.push_back(wish);
+                Ok(())
+            }
+
+            // What ends one.
+            (S::Connected { streams, play, .. }, E::Call { call: C::DeleteStream, command, .. }) => {
+                let deleted = deleted_stream(command);
+                streams.remove(&deleted);
+                if play.is_on(deleted) {
+                    *play = Play::Idle;
+                    self.stopped();
+                }
+                Ok(())
+            }
+            (S::Connected { play, .. }, E::Call { call: C::CloseStream, said_on, .. }) => {
+                if play.is_on(said_on) {
+                    *play = Play::Idle;
+                    self.stopped();
+                }
+                Ok(())
+            }
+
+            // What the owner decides; the player may have taken its wish back.
+            (S::Connected { play, .. }, E::Accept) => match *play {
+                Play::Idle => Ok(()),
+                Play::Parked { stream } => {
+                    *play = Play::Running { stream };
+                    self.on_accepted(stream, out)
+                }
+                Play::Running { .. } => Ok(()),
+            },
+            (S::Connected { play, .. }, E::Reject(refusal)) => match core::mem::replace(play, Play::Idle) {
+                Play::Idle => Ok(()),
+                Play::Parked { stream } => self.on_rejected(stream, refusal, out),
+                Play::Running { stream } => self.on_rejected(stream, refusal, out),
+            },
+            (S::Connected { play, .. }, E::End) => match core::mem::replace(play, Play::Idle) {
+                Play::Idle => Ok(()),
+                Play::Parked { stream } => self.on_end(stream, out),
+                Play::Running { stream } => self.on_end(stream, out),
+            },
+        }
     }
 
     fn on_message(&mut self, message: &Message, out: &mut Vec<u8>) -> Result<(), SessionError> {
@@ -235,7 +405,8 @@ impl ServerSession {
         match message.type_id {
             type_id::COMMAND_AMF0 | type_id::COMMAND_AMF3 => {
                 let command = Command::parse(message).map_err(SessionError::Amf0)?;
-                self.on_command(&command, message.stream, out)
+                let call = Call::of(&command.name);
+                self.react(Stimulus::Call { call, command: &command, said_on: message.stream }, out)
             }
             // Data, shared objects, media within the limits: nobody listens.
             _ => Ok(()),
@@ -244,7 +415,7 @@ impl ServerSession {
 
     fn on_control(&mut self, control: Control, out: &mut Vec<u8>) -> Result<(), SessionError> {
         match control {
-            // Media has reached the player: the only sign of time passing that the session sees. Some players tell
+            // Media has reached the player: the only sign of time passing that the session sees by itself. Some players tell
             // the bytes since the last time (rml_rtmp), so any other number counts and the same one is no offence.
             Control::Acknowledgement(total) => {
                 if total != self.acknowledged {
@@ -252,79 +423,47 @@ impl ServerSession {
                     self.link.refund(link::FLOOD_MESSAGES_MAX);
                 }
             }
-            other => {
+            Control::SetChunkSize(_)
+            | Control::Abort(_)
+            | Control::WindowAckSize(_)
+            | Control::SetPeerBandwidth(_)
+            | Control::StreamBegin(_)
+            | Control::StreamEof(_)
+            | Control::StreamDry(_)
+            | Control::SetBufferLength { .. }
+            | Control::StreamIsRecorded(_)
+            | Control::PingRequest(_)
+            | Control::PingResponse(_)
+            | Control::Ignored => {
                 self.link.charge()?;
-                self.link.on_control(other, out);
+                self.link.on_control(control, out);
             }
         }
         Ok(())
     }
 
-    fn on_command(&mut self, command: &Command, stream: u32, out: &mut Vec<u8>) -> Result<(), SessionError> {
-        let name = command.name.as_str();
-        if matches!(name, "" | "_result" | "_error" | "onStatus") {
-            // Answers to nothing we asked.
-            return Ok(());
-        }
-        let State::Connected { place, streams, .. } = &mut self.state else {
-            return match name {
-                "connect" => self.on_connect(command, out),
-                _ => Err(unexpected(name)),
-            };
+    fn on_accepted(&mut self, stream: u32, out: &mut Vec<u8>) -> Result<(), SessionError> {
+        self.link.control(Control::StreamBegin(stream), out);
+        // NetStream.Data.Start, which Adobe's server adds, makes FFmpeg see streams that are not there.
+        self.tell(stream, "status", "NetStream.Play.Reset", "Playing and resetting.", out);
+        self.tell(stream, "status", "NetStream.Play.Start", "Started playing.", out);
+        Ok(())
+    }
+
+    fn on_rejected(&mut self, stream: u32, refusal: Refusal, out: &mut Vec<u8>) -> Result<(), SessionError> {
+        let (code, description) = match refusal {
+            Refusal::StreamNotFound => ("NetStream.Play.StreamNotFound", "No such stream."),
+            Refusal::BadAuth => ("NetStream.Play.BadAuth", "Not allowed."),
+            Refusal::TooManyPlayers => ("NetStream.Play.InsufficientBW", "Too many players."),
         };
-        match name {
-            "connect" => Err(unexpected(name)),
-            "createStream" => {
-                match free_stream(streams, self.options.streams_max) {
-                    Some(created) => {
-                        streams.insert(created);
-                        self.result(command, f64::from(created).into(), out);
-                    }
-                    None => self.refuse_stream(command, out),
-                }
-                Ok(())
-            }
-            "deleteStream" => {
-                // Without a number it can only mean the play.
-                let deleted = command.arguments.iter().find_map(Value::as_number).map(|number| number as u32);
-                if let Some(deleted) = deleted {
-                    streams.remove(&deleted);
-                }
-                self.on_stop(deleted.unwrap_or(0));
-                Ok(())
-            }
-            "closeStream" => {
-                self.on_stop(stream);
-                Ok(())
-            }
-            "play" => {
-                let wish = wish(place, command);
-                self.on_play(wish, stream, out)
-            }
-            "getStreamLength" => {
-                // FFmpeg asks; a live stream has none.
-                self.result(command, 0.0.into(), out);
-                Ok(())
-            }
-            "FCSubscribe" => {
-                let status = Status::new("status", "NetStream.Play.Start", "Subscribed.");
-                let call = call("onFCSubscribe", 0.0, vec![Value::Object(link::info(&status))]);
-                self.link.command(CHUNK_STREAM_COMMAND, 0, &call, out);
-                Ok(())
-            }
-            "publish" => {
-                // OBS and FFmpeg hang up; others may still play on this connection.
-                let code = "NetStream.Publish.Denied";
-                self.tell(stream, "error", code, "Publishing is not served here.", out);
-                Ok(())
-            }
-            // SRS answers every unknown call so; clients wait for some of them (`_checkbw`, releaseStream,
-            // FCPublish). Live streams ignore pause, seek, receiveAudio and receiveVideo.
-            _ => {
-                self.result(command, Value::Null, out);
-                Ok(())
-            }
-        }
+        self.tell(stream, "error", code, description, out);
+        Ok(())
+    }
+
+    fn on_end(&mut self, stream: u32, out: &mut Vec<u8>) -> Result<(), SessionError> {
+        self.tell(stream, "status", "NetStream.Play.UnpublishNotify", "The stream has ended.", out);
+        self.link.control(Control::StreamEof(stream), out);
+        Ok(())
     }
 
     fn on_connect(&mut self, command: &Command, out: &mut Vec<u8>) -> Result<(), SessionError> {
@@ -367,42 +506,6 @@ impl ServerSession {
         Ok(())
     }
 
-    /// Any transaction id and any `start` will do: FFmpeg and librtmp number their calls, every stream is live.
-    fn on_play(&mut self, wish: ServerEvent, stream: u32, out: &mut Vec<u8>) -> Result<(), SessionError> {
-        let State::Connected { streams, play, .. } = &mut self.state else {
-            return Ok(());
-        };
-        // Sloppy players ask on the NetConnection, or on a stream they never created.
-        let stream = if stream == 0 { PLAY_STREAM } else { stream };
-        if !streams.contains(&stream) && streams.len() >= self.options.streams_max {
-            let code = "NetStream.Play.Failed";
-            self.tell(stream, "error", code, "Too many streams on one connection.", out);
-            return Ok(());
-        }
-        if self.plays >= PLAYS_MAX {
-            return Err(SessionError::Flood);
-        }
-        self.plays += 1;
-        streams.insert(stream);
-        let earlier = core::mem::replace(play, Play::Parked { stream });
-        if earlier.stream().is_some() {
-            self.stopped();
-        }
-        self.events.push_back(wish);
-        Ok(())
-    }
-
-    /// `stream` 0 means whatever plays.
-    fn on_stop(&mut self, stream: u32) {
-        let State::Connected { play, .. } = &mut self.state else {
-            return;
-        };
-        if play.stream().is_some_and(|playing| stream == 0 || stream == playing) {
-            *play = Play::Idle;
-            self.stopped();
-        }
-    }
-
     /// Tells that a play is over; one the owner has not heard of is taken back, else its answer would hit the next.
     fn stopped(&mut self) {
         match self.events.back() {
@@ -440,7 +543,29 @@ impl ServerSession {
     }
 }
 
+impl Call {
+    fn of(name: &str) -> Self {
+        match name {
+            "connect" => Self::Connect,
+            "createStream" => Self::CreateStream,
+            "deleteStream" => Self::DeleteStream,
+            "closeStream" => Self::CloseStream,
+            "play" => Self::Play,
+            "getStreamLength" => Self::GetStreamLength,
+            "FCSubscribe" => Self::FcSubscribe,
+            "publish" => Self::Publish,
+            "" | "_result" | "_error" | "onStatus" => Self::Stray,
+            _ => Self::Other,
+        }
+    }
+}
+
 impl Play {
+    /// Tells whether there is a play and `stream` means it; 0 means whatever plays.
+    fn is_on(self, stream: u32) -> bool {
+        self.stream().is_some_and(|playing| stream == 0 || stream == playing)
+    }
+
     fn stream(self) -> Option<u32> {
         match self {
             Self::Idle => None,
@@ -463,6 +588,17 @@ impl Place {
 
 fn unexpected(name: &str) -> SessionError {
     SessionError::Unexpected { command: link::printable(name) }
+}
+
+/// Returns the message stream a play said on `said_on` is on: sloppy players ask on the NetConnection.
+fn played_on(said_on: u32) -> u32 {
+    if said_on == 0 { PLAY_STREAM } else { said_on }
+}
+
+/// Returns the message stream deleteStream names. Without a number it can only mean the play: 0.
+fn deleted_stream(command: &Command) -> u32 {
+    // The cast saturates.
+    command.arguments.iter().find_map(Value::as_number).map_or(0, |number| number as u32)
 }
 
 /// Reads the ids of the proxies a player speaks for; what is no such id is skipped.
@@ -947,6 +1083,15 @@ mod tests {
         // Acknowledgements alone are no offence, whatever they count.
         let mut talk = Talk::connected();
         talk.say(&control(Control::Acknowledgement(1200)).repeat(10_000));
+
+        // A player that never acknowledges, but takes its media.
+        let ping = control(Control::PingRequest(1));
+        let mut talk = Talk::connected();
+        for _ in 0..10_000 {
+            talk.say(&ping);
+            talk.session.progressed();
+        }
+        check_error(Talk::connected().session, &ping.repeat(10_000), &SessionError::Flood);
 
         let mut talk = Talk::connected();
         for _ in 0..PLAYS_MAX {

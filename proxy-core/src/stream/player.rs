@@ -33,6 +33,10 @@ use crate::{
     },
 };
 
+/// Packets a connection may have in flight, however small: each costs the core and its driver more than a tiny frame
+/// has bytes.
+const PACKETS_MAX: usize = 1024;
+
 /// What a player tells its owner, in order.
 #[derive(Clone, Debug)]
 pub enum Effect {
@@ -69,6 +73,8 @@ pub enum PlayerEvent {
         agent: String,
         /// The hop count.
         hops: u32,
+        /// The streams fed by it.
+        ids: Vec<u64>,
     },
     /// It asks to play.
     Asked {
@@ -134,14 +140,24 @@ enum State {
     Left,
 }
 
-/// Bytes handed over and not yet taken by the socket, and how many of them are control.
+/// Bytes handed over and not yet taken by the socket, in how many packets, and how many of them are control.
 #[derive(Debug, Default)]
 struct InFlight {
     handed: u64,
     taken: u64,
-    control: VecDeque<(u64, usize)>,
+    batches: VecDeque<Batch>,
+    packets: usize,
     control_bytes: usize,
     progress_at: Instant,
+}
+
+/// What was handed over at once.
+#[derive(Clone, Copy, Debug)]
+struct Batch {
+    /// All that had been handed over with it.
+    end: u64,
+    packets: usize,
+    control_bytes: usize,
 }
 
 /// Where a player is counted.
@@ -165,6 +181,7 @@ pub struct Player {
     output: PlayOutput,
     agent: String,
     hops: u32,
+    ids: Vec<u64>,
     in_flight: InFlight,
     state: State,
 }
@@ -205,12 +222,28 @@ impl Player {
         now: Instant,
     ) -> Self {
         let in_flight = InFlight { progress_at: now, ..InFlight::default() };
-        Self { conn, peer, local, since: now, output, agent: String::new(), hops: 0, in_flight, state }
+        Self {
+            conn,
+            peer,
+            local,
+            since: now,
+            output,
+            agent: String::new(),
+            hops: 0,
+            ids: Vec::new(),
+            in_flight,
+            state,
+        }
     }
 
     /// Returns the hop count it told.
     pub const fn hops(&self) -> u32 {
         self.hops
+    }
+
+    /// Returns the streams fed by it, as it told.
+    pub fn ids(&self) -> &[u64] {
+        &self.ids
     }
 
     /// Returns bytes handed over and not yet taken.
@@ -335,7 +368,7 @@ impl Player {
         self.transmit_control(out, cx, now);
         while let Some(event) = self.state.session_mut().and_then(|session| session.poll_event()) {
             let event = match event {
-                ServerEvent::Connected { agent, hops, ids: _ } => PlayerEvent::Introduced { agent, hops },
+                ServerEvent::Connected { agent, hops, ids } => PlayerEvent::Introduced { agent, hops, ids },
                 ServerEvent::Play { app, stream, vhost, params } => {
                     let vhost = if cx.config.vhosts { vhost.as_str() } else { DEFAULT_VHOST };
                     *cx.last_ask += 1;
@@ -355,14 +388,10 @@ impl Player {
 
     /// The socket took bytes.
     pub fn handle_sent(&mut self, len: usize, now: Instant) {
-        let in_flight = &mut self.in_flight;
-        in_flight.taken = in_flight.handed.min(in_flight.taken + len as u64);
-        in_flight.progress_at = now;
-        while let Some((end, len)) = in_flight.control.front().copied()
-            && end <= in_flight.taken
-        {
-            in_flight.control.pop_front();
-            in_flight.control_bytes -= len;
+        let took_media = self.in_flight.take(len, now);
+        // Answers taken are no such sign: who floods may well read them.
+        if took_media && let State::Seated { voice: Voice::Rtmp(session), .. } = &mut self.state {
+            session.progressed();
         }
     }
 
@@ -375,13 +404,18 @@ impl Player {
         if relay.backlog(cursor) > cx.config.queue_bytes_max {
             shed = relay.shed(cursor);
         }
-        while self.in_flight.len() < cx.config.send_bytes_max
+        let room = PACKETS_MAX.saturating_sub(self.in_flight.packets);
+        let mut packets = 0;
+        while packets < room
+            && self.in_flight.len() < cx.config.send_bytes_max
             && cursor.position() < released
             && let Some(bytes) = relay.next(cursor, format)
         {
             self.in_flight.hand(bytes.len(), now);
+            packets += 1;
             cx.outputs.push_back(Output::Transmit { conn: self.conn, bytes });
         }
+        self.in_flight.batch(packets, 0);
         shed + cursor.take_shed()
     }
 
@@ -425,9 +459,10 @@ impl Player {
 
             // Connected, no play request yet. From here on a session may have told its peer what is wrong: hanging up
             // in order lets that arrive.
-            (S::Idle { voice, until }, E::Introduced { agent, hops }) => {
+            (S::Idle { voice, until }, E::Introduced { agent, hops, ids }) => {
                 self.agent = agent;
                 self.hops = hops;
+                self.ids = ids;
                 S::Idle { voice, until }
             }
             (S::Idle { voice, .. }, E::Asked { ask, key: Some(key), params }) => {
@@ -620,13 +655,25 @@ impl Player {
             return;
         }
         self.in_flight.hand(out.len(), now);
-        self.in_flight.control.push_back((self.in_flight.handed, out.len()));
-        self.in_flight.control_bytes += out.len();
+        self.in_flight.batch(1, out.len());
         cx.outputs.push_back(Output::Transmit { conn: self.conn, bytes: Bytes::from(out) });
     }
 }
 
 impl InFlight {
+    /// Takes the news that the socket took `len` bytes; returns whether a batch of media is out with them.
+    fn take(&mut self, len: usize, now: Instant) -> bool {
+        self.taken = self.handed.min(self.taken + len as u64);
+        self.progress_at = now;
+        let mut took_media = false;
+        while let Some(batch) = self.batches.pop_front_if(|batch| batch.end <= self.taken) {
+            self.packets -= batch.packets;
+            self.control_bytes -= batch.control_bytes;
+            took_media |= batch.control_bytes == 0;
+        }
+        took_media
+    }
+
     const fn len(&self) -> usize {
         (self.handed - self.taken) as usize
     }
@@ -636,6 +683,15 @@ impl InFlight {
             self.progress_at = now;
         }
         self.handed += len as u64;
+    }
+
+    /// Notes what was handed over since the last batch.
+    fn batch(&mut self, packets: usize, control_bytes: usize) {
+        if packets > 0 {
+            self.batches.push_back(Batch { end: self.handed, packets, control_bytes });
+            self.packets += packets;
+            self.control_bytes += control_bytes;
+        }
     }
 }
 

@@ -148,6 +148,8 @@ pub struct PullCx<'a> {
     pub key: &'a StreamKey,
     /// Players are seated or parked.
     pub watched: bool,
+    /// This stream and all that are fed from it, to tell the origin: who finds himself among them closes a ring.
+    pub ids: Vec<u64>,
     /// The hop count to tell the origin.
     pub hops: u32,
     /// The proxy's numbers.

@@ -315,7 +315,7 @@ pub static KEYS: &[Key] = &[
         "pull",
         "redirects_max",
         Field::Count(|s| &mut s.core.pull.redirects_max, (0, 100)),
-        "redirects followed in one outage",
+        "redirects followed in a row",
     ),
     key(
         "pull",

@@ -8,7 +8,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread,
     time::Duration,
@@ -16,6 +16,9 @@ use std::{
 
 /// Lines that may wait for the thread.
 const LINES_MAX: usize = 4096;
+
+/// How often a flush looks for room among the lines.
+const FLUSH_STEP: Duration = Duration::from_millis(1);
 
 /// Where text goes; clones share one thread.
 #[derive(Clone, Debug)]
@@ -52,15 +55,25 @@ impl Outlet {
         self.send(format!("{line}\n").into_bytes());
     }
 
-    /// Waits until everything said is written, `timeout` at most.
+    /// Waits until everything said is written, `timeout` at most. It stops the thread: for the end of the program.
+    #[expect(clippy::disallowed_methods, reason = "nothing runs any more that could be held up")]
     pub fn flush(&self, timeout: Duration) {
         let (done, written) = sync_channel(0);
-        if self.lines.try_send(Note::Flush(done)).is_ok() {
-            match written.recv_timeout(timeout) {
-                // The note was dropped: that is the answer.
-                Err(RecvTimeoutError::Disconnected) | Ok(()) => {}
-                Err(RecvTimeoutError::Timeout) => {}
+        let (mut note, mut left) = (Note::Flush(done), timeout);
+        // Where lines wait already, the note has to wait for its place, too.
+        while let Err(refused) = self.lines.try_send(note) {
+            let TrySendError::Full(back) = refused else { return };
+            if left.is_zero() {
+                return;
             }
+            note = back;
+            thread::sleep(FLUSH_STEP);
+            left = left.saturating_sub(FLUSH_STEP);
+        }
+        match written.recv_timeout(left) {
+            // The note was dropped: that is the answer.
+            Err(RecvTimeoutError::Disconnected) | Ok(()) => {}
+            Err(RecvTimeoutError::Timeout) => {}
         }
     }
 
@@ -133,9 +146,6 @@ mod tests {
         }
         drop(gate);
         outlet.flush(Duration::from_secs(10));
-        while outlet.lines.try_send(Note::Text(Vec::new())).is_err() {
-            thread::yield_now();
-        }
         outlet.say("after");
         outlet.flush(Duration::from_secs(10));
         let text = String::from_utf8(taken.lock().expect("nobody panics").clone()).expect("text");

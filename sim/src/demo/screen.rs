@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::seconds;
+
 /// How often the table is redrawn.
 const REDRAW: Duration = Duration::from_millis(200);
 /// How often it is printed where nothing can be redrawn.
@@ -31,7 +33,7 @@ impl Screen {
     /// Prints a line that stays, above the table.
     pub(super) fn say(&mut self, line: &str) {
         self.wipe();
-        println!("{:>6.1}  {line}", self.begun.elapsed().as_secs_f32());
+        println!("{:>6}  {line}", seconds(self.begun.elapsed()));
         if self.is_terminal {
             self.paint();
         }

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use proxy_core::{
     Config,
     io::{
-        Answer, EventKind, Input, PlayAnswer, PullFailure, PullOptions, PullState, Question, Reply, Request,
+        Answer, EventKind, Input, Output, PlayAnswer, PullFailure, PullOptions, PullState, Question, Reply,
+        Request,
     },
     session::server::Refusal,
     time::Duration,
@@ -14,7 +15,7 @@ use proxy_core::{
 
 use crate::{
     ELSEWHERE, NAME, ORIGIN, URL, serving, streaming,
-    world::{Dial, Serve, World, message},
+    world::{Dial, Serve, World, message, redirect},
 };
 
 /// The name leads to both origins.
@@ -240,4 +241,49 @@ fn players_of_a_hold_of_zero_are_told_at_once_also_if_they_come_in_the_gap() {
     let late = world.play_http("x");
     world.run(1);
     assert!(world.closed.contains(&late));
+}
+
+#[test]
+fn a_flood_of_tiny_frames_is_handed_out_by_the_thousand_and_arrives_whole() {
+    let mut world = streaming();
+    let players: Vec<_> = (0..20).map(|_| world.play_http("x")).collect();
+    let conn = world.origin_conns()[0];
+    let mut bytes = Vec::new();
+    message(type_id::AUDIO, 6_000, &[0xAF, 1, 7], &mut bytes);
+    for _ in 1..10_000 {
+        bytes.extend_from_slice(&[0xC6, 0xAF, 1, 7]);
+    }
+    let before = world.received[&players[0]].len();
+    world.proxy.handle_input(Input::Received { conn, bytes: &bytes }, world.now);
+    let mut packets = 0;
+    let mut waiting = Vec::new();
+    while let Some(output) = world.proxy.poll_output() {
+        if let Output::Transmit { conn, bytes } = output {
+            packets += 1;
+            waiting.push((conn, bytes.len()));
+        }
+    }
+    assert!(packets <= 20 * 1024, "{packets} packets wait");
+    for (conn, len) in &waiting {
+        world.input(Input::Sent { conn: *conn, len: *len });
+    }
+    let first: usize = waiting.iter().filter(|(conn, _)| *conn == players[0]).map(|(_, len)| len).sum();
+    // A tag has 15 bytes around its payload.
+    assert_eq!(first + world.received[&players[0]].len() - before, 10_000 * 18);
+}
+
+#[test]
+fn frames_of_the_breath_in_which_a_stream_ends_reach_its_players() {
+    let mut world = serving();
+    world.add("x", URL, PullOptions { retry_count: 0, ..PullOptions::default() });
+    world.run(6_000);
+    let player = world.play_http("x");
+    let conn = world.origin_conns()[0];
+    let before = world.received[&player].len();
+    let mut bytes = Vec::new();
+    message(type_id::AUDIO, 6_000, &[0xAF, 1, 7], &mut bytes);
+    redirect("rtmps://198.18.0.3/live/x", &mut bytes);
+    world.input(Input::Received { conn, bytes: &bytes });
+    assert_eq!(world.view("x"), None);
+    assert_eq!(world.received[&player].len() - before, 18);
 }

@@ -670,3 +670,29 @@ fn a_patient_add_is_not_cut_short_by_one_that_joined() {
     assert_eq!(world.replies.get(&joined), Some(&Reply::AddTimedOut { state: None }));
     assert_eq!(world.view("x"), None);
 }
+
+#[test]
+fn an_origin_that_holds_a_request_is_waited_for_while_it_answers_pings() {
+    let mut world = serving();
+    world.serve = Serve::Held;
+    let add = world.add("x", URL, PullOptions::default());
+    world.run(9_000);
+    assert_eq!((world.state("x"), world.dials.len()), (Some(PullState::Requesting), 1));
+    world.serve = Serve::Media;
+    world.run(100);
+    assert_eq!(world.replies.get(&add), Some(&Reply::Added { state: PullState::Streaming }));
+
+    let mut world = serving();
+    world.serve = Serve::Held;
+    world.add_forced("x", URL);
+    world.run(9_000);
+    world.serve = Serve::Frozen;
+    world.run(3_100);
+    assert_ne!(world.state("x"), Some(PullState::Requesting), "it does not answer pings any more");
+
+    let mut world = serving();
+    world.serve = Serve::Held;
+    world.add_forced("x", URL);
+    world.run(21_000);
+    assert_eq!(world.dials.len(), 2, "nobody is waited for for ever");
+}

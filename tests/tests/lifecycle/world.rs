@@ -43,6 +43,8 @@ pub(crate) enum Serve {
     VideoOnly,
     /// `play` is accepted, nothing comes; pings are answered.
     Nothing,
+    /// `play` is held unanswered until there is media; pings are answered.
+    Held,
     /// StreamNotFound.
     NotFound,
     /// `play` is accepted, then refused in the same breath.
@@ -59,7 +61,7 @@ pub(crate) enum Serve {
 
 enum End {
     Handshaking(Option<ServerHandshake>),
-    Open { session: Box<ServerSession>, playing: bool, frames: u32 },
+    Open { session: Box<ServerSession>, playing: bool, held: bool, frames: u32 },
 }
 
 struct Origin {
@@ -347,12 +349,12 @@ impl World {
                         limits: ChunkLimits::PLAYER,
                     };
                     let session = Box::new(ServerSession::new(options, 3073));
-                    origin.end = End::Open { session, playing: false, frames: 0 };
+                    origin.end = End::Open { session, playing: false, held: false, frames: 0 };
                 }
             }
             bytes = &bytes[used..];
         }
-        let End::Open { session, playing, frames } = &mut origin.end else { return };
+        let End::Open { session, playing, held, frames } = &mut origin.end else { return };
         session.handle_bytes(bytes, out).expect("our own client");
         while let Some(event) = session.poll_event() {
             match event {
@@ -362,6 +364,7 @@ impl World {
                 {
                     session.reject_play(Refusal::StreamNotFound, out);
                 }
+                ServerEvent::Play { .. } if serve == Serve::Held => *held = true,
                 ServerEvent::Play { .. } if serve == Serve::AcceptThenRefuse => {
                     session.accept_play(out);
                     session.reject_play(Refusal::StreamNotFound, out);
@@ -392,8 +395,15 @@ impl World {
                 continue;
             }
             let audio = serve == Serve::Media;
-            let End::Open { playing: true, frames, .. } = &mut origin.end else { continue };
+            let End::Open { session, playing, held, frames } = &mut origin.end else { continue };
             let mut out = Vec::new();
+            if std::mem::take(held) {
+                session.accept_play(&mut out);
+                *playing = true;
+            }
+            if !*playing {
+                continue;
+            }
             let timestamp = *frames * 40;
             if *frames == 0 {
                 message(type_id::VIDEO, timestamp, &[0x17, 0, 0, 0, 0, 1, 2, 3], &mut out);
@@ -428,7 +438,7 @@ impl World {
 }
 
 /// Sends the client elsewhere, as SRS does.
-fn redirect(url: &str, out: &mut Vec<u8>) {
+pub(crate) fn redirect(url: &str, out: &mut Vec<u8>) {
     let ex = vec![("code".into(), 302.0.into()), ("redirect2".into(), url.into())];
     let info = vec![
         ("level".into(), "error".into()),

@@ -8,7 +8,7 @@ use std::{future::Future, io, time::Duration};
 
 use proxy_core::{
     Config,
-    io::{PullOptions, PullState, Reply, Request, StreamFilter, StreamView},
+    io::{PullFailure, PullOptions, PullState, Reply, Request, StreamFilter, StreamView},
     proxy::Counts,
 };
 use proxyd::env::TokioEnv;
@@ -462,6 +462,30 @@ fn a_player_of_rml_rtmp_is_served_through_a_restart() {
                 assert!(matches!(media::read_stamp(tag), Stamped::Whole(_)));
             }
         }
+        Ok(())
+    });
+}
+
+#[test]
+fn two_proxies_do_not_feed_each_other() {
+    run(async {
+        let house = House::streaming(Behaviour::default()).await?;
+        let second = RealProxy::start(Config::default()).await?;
+        let reply = second.add(NAME, &house.proxy.rtmp_url(NAME)).await;
+        assert_eq!(reply, Some(Reply::Added { state: PullState::Streaming }));
+
+        let url = Some(second.rtmp_url(NAME));
+        let update = Request::Update { key: key(NAME), url, options: None, now: true };
+        house.proxy.handle.request(update).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let view = house.proxy.stream(NAME).await.expect("still registered");
+        assert_ne!(view.state, PullState::Streaming, "it would be fed by itself");
+        assert!(matches!(view.last_failure, Some(PullFailure::Refused(_))), "{:?}", view.last_failure);
+
+        let url = Some(house.origin.url(NAME));
+        let update = Request::Update { key: key(NAME), url, options: None, now: true };
+        house.proxy.handle.request(update).await;
+        assert!(house.is(PullState::Streaming).await);
         Ok(())
     });
 }

@@ -33,6 +33,8 @@ pub enum PullEvent {
     HandshakeDone(u64),
     /// The origin's bytes are not what we accept.
     ProtocolFailed(PullFailure),
+    /// `play` has been sent.
+    Asked,
     /// Play is accepted.
     Playing,
     /// A frame came.
@@ -67,6 +69,7 @@ impl PullEvent {
             Self::ConnectFailed(_) => PullEventKind::ConnectFailed,
             Self::HandshakeDone(_) => PullEventKind::HandshakeDone,
             Self::ProtocolFailed(_) => PullEventKind::ProtocolFailed,
+            Self::Asked => PullEventKind::Asked,
             Self::Playing => PullEventKind::Playing,
             Self::Frame(_) => PullEventKind::Frame,
             Self::Pong => PullEventKind::Pong,

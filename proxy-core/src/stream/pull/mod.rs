@@ -35,8 +35,8 @@ use crate::{
     session::{SessionError, client::ClientEvent},
     stream::{
         backoff::Backoff,
-        flow::{AvTrack, Missing, MissingTracks, Pinger},
-        pull::state::{Link, Live, Play, State, Wait},
+        flow::{AvTrack, Missing, MissingTracks},
+        pull::state::{Link, Live, Play, Request, State, Wait},
         routes::PullCx,
     },
     time::Instant,
@@ -171,8 +171,13 @@ impl Pull {
             State::Resolving { until, .. }
             | State::Connecting { until, .. }
             | State::Handshaking { until, .. }
-            | State::Requesting { until, .. }
             | State::BackingOff { until, .. } => Some(*until),
+            State::Requesting { request, .. } => {
+                let Some(_) = request.asked_at else { return Some(request.until) };
+                let ping = request.pinger.next_at(&self.config, None);
+                let dead = request.pinger.dead_at(&self.config, None);
+                Some(request.until.min(ping).min(dead.unwrap_or(request.until)))
+            }
             State::AwaitingMedia { play, wait } => {
                 let ping = play.pinger.next_at(&self.config, None);
                 let lookup = wait.looked_up_at + self.config.lookup_interval;
@@ -212,7 +217,7 @@ impl Pull {
         self.state.transmit(out, cx);
         while let Some(event) = self.state.session_mut().and_then(|session| session.poll_event()) {
             let event = match event {
-                ClientEvent::Asked => continue,
+                ClientEvent::Asked => PullEvent::Asked,
                 ClientEvent::Playing => PullEvent::Playing,
                 ClientEvent::Frame(frame) => PullEvent::Frame(frame),
                 ClientEvent::Pong { .. } => PullEvent::Pong,
@@ -313,6 +318,7 @@ impl Pull {
                 | E::ConnectFailed(_)
                 | E::HandshakeDone(_)
                 | E::ProtocolFailed(_)
+                | E::Asked
                 | E::Playing
                 | E::Frame(_)
                 | E::Pong
@@ -348,6 +354,7 @@ impl Pull {
                 | E::ConnectFailed(_)
                 | E::HandshakeDone(_)
                 | E::ProtocolFailed(_)
+                | E::Asked
                 | E::Playing
                 | E::Frame(_)
                 | E::Pong
@@ -391,6 +398,7 @@ impl Pull {
                 | E::Granted
                 | E::HandshakeDone(_)
                 | E::ProtocolFailed(_)
+                | E::Asked
                 | E::Playing
                 | E::Frame(_)
                 | E::Pong
@@ -432,6 +440,7 @@ impl Pull {
                 | E::Granted
                 | E::Connected(_)
                 | E::ConnectFailed(_)
+                | E::Asked
                 | E::Playing
                 | E::Frame(_)
                 | E::Pong
@@ -441,9 +450,23 @@ impl Pull {
             ) => state,
 
             // connect, createStream and play are under way.
-            (S::Requesting { attempt, link, session, .. }, E::Playing) => {
+            (S::Requesting { attempt, link, session, request }, E::Asked) => {
+                let request = Request { asked_at: Some(now), ..request };
+                let mut state = S::Requesting { attempt, link, session, request };
+                state.ping(cx, now);
+                state
+            }
+            (S::Requesting { attempt, link, session, mut request }, E::Pong) => {
+                request.pinger.handle_pong();
+                if let Some(asked_at) = request.asked_at {
+                    // It lives and does not answer: it holds the request until somebody publishes.
+                    request.until = asked_at + self.config.first_media_timeout;
+                }
+                S::Requesting { attempt, link, session, request }
+            }
+            (S::Requesting { attempt, link, session, request }, E::Playing) => {
                 cx.effects.push_back(Effect::PlayAccepted(link.addr));
-                let play = Play { attempt, link, session, pinger: Pinger::default() };
+                let play = Play { attempt, link, session, pinger: request.pinger };
                 self.await_media(play, false, cx, now)
             }
             (S::Requesting { attempt, link, .. }, E::ProtocolFailed(failure)) => {
@@ -458,10 +481,8 @@ impl Pull {
                 cx.routes.closed(link.conn);
                 self.not_served(attempt, link, PullFailure::Lost(hangup), cx, now)
             }
-            (S::Requesting { attempt, link, .. }, E::Deadline) => {
-                cx.abort(link.conn);
-                let failure = PullFailure::Timeout(PullState::Requesting);
-                self.dial_failed(attempt, link.addr, link.rest, failure, cx, now)
+            (S::Requesting { attempt, link, session, request }, E::Deadline) => {
+                self.requesting_due(attempt, link, session, request, cx, now)
             }
             (S::Requesting { attempt, link, .. }, E::Redirected(url)) => {
                 cx.abort(link.conn);
@@ -486,7 +507,6 @@ impl Pull {
                 | E::ConnectFailed(_)
                 | E::HandshakeDone(_)
                 | E::Frame(_)
-                | E::Pong
                 | E::Ended(_),
             ) => state,
 
@@ -552,6 +572,7 @@ impl Pull {
                 | E::Connected(_)
                 | E::ConnectFailed(_)
                 | E::HandshakeDone(_)
+                | E::Asked
                 | E::Playing
                 | E::Ended(_),
             ) => state,
@@ -614,6 +635,7 @@ impl Pull {
                 | E::Connected(_)
                 | E::ConnectFailed(_)
                 | E::HandshakeDone(_)
+                | E::Asked
                 | E::Playing,
             ) => state,
 
@@ -670,6 +692,7 @@ impl Pull {
                 | E::Connected(_)
                 | E::ConnectFailed(_)
                 | E::HandshakeDone(_)
+                | E::Asked
                 | E::Frame(_)
                 | E::Ended(_),
             ) => state,
@@ -693,6 +716,7 @@ impl Pull {
                 | E::ConnectFailed(_)
                 | E::HandshakeDone(_)
                 | E::ProtocolFailed(_)
+                | E::Asked
                 | E::Playing
                 | E::Frame(_)
                 | E::Pong
@@ -714,6 +738,7 @@ impl Pull {
                 | E::ConnectFailed(_)
                 | E::HandshakeDone(_)
                 | E::ProtocolFailed(_)
+                | E::Asked
                 | E::Playing
                 | E::Frame(_)
                 | E::Pong

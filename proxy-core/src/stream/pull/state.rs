@@ -52,6 +52,15 @@ pub(super) struct Play {
     pub(super) pinger: Pinger,
 }
 
+/// What is known while connect, createStream and play are under way.
+#[derive(Debug)]
+pub(super) struct Request {
+    /// Pings begin when `play` has been sent: from there on some origins wait for a publisher before they answer.
+    pub(super) asked_at: Option<Instant>,
+    pub(super) pinger: Pinger,
+    pub(super) until: Instant,
+}
+
 /// What is known while no frame has come.
 #[derive(Debug)]
 pub(super) struct Wait {
@@ -106,7 +115,7 @@ pub(super) enum State {
         attempt: Attempt,
         link: Link,
         session: Box<ClientSession>,
-        until: Instant,
+        request: Request,
     },
     AwaitingMedia {
         play: Play,
@@ -223,13 +232,24 @@ impl State {
         cx.outputs.push_back(Output::Transmit { conn: link.conn, bytes: Bytes::from(out) });
     }
 
-    /// Sends a ping, where a play is accepted.
+    /// Sends a ping, where a play is asked for or accepted.
     pub(super) fn ping(&mut self, cx: &mut PullCx<'_>, now: Instant) {
         let mut out = Vec::new();
-        if let Self::AwaitingMedia { play, .. } | Self::Streaming { play, .. } = self {
-            play.session.ping(now.as_millis() as u32, &mut out);
-            play.pinger.sent(now);
-        }
+        let (session, pinger) = match self {
+            Self::Requesting { session, request, .. } => (session, &mut request.pinger),
+            Self::AwaitingMedia { play, .. } | Self::Streaming { play, .. } => {
+                (&mut play.session, &mut play.pinger)
+            }
+            Self::Resolving { .. }
+            | Self::Queued { .. }
+            | Self::Connecting { .. }
+            | Self::Handshaking { .. }
+            | Self::Replaying { .. }
+            | Self::BackingOff { .. }
+            | Self::Stopped => return,
+        };
+        session.ping(now.as_millis() as u32, &mut out);
+        pinger.sent(now);
         self.transmit(out, cx);
     }
 }

@@ -11,10 +11,10 @@ use crate::{
     io::{BackoffLaw, PullFailure, PullOptions, PullState, ResolveError},
     session::client::{ClientOptions, ClientSession},
     stream::{
-        flow::{AvTrack, Flow, Missing},
+        flow::{AvTrack, Flow, Missing, Pinger},
         pull::{
             Effect, Pull, PullEvent,
-            state::{Attempt, Link, Live, Play, State, Wait},
+            state::{Attempt, Link, Live, Play, Request, State, Wait},
         },
         routes::PullCx,
     },
@@ -200,14 +200,39 @@ impl Pull {
         let options = ClientOptions {
             fc_subscribe: self.config.fc_subscribe,
             hops: cx.hops,
-            ids: Vec::new(),
+            ids: cx.ids.clone(),
             limits: self.config.chunk_limits,
         };
         let mut out = Vec::new();
         let session = Box::new(ClientSession::start(&attempt.url, &options, taken, &mut out));
-        let mut state =
-            State::Requesting { attempt, link, session, until: now + self.config.request_timeout };
+        let until = now + self.config.request_timeout;
+        let request = Request { asked_at: None, pinger: Pinger::default(), until };
+        let mut state = State::Requesting { attempt, link, session, request };
         state.transmit(out, cx);
+        state
+    }
+
+    pub(super) fn requesting_due(
+        &mut self,
+        attempt: Attempt,
+        link: Link,
+        session: Box<ClientSession>,
+        request: Request,
+        cx: &mut PullCx<'_>,
+        now: Instant,
+    ) -> State {
+        let is_dead = request.pinger.dead_at(&self.config, None).is_some_and(|at| at <= now);
+        if is_dead || request.until <= now {
+            cx.abort(link.conn);
+            let failure =
+                if is_dead { PullFailure::PingTimeout } else { PullFailure::Timeout(PullState::Requesting) };
+            return self.next_address(attempt, link.addr, link.rest, failure, cx, now);
+        }
+        let is_ping_due = request.asked_at.is_some() && request.pinger.next_at(&self.config, None) <= now;
+        let mut state = State::Requesting { attempt, link, session, request };
+        if is_ping_due {
+            state.ping(cx, now);
+        }
         state
     }
 
