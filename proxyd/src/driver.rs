@@ -826,13 +826,18 @@ impl<E: Env> Driver<E> {
 impl<S: AsyncWrite + Unpin> Open<S> {
     /// Writes as much of the queue as one call takes.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-        let mut count = 0;
-        for (slice, bytes) in slices.iter_mut().zip(&self.queue) {
-            *slice = IoSlice::new(bytes);
-            count += 1;
-        }
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..count]);
+        // One packet is the common case: a plain send costs the kernel less than a vectored write of one slice.
+        let written = if let ([bytes], []) = self.queue.as_slices() {
+            Pin::new(&mut self.stream).poll_write(cx, bytes)
+        } else {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let mut count = 0;
+            for (slice, bytes) in slices.iter_mut().zip(&self.queue) {
+                *slice = IoSlice::new(bytes);
+                count += 1;
+            }
+            Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..count])
+        };
         if let Poll::Ready(Ok(len)) = written {
             self.take_written(len);
         }
