@@ -1,0 +1,2 @@
+//! Scenarios: what decides a run, as a value and as a file.
+pub mod model;

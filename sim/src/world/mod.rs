@@ -1,0 +1,478 @@
+//! The simulated world of plane `core`: the proxy, its origins and players on a network of our own, in virtual time.
+//!
+//! ```text
+//!            ┌────────────────────────── heap: what is due, every tie decided ───────────────────────┐
+//!            ▼                                                                                        │
+//!  wake ─► timeline, faults ─► origins, players, operators ─► net ─► proxy: Input ─► core ─► Output ──┘
+//!                                        │                                            │
+//!                                        └───────────────── records ──────────────────┴─► Tracer ─► oracles
+//! ```
+//! A run has four phases: safety (the timeline, faults on), calm (every fault lifted for good, until what must be well
+//! is well or its time is over), cleanup (everything deleted), end. Nothing here reads a clock, rolls other dice than
+//! the run's, or iterates what has no order.
+
+mod calls;
+mod faults;
+pub(crate) mod heap;
+pub(crate) mod moments;
+mod origin;
+mod player;
+mod proxy;
+mod timeline;
+
+use std::{collections::BTreeMap, net::Ipv4Addr};
+
+use proxy_core::time::{Duration, Instant};
+
+use self::{
+    heap::Heap,
+    moments::{Happened, Moments},
+    origin::OriginHost,
+    player::{PlayerGroup, Seat},
+    proxy::ProxyHost,
+    timeline::Timeline,
+};
+use crate::{
+    net::{HostId, ListenerId, Net, NetEvent, NetTimer, SockId},
+    oracle::{Finding, Oracles},
+    scenario::model::{HostRef, PullRef, Role, Scenario},
+    trace::{ActorId, Cast, CastMember, Log, Phase, Record, Tracer, What},
+};
+
+/// Steps in one instant beyond which a run is taken for a busy loop. A thousand streams that lose one origin take
+/// some ten thousand.
+const STEPS_PER_INSTANT_MAX: u64 = 1_000_000;
+
+/// What is due.
+#[derive(Clone, Copy, Debug)]
+enum Wake {
+    /// Something of the network.
+    Net(NetTimer),
+    /// An event of the timeline, by index.
+    Event(u16),
+    /// A fault is to be lifted.
+    Lift(u16),
+    /// A proxy's deadline.
+    Proxy(u16),
+    /// An origin's deadline.
+    Origin(u16),
+    /// An origin's process has booted, in this life.
+    Booted(u16, u32),
+    /// An origin's publishers are there, in this life.
+    Published(u16, u32),
+    /// A seat's deadline.
+    Seat(u32),
+    /// A lookup is answered: the proxy, and the place of the answer.
+    Resolved(u16, u64),
+    /// A repair script looks again.
+    Repair(u16),
+}
+
+/// Who a socket belongs to.
+#[derive(Clone, Copy, Debug)]
+enum Owner {
+    Proxy(u16),
+    Origin(u16),
+    Seat(u32),
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The hash over every record.
+    pub hash: u64,
+    /// Records in all.
+    pub steps: u64,
+    /// Virtual time it took.
+    pub time: Duration,
+    /// Broken promises, the first one first; empty: all were held.
+    pub findings: Vec<Finding>,
+    /// What the oracles measured.
+    pub oracles: Oracles,
+    /// Who took part.
+    pub cast: Cast,
+    /// Every record, if they were kept.
+    pub log: Option<Log>,
+}
+
+/// What a run keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// Every record.
+    pub records: bool,
+    /// Every packet, as records.
+    pub packets: bool,
+    /// Stops after this record.
+    pub until: Option<u64>,
+}
+
+/// A world.
+pub struct World<'a> {
+    scenario: &'a Scenario,
+    seed: u64,
+    now: Instant,
+    heap: Heap<(Wake, u64)>,
+    net: Net,
+    tracer: Tracer,
+    oracles: Oracles,
+    cast: Cast,
+    phase: Phase,
+    /// The record that causes what happens at the moment.
+    cause: u64,
+    /// The line behind what happens at the moment.
+    line: u32,
+    timeline: Timeline,
+    moments: Moments,
+    proxies: Vec<ProxyHost>,
+    origins: Vec<OriginHost>,
+    groups: Vec<PlayerGroup>,
+    seats: Vec<Seat>,
+    owners: BTreeMap<SockId, Owner>,
+    listeners: BTreeMap<ListenerId, Owner>,
+    /// The members of each host of the scenario.
+    members: Vec<Members>,
+    /// Addresses somebody has or had; a new one is none of them.
+    addresses: BTreeMap<Ipv4Addr, HostId>,
+    /// Bytes on their way from a socket to a peer.
+    buffer: Vec<u8>,
+    keep: Keep,
+}
+
+/// Where a host of the scenario lives.
+#[derive(Clone, Debug)]
+struct Members {
+    /// The first actor.
+    actor: ActorId,
+    /// A namespace each.
+    namespaces: Vec<HostId>,
+    /// What they run.
+    run: Running,
+}
+
+/// What a host runs, an index into the world's lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Running {
+    Proxy(u16),
+    Origin(u16),
+    Players(u16),
+}
+
+impl<'a> World<'a> {
+    /// Runs a scenario with a seed.
+    pub fn run(scenario: &'a Scenario, seed: u64, keep: Keep) -> Outcome {
+        let mut world = Self::new(scenario, seed, keep);
+        world.begin();
+        world.safety();
+        world.calm();
+        world.cleanup();
+        world.finish()
+    }
+
+    /// Runs a scenario up to a record and returns the world as it stands.
+    pub fn run_until(scenario: &'a Scenario, seed: u64, step: u64) -> Self {
+        let mut world = Self::new(scenario, seed, Keep { until: Some(step), ..Keep::default() });
+        world.begin();
+        world.safety();
+        world.calm();
+        world.cleanup();
+        world
+    }
+
+    fn new(scenario: &'a Scenario, seed: u64, keep: Keep) -> Self {
+        let end = Instant::ZERO + scenario.run.time;
+        let timeline = Timeline::new(scenario);
+        let whens = scenario.events.iter().enumerate().map(|(index, event)| (index, index, &event.at));
+        let moments = Moments::new(scenario, whens, end);
+        let mut world = Self {
+            scenario,
+            seed,
+            now: Instant::ZERO,
+            heap: Heap::new(),
+            net: Net::new(seed),
+            tracer: Tracer::new(keep.records.then(Log::default)),
+            oracles: Oracles::default(),
+            cast: Cast::default(),
+            phase: Phase::Safety,
+            cause: 0,
+            line: 0,
+            timeline,
+            moments,
+            proxies: Vec::new(),
+            origins: Vec::new(),
+            groups: Vec::new(),
+            seats: Vec::new(),
+            owners: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+            members: Vec::new(),
+            addresses: BTreeMap::new(),
+            buffer: Vec::with_capacity(64 * 1024),
+            keep,
+        };
+        world.build();
+        world.oracles = Oracles::new(scenario, &world.cast);
+        world
+    }
+
+    /// Makes the networks and their hosts.
+    fn build(&mut self) {
+        let scenario = self.scenario;
+        self.net.set_tap(self.keep.packets);
+        let bridges: Vec<_> = scenario.nets.iter().map(|net| faults::add_bridge(&mut self.net, net)).collect();
+        let taken = |ip: Ipv4Addr| scenario.hosts.iter().any(|host| host.ip == Some(ip));
+        for (index, host) in scenario.hosts.iter().enumerate() {
+            let count = match &host.role {
+                Role::Player(model) => model.count.max(1),
+                Role::Origin(_) | Role::Proxy(_) => 1,
+            };
+            let net = &scenario.nets[usize::from(host.net)];
+            let actor = ActorId(u16::try_from(self.cast.members.len()).unwrap_or(u16::MAX));
+            let mut namespaces = Vec::new();
+            for number in 0..count {
+                let name = if count == 1 { host.name.clone() } else { format!("{}{}", host.name, number + 1) };
+                let ip = match host.ip {
+                    Some(ip) => Ipv4Addr::from(u32::from(ip) + u32::from(number)),
+                    None => self.free_address(net, &taken),
+                };
+                let namespace = self.net.add_host(&name, bridges[usize::from(host.net)], ip);
+                self.addresses.insert(ip, namespace);
+                self.cast
+                    .members
+                    .push(CastMember { name, host: u16::try_from(index).unwrap_or(u16::MAX) });
+                namespaces.push(namespace);
+            }
+            let run = match &host.role {
+                Role::Proxy(settings) => {
+                    self.proxies.push(ProxyHost::new(actor, namespaces[0], settings, self.seed));
+                    Running::Proxy(index_of(&self.proxies))
+                }
+                Role::Origin(model) => {
+                    self.origins.push(OriginHost::new(actor, namespaces[0], (**model).clone()));
+                    Running::Origin(index_of(&self.origins))
+                }
+                Role::Player(model) => {
+                    self.groups.push(PlayerGroup::new(model.clone()));
+                    Running::Players(index_of(&self.groups))
+                }
+            };
+            if let Some(publish) = host.publish {
+                faults::publish(&mut self.net, namespaces[0], publish);
+            }
+            self.members.push(Members { actor, namespaces, run });
+        }
+        for (index, host) in scenario.hosts.iter().enumerate() {
+            let addresses = vec![self.address_of(HostRef(index as u16))];
+            self.net.dns().set(&host.name, addresses, Duration::ZERO);
+        }
+        for name in &scenario.names {
+            let mut addresses: Vec<Ipv4Addr> =
+                name.hosts.iter().map(|host| self.address_of(*host)).collect();
+            addresses.extend(&name.ips);
+            self.net.dns().set(&name.name, addresses, name.ttl);
+        }
+    }
+
+    /// Returns an address of a network that nobody has or had.
+    fn free_address(
+        &self,
+        net: &crate::scenario::model::Network,
+        taken: &dyn Fn(Ipv4Addr) -> bool,
+    ) -> Ipv4Addr {
+        let first = u32::from(net.subnet.0) + 2;
+        (first..)
+            .map(Ipv4Addr::from)
+            .find(|ip| *ip != net.gateway && !self.addresses.contains_key(ip) && !taken(*ip))
+            .unwrap_or(net.subnet.0)
+    }
+
+    fn address_of(&self, host: HostRef) -> Ipv4Addr {
+        self.net.address(self.members[usize::from(host.0)].namespaces[0])
+    }
+
+    fn begin(&mut self) {
+        self.note(ActorId::WORLD, What::Phase(Phase::Safety));
+        for proxy in 0..self.proxies.len() {
+            self.start_proxy(proxy);
+        }
+        for origin in 0..self.origins.len() {
+            self.begin_origin(origin);
+        }
+        for (event, at) in self.moments.take_known() {
+            self.heap.push(at, (Wake::Event(event as u16), 0));
+        }
+        self.happened(Happened::Zero);
+        self.settle();
+    }
+
+    fn safety(&mut self) {
+        let end = Instant::ZERO + self.scenario.run.time;
+        self.run_to(end, |_| false);
+        self.now = self.now.max(end);
+    }
+
+    /// Lifts every fault for good and waits for what must be well.
+    fn calm(&mut self) {
+        if self.is_over() {
+            return;
+        }
+        self.phase = Phase::Calm;
+        self.cause = 0;
+        self.line = 0;
+        self.happened(Happened::End);
+        self.note(ActorId::WORLD, What::Phase(Phase::Calm));
+        self.heal();
+        self.settle();
+        let until = self.now + self.oracles.calm_max();
+        self.run_to(until, |world| world.oracles.is_well(world.now));
+        if !self.is_over() {
+            self.now = if self.oracles.is_well(self.now) { self.now } else { until };
+            self.oracles.on_calm_over(self.now);
+        }
+    }
+
+    /// Deletes everything and waits until nothing is left.
+    fn cleanup(&mut self) {
+        if self.is_over() {
+            return;
+        }
+        self.phase = Phase::Cleanup;
+        self.note(ActorId::WORLD, What::Phase(Phase::Cleanup));
+        self.clean_up();
+        self.settle();
+        // Longer than any linger and any TIME_WAIT the net keeps.
+        let until = self.now + Duration::from_secs(30);
+        self.run_to(until, |world| world.is_clean());
+        self.note(ActorId::WORLD, What::Phase(Phase::End));
+        if !self.is_over() {
+            let left = self.left_over();
+            self.oracles.on_end(left);
+        }
+    }
+
+    fn finish(self) -> Outcome {
+        let (hash, steps) = (self.tracer.hash(), self.tracer.step());
+        let mut oracles = self.oracles;
+        let findings = oracles.take_findings();
+        Outcome {
+            hash,
+            steps,
+            time: self.now.since(Instant::ZERO),
+            findings,
+            oracles,
+            cast: self.cast,
+            log: self.tracer.into_log(),
+        }
+    }
+
+    /// A promise is broken, or the run is to stop here.
+    fn is_over(&self) -> bool {
+        self.oracles.has_findings() || self.keep.until.is_some_and(|step| self.tracer.step() >= step)
+    }
+
+    /// Does what is due up to a moment, or until a condition holds.
+    fn run_to(&mut self, until: Instant, is_enough: impl Fn(&Self) -> bool) {
+        let mut began = (self.now, self.tracer.step());
+        while !self.is_over() && !is_enough(self) {
+            let Some((at, (wake, cause))) = self.heap.pop_until(until) else { return };
+            if at > began.0 {
+                began = (at, self.tracer.step());
+            }
+            self.now = at;
+            self.cause = cause;
+            self.line = 0;
+            self.wake(wake);
+            self.settle();
+            if self.tracer.step() - began.1 > STEPS_PER_INSTANT_MAX {
+                self.oracles.broken("quiet", self.tracer.step(), at, "time stands still: a busy loop".to_owned());
+            }
+        }
+    }
+
+    fn wake(&mut self, wake: Wake) {
+        match wake {
+            Wake::Net(timer) => self.net.on_timer(timer, self.now),
+            Wake::Event(event) => self.event(usize::from(event)),
+            Wake::Lift(event) => self.lift(usize::from(event)),
+            Wake::Proxy(proxy) => self.proxy_due(usize::from(proxy)),
+            Wake::Origin(origin) => self.origin_due(usize::from(origin)),
+            Wake::Booted(origin, life) => self.origin_booted(usize::from(origin), life),
+            Wake::Published(origin, life) => self.origin_published(usize::from(origin), life),
+            Wake::Seat(seat) => self.seat_due(seat as usize),
+            Wake::Resolved(proxy, answer) => self.proxy_resolved(usize::from(proxy), answer),
+            Wake::Repair(event) => self.repair(usize::from(event)),
+        }
+    }
+
+    /// Carries what one wake caused until nothing moves at this instant.
+    fn settle(&mut self) {
+        loop {
+            while let Some((at, timer)) = self.net.poll_schedule() {
+                self.heap.push(at, (Wake::Net(timer), self.cause));
+            }
+            if self.keep.packets {
+                self.note_packets();
+            }
+            let Some(event) = self.net.poll_event() else { break };
+            self.net_event(event);
+        }
+    }
+
+    fn net_event(&mut self, event: NetEvent) {
+        let owner = match event {
+            NetEvent::Accepted { listener, sock, .. } => {
+                let Some(owner) = self.listeners.get(&listener).copied() else {
+                    self.net.abort(sock, self.now);
+                    return;
+                };
+                self.owners.insert(sock, owner);
+                owner
+            }
+            NetEvent::Connected { sock, .. }
+            | NetEvent::DialFailed { sock, .. }
+            | NetEvent::Readable { sock }
+            | NetEvent::Writable { sock }
+            | NetEvent::Eof { sock }
+            | NetEvent::Reset { sock }
+            | NetEvent::Closed { sock } => {
+                let Some(owner) = self.owners.get(&sock).copied() else { return };
+                owner
+            }
+        };
+        match owner {
+            Owner::Proxy(proxy) => self.proxy_net(usize::from(proxy), event),
+            Owner::Origin(origin) => self.origin_net(usize::from(origin), event),
+            Owner::Seat(seat) => self.seat_net(seat as usize, event),
+        }
+    }
+
+    /// Makes a record and feeds the oracles. Returns its number.
+    fn note(&mut self, actor: ActorId, what: What) -> u64 {
+        let record = self.tracer.record(self.now, actor, self.cause, self.line, what);
+        self.oracles.on_record(&record);
+        record.step
+    }
+
+    /// Tells those that wait for moments.
+    fn happened(&mut self, happened: Happened) {
+        for (event, at) in self.moments.on(happened, self.now) {
+            self.heap.push(at, (Wake::Event(event as u16), self.cause));
+        }
+    }
+
+    fn note_packets(&mut self) {
+        while let Some(packet) = self.net.poll_packet() {
+            let packet = faults::packet_record(&packet);
+            let record = self.tracer.record(self.now, ActorId::WORLD, self.cause, self.line, What::Packet(packet));
+            debug_assert!(matches!(record, Record { .. }));
+        }
+    }
+
+    /// Returns the pull of a stream name, and its key's `app/stream`.
+    fn pull_of(&self, stream: &str) -> Option<PullRef> {
+        self.timeline.pulls.get(stream).copied()
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "scenarios have fewer hosts than that")]
+fn index_of<T>(list: &[T]) -> u16 {
+    (list.len() - 1) as u16
+}

@@ -1,0 +1,660 @@
+//! The proxy under test: `proxy-core` as it is, and the little that carries it. Nothing here decides.
+//!
+//! What a production driver does with sockets this does with the simulated ones: bytes that came are handed over as
+//! they came, what the core transmits is written when the socket takes it, and what it took gives credit back.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::{IpAddr, SocketAddr},
+};
+
+use bytes::{Buf, Bytes};
+use proxy_core::{
+    Proxy,
+    io::{
+        Answer, AskId, ConnId, ConnectError, EventKind, Hangup, Input, Output, PlayAnswer, QueryId, RequestId,
+        ResolveError, Wakeup,
+    },
+    session::server::Refusal,
+    time::Instant,
+    url::{DEFAULT_VHOST, StreamKey},
+};
+use proxyd::config::Settings;
+
+use super::{Happened, Owner, Wake, World, calls::Pending};
+use crate::{
+    dice::Dice,
+    net::{HostId, ListenerId, NetEvent, SockId},
+    raw::{
+        chunk::{ChunkReader, kind},
+        media::{self, Tag},
+    },
+    trace::{ActorId, Inward, Moment, Outward, Sample, What},
+};
+
+/// Connections the kernel may hold between two accepts.
+const BACKLOG: usize = 1024;
+/// The longest request head of an HTTP player.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// S0, S1 and S2.
+const HANDSHAKE_BYTES: usize = 3073;
+
+/// The proxy and what carries it.
+#[derive(Debug)]
+pub(super) struct ProxyHost {
+    pub(super) actor: ActorId,
+    pub(super) namespace: HostId,
+    pub(super) settings: Settings,
+    pub(super) core: Proxy,
+    /// Lives of the process so far; each has dice of its own.
+    lives: u64,
+    seed: u64,
+    pub(super) is_up: bool,
+    pub(super) frozen: u32,
+    /// News for a frozen process.
+    held: Vec<NetEvent>,
+    rtmp: Option<ListenerId>,
+    http: Option<ListenerId>,
+    conns: BTreeMap<ConnId, Conn>,
+    socks: BTreeMap<SockId, ConnId>,
+    accepted: u64,
+    /// Connections with bytes to write.
+    dirty: BTreeSet<ConnId>,
+    /// Questions of the core without an answer.
+    asks: VecDeque<AskId>,
+    /// Answers to lookups under way.
+    answers: BTreeMap<u64, Lookup>,
+    lookups: u64,
+    /// The deadline the heap knows.
+    armed: Option<Instant>,
+    sampled: Option<Sample>,
+    pub(super) requests: u64,
+    pub(super) pending: BTreeMap<RequestId, Pending>,
+    /// The key of every stream registered, by its id.
+    pub(super) streams: BTreeMap<u64, StreamKey>,
+    /// How far the wall clock is off, in ms.
+    pub(super) wall_offset: i64,
+}
+
+#[derive(Debug)]
+struct Lookup {
+    query: QueryId,
+    answer: Result<Vec<IpAddr>, ResolveError>,
+    /// Of which life.
+    life: u64,
+}
+
+#[derive(Debug)]
+struct Conn {
+    sock: SockId,
+    queue: VecDeque<Bytes>,
+    kind: Kind,
+    is_open: bool,
+    closing: bool,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// To an origin, with ears of our own on what it sends.
+    Origin(Box<Ear>),
+    /// An RTMP player.
+    Rtmp,
+    /// An HTTP player, its request so far.
+    Request(Vec<u8>),
+    /// An HTTP player that waits for its answer or gets its stream.
+    Flv,
+}
+
+/// Reads what an origin sends with the simulator's own codec, to know what has really arrived.
+#[derive(Debug)]
+struct Ear {
+    handshake_left: usize,
+    /// None once the bytes made no sense.
+    reader: Option<ChunkReader>,
+}
+
+impl Ear {
+    fn new() -> Self {
+        Self { handshake_left: HANDSHAKE_BYTES, reader: Some(ChunkReader::new(true)) }
+    }
+
+    fn hear(&mut self, mut bytes: &[u8], mut tell: impl FnMut(media::Track, bool)) {
+        let skipped = self.handshake_left.min(bytes.len());
+        self.handshake_left -= skipped;
+        bytes = &bytes[skipped..];
+        let Some(reader) = &mut self.reader else { return };
+        reader.push(bytes);
+        loop {
+            match reader.poll_message() {
+                Ok(Some(message)) => {
+                    let tag = match message.kind {
+                        kind::VIDEO => media::classify_video(&message.payload),
+                        kind::AUDIO => media::classify_audio(&message.payload),
+                        kind::AGGREGATE => {
+                            // Only that something came: who counts the parts decodes them.
+                            tell(media::Track::Video, false);
+                            continue;
+                        }
+                        _ => continue,
+                    };
+                    if let Tag::Frame { track, key, .. } = tag {
+                        tell(track, key);
+                    }
+                }
+                Ok(None) => return,
+                Err(_) => {
+                    self.reader = None;
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl ProxyHost {
+    pub(super) fn new(actor: ActorId, namespace: HostId, settings: &Settings, seed: u64) -> Self {
+        Self {
+            actor,
+            namespace,
+            settings: settings.clone(),
+            core: Proxy::new(settings.core.clone(), seed),
+            lives: 0,
+            seed,
+            is_up: false,
+            frozen: 0,
+            held: Vec::new(),
+            rtmp: None,
+            http: None,
+            conns: BTreeMap::new(),
+            socks: BTreeMap::new(),
+            accepted: 0,
+            dirty: BTreeSet::new(),
+            asks: VecDeque::new(),
+            answers: BTreeMap::new(),
+            lookups: 0,
+            armed: None,
+            sampled: None,
+            requests: 0,
+            pending: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            wall_offset: 0,
+        }
+    }
+
+    /// Returns how many sockets the driver holds.
+    pub(super) fn sockets(&self) -> usize {
+        self.conns.len()
+    }
+
+    /// Returns the RTMP and HTTP ports.
+    pub(super) fn ports(&self) -> (u16, u16) {
+        (self.settings.rtmp.port, self.settings.http.port)
+    }
+}
+
+impl World<'_> {
+    /// Starts the process: listeners, then the streams of its configuration.
+    pub(super) fn start_proxy(&mut self, p: usize) {
+        let proxy = &mut self.proxies[p];
+        let dice = Dice::nth(self.seed, "proxy", proxy.lives << 16 | p as u64).roll();
+        proxy.core = Proxy::new(proxy.settings.core.clone(), dice);
+        proxy.lives += 1;
+        proxy.is_up = true;
+        proxy.sampled = None;
+        proxy.armed = None;
+        let (namespace, (rtmp, http)) = (proxy.namespace, proxy.ports());
+        let ip = IpAddr::V4(self.net.address(namespace));
+        let mut listens = |port: u16| {
+            (port != 0).then(|| {
+                let listener = self.net.listen(namespace, port, BACKLOG);
+                self.listeners.insert(listener, Owner::Proxy(p as u16));
+                listener
+            })
+        };
+        let (rtmp_listener, http_listener) = (listens(rtmp), listens(http));
+        let proxy = &mut self.proxies[p];
+        (proxy.rtmp, proxy.http) = (rtmp_listener, http_listener);
+        if rtmp != 0 {
+            self.proxy_input(p, Input::Listening { addrs: vec![SocketAddr::new(ip, rtmp)] });
+        }
+        let actor = self.proxies[p].actor;
+        self.note(actor, What::Moment(Moment::Listening));
+        self.happened(Happened::Listening(self.host_of(actor)));
+        self.add_static_streams(p);
+    }
+
+    /// The process is gone, with everything it knew; its sockets are the kernel's business.
+    pub(super) fn stop_proxy(&mut self, p: usize) {
+        let proxy = &mut self.proxies[p];
+        proxy.is_up = false;
+        proxy.conns.clear();
+        proxy.dirty.clear();
+        proxy.asks.clear();
+        proxy.held.clear();
+        proxy.answers.clear();
+        proxy.pending.clear();
+        proxy.streams.clear();
+        proxy.armed = None;
+        for sock in std::mem::take(&mut proxy.socks).into_keys() {
+            self.owners.remove(&sock);
+        }
+        for listener in [self.proxies[p].rtmp.take(), self.proxies[p].http.take()].into_iter().flatten() {
+            self.listeners.remove(&listener);
+        }
+    }
+
+    /// A frozen process runs again: news and deadlines in the order they came.
+    pub(super) fn thaw_proxy(&mut self, p: usize) {
+        for event in std::mem::take(&mut self.proxies[p].held) {
+            self.proxy_net(p, event);
+        }
+        self.proxies[p].armed = None;
+        self.proxy_due(p);
+    }
+
+    /// Hands an input over and carries what comes of it.
+    pub(super) fn proxy_input(&mut self, p: usize, input: Input<'_>) {
+        self.enter(p, input);
+        self.pump_proxy(p);
+    }
+
+    /// Answers what is asked and writes what waits, until the core has nothing more to say at this instant.
+    fn pump_proxy(&mut self, p: usize) {
+        loop {
+            if let Some(ask) = self.proxies[p].asks.pop_front() {
+                // As the production driver: there is nobody to ask, so the default counts.
+                self.enter(p, Input::Answered { ask, answer: Answer::Default });
+            } else if let Some(conn) = self.proxies[p].dirty.pop_first() {
+                self.flush(p, conn);
+            } else {
+                break;
+            }
+        }
+        self.arm_proxy(p);
+        self.sample(p);
+    }
+
+    fn enter(&mut self, p: usize, input: Input<'_>) {
+        let inward = match &input {
+            Input::Timeout => Inward::Timeout,
+            Input::Listening { .. } => Inward::Listening,
+            Input::Resolved { query, answer } => Inward::Resolved {
+                query: query.0,
+                answer: answer.as_ref().map(|ips| ips.len() as u16).map_err(|error| *error),
+            },
+            Input::Connected { conn, outcome } => {
+                Inward::Connected { conn: conn.0, failed: outcome.as_ref().err().copied() }
+            }
+            Input::Accepted { conn, peer, .. } => Inward::Accepted { conn: conn.0, peer: *peer },
+            Input::PlayHttp { conn, peer, .. } => Inward::PlayHttp { conn: conn.0, peer: *peer },
+            Input::Received { conn, bytes } => {
+                self.tracer.take_bytes(bytes);
+                Inward::Received { conn: conn.0, len: bytes.len() as u32 }
+            }
+            Input::Sent { conn, len } => Inward::Sent { conn: conn.0, len: *len as u32 },
+            Input::Closed { conn, hangup } => Inward::Closed { conn: conn.0, hangup: *hangup },
+            Input::Request { id, .. } => Inward::Request { id: id.0 },
+            Input::Answered { ask, .. } => Inward::Answered { ask: ask.0 },
+        };
+        let proxy = &self.proxies[p];
+        let before = self.cause;
+        self.cause = self.note(proxy.actor, What::In(inward));
+        self.proxies[p].core.handle_input(input, self.now);
+        while let Some(output) = self.proxies[p].core.poll_output() {
+            self.carry(p, output);
+        }
+        self.cause = before;
+    }
+
+    fn carry(&mut self, p: usize, output: Output) {
+        let actor = self.proxies[p].actor;
+        match output {
+            Output::Resolve { query, host } => {
+                self.note(actor, What::Out(Outward::Resolve { query: query.0 }));
+                let namespace = self.proxies[p].namespace;
+                let found = self.net.dns().lookup(namespace, &host, self.now);
+                let Some((at, answer)) = found else { return };
+                let proxy = &mut self.proxies[p];
+                proxy.lookups += 1;
+                let number = proxy.lookups;
+                proxy.answers.insert(number, Lookup { query, answer, life: proxy.lives });
+                self.heap.push(at, (Wake::Resolved(p as u16, number), self.cause));
+            }
+            Output::Connect { conn, addr } => {
+                self.note(actor, What::Out(Outward::Connect { conn: conn.0, addr }));
+                let sock = self.net.dial(self.proxies[p].namespace, addr, self.now);
+                self.owners.insert(sock, Owner::Proxy(p as u16));
+                self.proxies[p].insert(conn, sock, Kind::Origin(Box::new(Ear::new())), false);
+            }
+            Output::Transmit { conn, bytes } => {
+                self.tracer.take_bytes(&bytes);
+                self.note(actor, What::Out(Outward::Transmit { conn: conn.0, len: bytes.len() as u32 }));
+                let proxy = &mut self.proxies[p];
+                if let Some(entry) = proxy.conns.get_mut(&conn) {
+                    entry.queue.push_back(bytes);
+                    proxy.dirty.insert(conn);
+                }
+            }
+            Output::Close { conn } => {
+                self.note(actor, What::Out(Outward::Close { conn: conn.0 }));
+                let proxy = &mut self.proxies[p];
+                if let Some(entry) = proxy.conns.get_mut(&conn) {
+                    entry.closing = true;
+                    proxy.dirty.insert(conn);
+                }
+            }
+            Output::Abort { conn } => {
+                self.note(actor, What::Out(Outward::Abort { conn: conn.0 }));
+                self.drop_conn(p, conn, true);
+            }
+            Output::Reply { id, reply } => {
+                self.note(actor, What::Out(Outward::Reply { id: id.0 }));
+                self.replied(p, id, reply);
+            }
+            Output::Ask { ask, question: _ } => {
+                self.note(actor, What::Out(Outward::Ask { ask: ask.0 }));
+                self.proxies[p].asks.push_back(ask);
+            }
+            Output::PlayAnswer { conn, answer } => {
+                let streams = matches!(answer, PlayAnswer::Stream);
+                self.note(actor, What::Out(Outward::PlayAnswer { conn: conn.0, streams }));
+                self.answer_http(p, conn, answer);
+            }
+            Output::Event(event) => self.told(p, event),
+        }
+    }
+
+    fn told(&mut self, p: usize, event: proxy_core::io::Event) {
+        let actor = self.proxies[p].actor;
+        let mut entered = None;
+        match &event.kind {
+            EventKind::Registered { key } => {
+                if let Some(stream) = event.stream {
+                    self.proxies[p].streams.insert(stream.0, key.clone());
+                }
+            }
+            EventKind::PullEntered { state, .. } => {
+                let key = event.stream.and_then(|stream| self.proxies[p].streams.get(&stream.0));
+                let pull = key.and_then(|key| self.pull_of(&format!("{}/{}", key.app, key.stream)));
+                entered = pull.map(|pull| Happened::Entered(pull, *state));
+            }
+            EventKind::Unregistered { .. } => {
+                if let Some(stream) = event.stream {
+                    self.proxies[p].streams.remove(&stream.0);
+                }
+            }
+            EventKind::PullStepped { .. }
+            | EventKind::OriginStatus(_)
+            | EventKind::Epoch { .. }
+            | EventKind::Rebuilt
+            | EventKind::TrackGone(_)
+            | EventKind::PlayerConnected { .. }
+            | EventKind::PlayerParked { .. }
+            | EventKind::PlayerSeated { .. }
+            | EventKind::PlayerShed { .. }
+            | EventKind::PlayerLeft { .. }
+            | EventKind::NoneReader => {}
+        }
+        self.note(actor, What::Event(event));
+        if let Some(entered) = entered {
+            self.happened(entered);
+        }
+    }
+
+    /// Writes what a connection's socket takes, hangs up if that was all.
+    fn flush(&mut self, p: usize, conn: ConnId) {
+        let mut taken = 0;
+        let Some(entry) = self.proxies[p].conns.get_mut(&conn) else { return };
+        if !entry.is_open {
+            return;
+        }
+        while let Some(front) = entry.queue.front_mut() {
+            let len = self.net.send(entry.sock, front, self.now);
+            front.advance(len);
+            taken += len;
+            if !front.is_empty() {
+                break;
+            }
+            entry.queue.pop_front();
+        }
+        let (is_done, sock) = (entry.closing && entry.queue.is_empty(), entry.sock);
+        if taken > 0 {
+            self.enter(p, Input::Sent { conn, len: taken });
+        }
+        if is_done && self.proxies[p].conns.contains_key(&conn) {
+            self.net.close(sock, self.now);
+            self.drop_conn(p, conn, false);
+            self.enter(p, Input::Closed { conn, hangup: Hangup::Eof });
+        }
+    }
+
+    /// Forgets a connection; `abort` resets it.
+    fn drop_conn(&mut self, p: usize, conn: ConnId, abort: bool) {
+        let proxy = &mut self.proxies[p];
+        proxy.dirty.remove(&conn);
+        let Some(entry) = proxy.conns.remove(&conn) else { return };
+        proxy.socks.remove(&entry.sock);
+        self.owners.remove(&entry.sock);
+        if abort {
+            self.net.abort(entry.sock, self.now);
+        }
+    }
+
+    /// News of a socket.
+    pub(super) fn proxy_net(&mut self, p: usize, event: NetEvent) {
+        let proxy = &mut self.proxies[p];
+        if !proxy.is_up {
+            return;
+        }
+        if proxy.frozen > 0 {
+            proxy.held.push(event);
+            return;
+        }
+        match event {
+            NetEvent::Accepted { listener, sock, peer, local } => {
+                proxy.accepted += 1;
+                let conn = ConnId::accepted(proxy.accepted);
+                if Some(listener) == proxy.http {
+                    proxy.insert(conn, sock, Kind::Request(Vec::new()), true);
+                } else {
+                    proxy.insert(conn, sock, Kind::Rtmp, true);
+                    self.proxy_input(p, Input::Accepted { conn, peer, local });
+                }
+            }
+            NetEvent::Connected { sock, local } => {
+                let Some(conn) = proxy.socks.get(&sock).copied() else { return };
+                if let Some(entry) = proxy.conns.get_mut(&conn) {
+                    entry.is_open = true;
+                }
+                self.proxy_input(p, Input::Connected { conn, outcome: Ok(local) });
+            }
+            NetEvent::DialFailed { sock, why } => {
+                let Some(conn) = proxy.socks.get(&sock).copied() else { return };
+                self.drop_conn(p, conn, false);
+                self.proxy_input(p, Input::Connected { conn, outcome: Err(why) });
+            }
+            NetEvent::Readable { sock } => self.proxy_read(p, sock),
+            NetEvent::Writable { sock } => {
+                let Some(conn) = proxy.socks.get(&sock).copied() else { return };
+                proxy.dirty.insert(conn);
+                self.pump_proxy(p);
+            }
+            NetEvent::Eof { sock } => {
+                // What came before the end is read first.
+                self.proxy_read(p, sock);
+                self.proxy_hangup(p, sock, Hangup::Eof);
+            }
+            NetEvent::Reset { sock } => self.proxy_hangup(p, sock, Hangup::Reset),
+            NetEvent::Closed { sock } => self.proxy_hangup(p, sock, Hangup::Error),
+        }
+    }
+
+    fn proxy_hangup(&mut self, p: usize, sock: SockId, hangup: Hangup) {
+        let Some(conn) = self.proxies[p].socks.get(&sock).copied() else { return };
+        let is_known =
+            self.proxies[p].conns.get(&conn).is_some_and(|entry| !matches!(entry.kind, Kind::Request(_)));
+        self.drop_conn(p, conn, false);
+        self.net.close(sock, self.now);
+        if is_known {
+            self.proxy_input(p, Input::Closed { conn, hangup });
+        }
+    }
+
+    fn proxy_read(&mut self, p: usize, sock: SockId) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        while let Some(conn) = self.proxies[p].socks.get(&sock).copied() {
+            buffer.clear();
+            if self.net.recv(sock, 64 * 1024, &mut buffer, self.now) == 0 {
+                break;
+            }
+            self.proxy_received(p, conn, &buffer);
+        }
+        self.buffer = buffer;
+    }
+
+    fn proxy_received(&mut self, p: usize, conn: ConnId, bytes: &[u8]) {
+        let proxy = &mut self.proxies[p];
+        let actor = proxy.actor;
+        let Some(entry) = proxy.conns.get_mut(&conn) else { return };
+        match &mut entry.kind {
+            Kind::Origin(ear) => {
+                let mut heard = Vec::new();
+                ear.hear(bytes, |track, key| heard.push((track, key)));
+                for (track, key) in heard {
+                    self.note(actor, What::Arrived { conn: conn.0, track, key });
+                }
+                self.proxy_input(p, Input::Received { conn, bytes });
+            }
+            Kind::Rtmp => self.proxy_input(p, Input::Received { conn, bytes }),
+            Kind::Request(head) => {
+                head.extend_from_slice(bytes);
+                self.http_request(p, conn);
+            }
+            // Nothing more is expected of a player of HTTP-FLV.
+            Kind::Flv => {}
+        }
+    }
+
+    fn http_request(&mut self, p: usize, conn: ConnId) {
+        let proxy = &mut self.proxies[p];
+        let Some(entry) = proxy.conns.get_mut(&conn) else { return };
+        let Kind::Request(head) = &mut entry.kind else { return };
+        if head.len() > HEAD_BYTES_MAX {
+            return self.drop_conn(p, conn, true);
+        }
+        if !head.ends_with(b"\r\n\r\n") {
+            return;
+        }
+        let text = String::from_utf8_lossy(head).into_owned();
+        let (sock, target) = (entry.sock, text.split(' ').nth(1).unwrap_or("/").to_owned());
+        entry.kind = Kind::Flv;
+        let (path, params) = target.split_once('?').unwrap_or((&target, ""));
+        match key_of(path) {
+            Some(key) => {
+                let (peer, local) = self.net.endpoints(sock);
+                let params = params.to_owned();
+                self.proxy_input(p, Input::PlayHttp { conn, key, params, peer, local });
+            }
+            None => {
+                let answer = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+                self.net.send(sock, answer.as_bytes(), self.now);
+                self.net.close(sock, self.now);
+                self.drop_conn(p, conn, false);
+            }
+        }
+    }
+
+    fn answer_http(&mut self, p: usize, conn: ConnId, answer: PlayAnswer) {
+        let (status, is_stream) = match answer {
+            PlayAnswer::Stream => ("200 OK", true),
+            PlayAnswer::Refused(Refusal::StreamNotFound) => ("404 Not Found", false),
+            PlayAnswer::Refused(Refusal::BadAuth) => ("403 Forbidden", false),
+            PlayAnswer::Refused(Refusal::TooManyPlayers) => ("503 Service Unavailable", false),
+        };
+        let head = if is_stream {
+            format!("HTTP/1.1 {status}\r\nContent-Type: video/x-flv\r\nConnection: close\r\n\r\n")
+        } else {
+            format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        };
+        let Some(entry) = self.proxies[p].conns.get(&conn) else { return };
+        let sock = entry.sock;
+        // The head is the carrier's, so it is no credit of the core's; a fresh socket has room for it.
+        self.net.send(sock, head.as_bytes(), self.now);
+        if !is_stream {
+            self.net.close(sock, self.now);
+            self.drop_conn(p, conn, false);
+        }
+    }
+
+    /// A lookup is answered.
+    pub(super) fn proxy_resolved(&mut self, p: usize, number: u64) {
+        let proxy = &mut self.proxies[p];
+        let Some(lookup) = proxy.answers.remove(&number) else { return };
+        if proxy.is_up && lookup.life == proxy.lives {
+            self.proxy_input(p, Input::Resolved { query: lookup.query, answer: lookup.answer });
+        }
+    }
+
+    /// The core's deadline may have come.
+    pub(super) fn proxy_due(&mut self, p: usize) {
+        let proxy = &mut self.proxies[p];
+        if !proxy.is_up || proxy.frozen > 0 {
+            return;
+        }
+        proxy.armed = None;
+        match proxy.core.poll_timeout() {
+            Some((at, _)) if at <= self.now => self.proxy_input(p, Input::Timeout),
+            Some(_) | None => self.arm_proxy(p),
+        }
+    }
+
+    /// Asks the heap for the core's deadline; a moment that moved back is looked at again when it comes.
+    fn arm_proxy(&mut self, p: usize) {
+        let proxy = &mut self.proxies[p];
+        let Some((at, _)) = proxy.core.poll_timeout() else { return };
+        if proxy.armed.is_none_or(|armed| at < armed) {
+            proxy.armed = Some(at);
+            self.heap.push(at, (Wake::Proxy(p as u16), self.cause));
+        }
+    }
+
+    fn sample(&mut self, p: usize) {
+        let proxy = &self.proxies[p];
+        let sample = Sample {
+            core: proxy.core.counts(),
+            sockets: proxy.conns.len() as u32,
+            next: proxy.core.poll_timeout().filter(|(_, owner)| !matches!(owner, Wakeup::Conn(_))),
+        };
+        if proxy.sampled != Some(sample) {
+            let actor = proxy.actor;
+            self.proxies[p].sampled = Some(sample);
+            self.note(actor, What::Sample(sample));
+        }
+    }
+}
+
+impl ProxyHost {
+    fn insert(&mut self, conn: ConnId, sock: SockId, kind: Kind, is_open: bool) {
+        self.socks.insert(sock, conn);
+        self.conns.insert(conn, Conn { sock, queue: VecDeque::new(), kind, is_open, closing: false });
+    }
+}
+
+/// Reads a key off the path of an HTTP player.
+fn key_of(path: &str) -> Option<StreamKey> {
+    let path = path.strip_prefix('/')?;
+    let path = path.strip_suffix(".live.flv").or_else(|| path.strip_suffix(".flv"))?;
+    let (app, stream) = path.rsplit_once('/')?;
+    StreamKey::new(DEFAULT_VHOST, app, stream).ok()
+}
+
+/// Maps what the network says of a dial to what a driver says of it.
+pub(super) const fn dial_failure(why: ConnectError) -> &'static str {
+    match why {
+        ConnectError::Refused => "refused",
+        ConnectError::Unreachable => "unreachable",
+        ConnectError::TimedOut => "timed out",
+        ConnectError::Reset => "reset",
+        ConnectError::Other => "failed",
+    }
+}
