@@ -14,14 +14,21 @@ use serde_json::Value;
 use super::{Failure, code};
 
 /// Arguments of one call.
-#[derive(Debug, Default)]
-pub(super) struct Args {
+#[derive(Clone, Debug, Default)]
+pub struct Args {
     /// By lower-case name.
     named: BTreeMap<String, String>,
     headers: HeaderMap,
 }
 
 impl Args {
+    /// Takes arguments as names and values; the last of a name counts.
+    pub fn from_pairs<N: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
+        let mut args = Self::default();
+        args.merge(pairs.into_iter().map(|(name, value)| (name.into(), value.into())));
+        args
+    }
+
     /// Reads a request's arguments; its body may have `body_max` bytes.
     pub(super) async fn read(request: Request, body_max: usize) -> Result<Self, Failure> {
         let (head, body) = request.into_parts();
@@ -70,7 +77,7 @@ impl Args {
         value.unwrap_or_default().to_ascii_lowercase()
     }
 
-    fn merge(&mut self, pairs: Vec<(String, String)>) {
+    fn merge(&mut self, pairs: impl IntoIterator<Item = (String, String)>) {
         self.named.extend(pairs.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)));
     }
 
@@ -110,13 +117,6 @@ impl Args {
         let Query(pairs) = query.map_err(|_| Failure::new(code::INVALID_ARGS, "the query is no form"))?;
         self.merge(pairs);
         Ok(())
-    }
-
-    #[cfg(test)]
-    pub(super) fn from_pairs<const N: usize>(pairs: [(&str, &str); N]) -> Self {
-        let mut args = Self::default();
-        args.merge(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
-        args
     }
 }
 

@@ -1,6 +1,9 @@
-//! The calls: arguments to requests and queries, replies to JSON.
+//! The calls: arguments to steps of looks and requests, what was seen and replied to JSON.
+//!
+//! No call waits or knows who carries it: [`Step`] says what is needed next, so that a driver on sockets and a
+//! simulated world answer byte for byte the same.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr, time::Duration};
 
 use proxy_core::{
     Instant, Proxy,
@@ -10,13 +13,13 @@ use proxy_core::{
 use serde_json::{Map, Value, json};
 
 use super::{
-    Answer, Failure, Shared,
+    Answer, Failure,
     args::Args,
     code, unexpected,
     view::{SCHEMA, media_object, object, player_object, proxy_object},
 };
 use crate::{
-    config::{KEYS, OPTIONS, set_option},
+    config::{KEYS, OPTIONS, Settings, set_option},
     log::words,
 };
 
@@ -83,61 +86,97 @@ pub(super) fn find(name: &str) -> Option<&'static Call> {
     CALLS.iter().find(|call| call.name == name)
 }
 
-/// What is left of a call after its bounded part.
-pub(super) enum Outcome {
-    /// Nothing.
-    Done(Map<String, Value>),
-    /// The wait for an origin.
-    Add(Box<Add>),
+/// What a call needs next.
+pub enum Step {
+    /// Nothing: this is its answer.
+    Done(Answer),
+    /// A look at the core between two inputs.
+    Look(Look),
+    /// A request that the core answers at once: its reply is out before the next input.
+    Ask(Box<Request>, Then<Step>),
+    /// The one request whose reply may wait for an origin. The core bounds the time by `timeout_sec` or
+    /// `pull.reply_timeout_ms`; the reply ends the call.
+    Wait(Box<Request>, Then<Answer>),
 }
 
-/// An `addStreamProxy` understood.
-pub(super) struct Add {
-    pub(super) key: StreamKey,
-    url: String,
-    options: PullOptions,
-}
+/// How a call goes on with what it sees in the core.
+pub type Look = Box<dyn FnOnce(&Proxy, Instant) -> Step + Send>;
 
-impl Add {
-    pub(super) fn into_request(self) -> Request {
-        Request::Add { key: self.key, url: self.url, options: self.options }
+/// How a call goes on with a reply.
+pub type Then<T> = Box<dyn FnOnce(Reply) -> T + Send>;
+
+impl Step {
+    /// Sees the answer in the core.
+    fn look(look: impl FnOnce(&Proxy, Instant) -> Answer + Send + 'static) -> Self {
+        Self::Look(Box::new(move |proxy, now| Self::Done(look(proxy, now))))
+    }
+
+    /// Makes the answer of a reply.
+    fn ask(request: Request, then: impl FnOnce(Reply) -> Answer + Send + 'static) -> Self {
+        Self::Ask(Box::new(request), Box::new(move |reply| Self::Done(then(reply))))
     }
 }
 
-/// Runs a call whose caller may call it.
-pub(super) async fn run(shared: &Shared, call: &Call, args: &Args) -> Result<Outcome, Failure> {
-    let done = match call.kind {
-        Kind::AddStreamProxy => return add(shared, args).map(|add| Outcome::Add(Box::new(add))),
-        Kind::DelStreamProxy => del(shared, args).await,
-        Kind::UpdateStreamProxy => update(shared, args).await,
-        Kind::ListStreamProxy => list_proxies(shared, args).await,
-        Kind::GetProxyInfo => proxy_info(shared, args).await,
-        Kind::GetMediaList => media_list(shared, args).await,
-        Kind::GetMediaInfo => media_info(shared, args).await,
-        Kind::IsMediaOnline => is_media_online(shared, args).await,
-        Kind::GetMediaPlayerList => media_players(shared, args).await,
-        Kind::CloseStream => close_stream(shared, args).await,
-        Kind::CloseStreams => close_streams(shared, args).await,
-        Kind::GetAllSession => sessions(shared, args).await,
-        Kind::KickSession => kick_session(shared, args).await,
-        Kind::KickSessions => kick_sessions(shared, args).await,
-        Kind::GetStatistic => statistic(shared).await,
-        Kind::GetServerConfig => Ok(server_config(shared)),
-        Kind::GetApiList => Ok(api_list()),
-        Kind::Version => Ok(version()),
-    };
-    done.map(Outcome::Done)
+impl From<Result<Self, Failure>> for Step {
+    fn from(step: Result<Self, Failure>) -> Self {
+        step.unwrap_or_else(|failure| Self::Done(Err(failure)))
+    }
 }
 
-fn add(shared: &Shared, args: &Args) -> Result<Add, Failure> {
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done(answer) => f.debug_tuple("Done").field(answer).finish(),
+            Self::Look(_) => f.debug_tuple("Look").finish_non_exhaustive(),
+            Self::Ask(request, _) => f.debug_tuple("Ask").field(request).finish_non_exhaustive(),
+            Self::Wait(request, _) => f.debug_tuple("Wait").field(request).finish_non_exhaustive(),
+        }
+    }
+}
+
+/// What calls know beside the core.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'a> {
+    pub(super) settings: &'a Settings,
+    /// The date at [`Instant::ZERO`], since the Unix epoch.
+    pub(super) started_at: Duration,
+}
+
+/// Begins a call whose caller may call it.
+pub(super) fn begin(context: Context<'_>, call: &Call, args: &Args) -> Step {
+    let step = match call.kind {
+        Kind::AddStreamProxy => add(context, args),
+        Kind::DelStreamProxy => del(context, args),
+        Kind::UpdateStreamProxy => update(context, args),
+        Kind::ListStreamProxy => Ok(list_proxies(context, args)),
+        Kind::GetProxyInfo => proxy_info(context, args),
+        Kind::GetMediaList => Ok(media_list(context, args)),
+        Kind::GetMediaInfo => media_info(context, args),
+        Kind::IsMediaOnline => is_media_online(context, args),
+        Kind::GetMediaPlayerList => media_players(context, args),
+        Kind::CloseStream => close_stream(context, args),
+        Kind::CloseStreams => Ok(close_streams(context, args)),
+        Kind::GetAllSession => sessions(args),
+        Kind::KickSession => kick_session(args),
+        Kind::KickSessions => kick_sessions(args),
+        Kind::GetStatistic => Ok(statistic()),
+        Kind::GetServerConfig => Ok(Step::Done(Ok(server_config(context.settings)))),
+        Kind::GetApiList => Ok(Step::Done(Ok(api_list()))),
+        Kind::Version => Ok(Step::Done(Ok(version()))),
+    };
+    step.into()
+}
+
+fn add(context: Context<'_>, args: &Args) -> Result<Step, Failure> {
     let [app, stream, url] = args.need(["app", "stream", "url"], ADD_ARGS)?;
-    let key = key(shared, args.find("vhost"), app, stream)?;
+    let key = key(context, args.find("vhost"), app, stream)?;
     let (options, _) = options(args, PullOptions::default())?;
-    Ok(Add { key, url: url.to_owned(), options })
+    let request = Request::Add { key: key.clone(), url: url.to_owned(), options };
+    Ok(Step::Wait(Box::new(request), Box::new(move |reply| add_answer(&key, &reply))))
 }
 
 /// Tells what became of an add.
-pub(super) fn add_answer(key: &StreamKey, reply: &Reply) -> Answer {
+fn add_answer(key: &StreamKey, reply: &Reply) -> Answer {
     let data = |state: Option<PullState>| {
         // A stream that did not stay has no state, and a script that looks should see why.
         json!({ "key": key.to_string(), "state": state.map_or("removed", words::state) })
@@ -167,31 +206,36 @@ pub(super) fn add_answer(key: &StreamKey, reply: &Reply) -> Answer {
     }
 }
 
-async fn del(shared: &Shared, args: &Args) -> Answer {
+fn del(context: Context<'_>, args: &Args) -> Result<Step, Failure> {
     let [key] = args.need(["key"], r#""key""#)?;
     let flag = |flag: bool| Ok(object(json!({ "data": { "flag": flag } })));
     // What is no key names no proxy.
-    let Some(key) = whole_key(shared, key) else { return flag(false) };
-    match ask(shared, Request::Del { key }).await? {
+    let Some(key) = whole_key(context, key) else { return Ok(Step::Done(flag(false))) };
+    Ok(Step::ask(Request::Del { key }, move |reply| match reply {
         Reply::Deleted => flag(true),
         Reply::NotFound => flag(false),
         Reply::ShuttingDown => Err(Failure::ending()),
         other => Err(unexpected(&other)),
-    }
+    }))
 }
 
-async fn update(shared: &Shared, args: &Args) -> Answer {
+fn update(context: Context<'_>, args: &Args) -> Result<Step, Failure> {
     let key = match args.find("key") {
-        Some(key) => whole_key(shared, key).ok_or_else(no_proxy)?,
+        Some(key) => whole_key(context, key).ok_or_else(no_proxy)?,
         None => {
             let [app, stream] = args.need(["app", "stream"], r#""key""#)?;
-            key(shared, args.find("vhost"), app, stream)?
+            key(context, args.find("vhost"), app, stream)?
         }
     };
-    // Options that are not named stay as they are.
-    let sought = key.clone();
-    let look = move |proxy: &Proxy, now| proxy.stream(&sought, now).map(|view| view.options);
-    let present = shared.handle.query(look).await.ok_or_else(Failure::ending)?.ok_or_else(no_proxy)?;
+    let args = args.clone();
+    Ok(Step::Look(Box::new(move |proxy, now| {
+        let view = proxy.stream(&key, now).ok_or_else(no_proxy);
+        view.and_then(|view| update_present(key, view.options, &args)).into()
+    })))
+}
+
+/// Options that are not named stay as they are.
+fn update_present(key: StreamKey, present: PullOptions, args: &Args) -> Result<Step, Failure> {
     let (options, is_changed) = options(args, present)?;
     let request = Request::Update {
         key: key.clone(),
@@ -199,7 +243,7 @@ async fn update(shared: &Shared, args: &Args) -> Answer {
         options: is_changed.then_some(options),
         now: args.is_set("now"),
     };
-    match ask(shared, request).await? {
+    Ok(Step::ask(request, move |reply| match reply {
         Reply::Updated { state } => {
             Ok(object(json!({ "data": { "key": key.to_string(), "state": words::state(state) } })))
         }
@@ -208,68 +252,73 @@ async fn update(shared: &Shared, args: &Args) -> Answer {
         Reply::OwnUrl => Err(Failure::new(code::OTHER_FAILED, words::failure(&PullFailure::OwnUrl))),
         Reply::ShuttingDown => Err(Failure::ending()),
         other => Err(unexpected(&other)),
-    }
+    }))
 }
 
-async fn list_proxies(shared: &Shared, args: &Args) -> Answer {
-    let (mut views, now) = streams(shared).await?;
-    if let Some(text) = args.find("key") {
-        let key = whole_key(shared, text);
-        views.retain(|view| Some(&view.key) == key.as_ref());
-        if views.is_empty() {
-            return Err(Failure::new(code::EXCEPTION, format!("key not found: {}", words::clean(text))));
+fn list_proxies(context: Context<'_>, args: &Args) -> Step {
+    let named = args.find("key").map(|text| (whole_key(context, text), words::clean(text)));
+    Step::look(move |proxy, now| {
+        let mut views: Vec<_> = proxy.streams(now).collect();
+        if let Some((key, text)) = named {
+            views.retain(|view| Some(&view.key) == key.as_ref());
+            if views.is_empty() {
+                return Err(Failure::new(code::EXCEPTION, format!("key not found: {text}")));
+            }
         }
-    }
-    Ok(list(views.iter().map(|view| {
-        let mut members = proxy_object(view, now);
-        members.insert("key".to_owned(), view.key.to_string().into());
-        members
-    })))
+        Ok(list(views.iter().map(|view| {
+            let mut members = proxy_object(view, now);
+            members.insert("key".to_owned(), view.key.to_string().into());
+            members
+        })))
+    })
 }
 
-async fn proxy_info(shared: &Shared, args: &Args) -> Answer {
+fn proxy_info(context: Context<'_>, args: &Args) -> Result<Step, Failure> {
     let [key] = args.need(["key"], r#""key""#)?;
-    let key = whole_key(shared, key).ok_or_else(no_proxy)?;
-    let (view, now) = stream(shared, key).await?;
-    let view = view.ok_or_else(no_proxy)?;
-    Ok(object(json!({ "data": proxy_object(&view, now) })))
+    let key = whole_key(context, key).ok_or_else(no_proxy)?;
+    Ok(Step::look(move |proxy, now| {
+        let view = proxy.stream(&key, now).ok_or_else(no_proxy)?;
+        Ok(object(json!({ "data": proxy_object(&view, now) })))
+    }))
 }
 
-async fn media_list(shared: &Shared, args: &Args) -> Answer {
-    let filter = filter(shared, args);
-    let (views, now) = streams(shared).await?;
-    let listed = views.iter().filter(|view| is_online(view) && filter.matches(&view.key));
-    Ok(list(listed.map(|view| media_object(view, now, shared.handle.started_at()))))
+fn media_list(context: Context<'_>, args: &Args) -> Step {
+    let filter = filter(context, args);
+    let started_at = context.started_at;
+    Step::look(move |proxy, now| {
+        let listed = proxy.streams(now).filter(|view| is_online(view) && filter.matches(&view.key));
+        Ok(list(listed.map(|view| media_object(&view, now, started_at))))
+    })
 }
 
-async fn media_info(shared: &Shared, args: &Args) -> Answer {
-    let (view, now) = named_stream(shared, args).await?;
-    match view.filter(is_online) {
-        Some(view) => Ok(media_object(&view, now, shared.handle.started_at())),
-        None => Err(no_stream()),
-    }
+fn media_info(context: Context<'_>, args: &Args) -> Result<Step, Failure> {
+    let key = named_key(context, args)?.ok_or_else(no_stream)?;
+    let started_at = context.started_at;
+    Ok(Step::look(move |proxy, now| {
+        let view = proxy.stream(&key, now).filter(is_online).ok_or_else(no_stream)?;
+        Ok(media_object(&view, now, started_at))
+    }))
 }
 
-async fn is_media_online(shared: &Shared, args: &Args) -> Answer {
-    let (view, _) = named_stream(shared, args).await?;
-    Ok(object(json!({ "online": view.as_ref().is_some_and(is_online) })))
+fn is_media_online(context: Context<'_>, args: &Args) -> Result<Step, Failure> {
+    let tell = |online: bool| Ok(object(json!({ "online": online })));
+    let Some(key) = named_key(context, args)? else { return Ok(Step::Done(tell(false))) };
+    Ok(Step::look(move |proxy, now| tell(proxy.stream(&key, now).as_ref().is_some_and(is_online))))
 }
 
-async fn media_players(shared: &Shared, args: &Args) -> Answer {
-    let key = named_key(shared, args)?.ok_or_else(no_stream)?;
-    let look = move |proxy: &Proxy, now| {
+fn media_players(context: Context<'_>, args: &Args) -> Result<Step, Failure> {
+    let key = named_key(context, args)?.ok_or_else(no_stream)?;
+    Ok(Step::look(move |proxy, now| {
         // Players held through an outage are players.
-        let view = proxy.stream(&key, now)?;
-        Some(proxy.players_of(view.id).collect::<Vec<_>>())
-    };
-    let players = shared.handle.query(look).await.ok_or_else(Failure::ending)?.ok_or_else(no_stream)?;
-    Ok(list(players.iter().map(player_object)))
+        let view = proxy.stream(&key, now).ok_or_else(no_stream)?;
+        Ok(list(proxy.players_of(view.id).map(|player| player_object(&player))))
+    }))
 }
 
-async fn close_stream(shared: &Shared, args: &Args) -> Answer {
-    let key = named_key(shared, args)?.ok_or_else(no_stream)?;
+fn close_stream(context: Context<'_>, args: &Args) -> Result<Step, Failure> {
+    let key = named_key(context, args)?.ok_or_else(no_stream)?;
     let filter = StreamFilter { vhost: Some(key.vhost), app: Some(key.app), stream: Some(key.stream) };
-    match ask(shared, Request::Close { filter, force: args.is_set("force") }).await? {
+    Ok(Step::ask(Request::Close { filter, force: args.is_set("force") }, |reply| match reply {
         Reply::Closed { hit: 0, .. } => Err(no_stream()),
         Reply::Closed { closed: 0, .. } => Ok(object(json!({
             "code": code::OTHER_FAILED,
@@ -279,73 +328,86 @@ async fn close_stream(shared: &Shared, args: &Args) -> Answer {
         Reply::Closed { .. } => Ok(object(json!({ "result": code::SUCCESS, "msg": "success" }))),
         Reply::ShuttingDown => Err(Failure::ending()),
         other => Err(unexpected(&other)),
-    }
+    }))
 }
 
-async fn close_streams(shared: &Shared, args: &Args) -> Answer {
+fn close_streams(context: Context<'_>, args: &Args) -> Step {
     let counts = |hit: u32, closed: u32| Ok(object(json!({ "count_hit": hit, "count_closed": closed })));
-    let Filter::Streams(filter) = filter(shared, args) else { return counts(0, 0) };
-    match ask(shared, Request::Close { filter, force: args.is_set("force") }).await? {
+    let Filter::Streams(filter) = filter(context, args) else { return Step::Done(counts(0, 0)) };
+    Step::ask(Request::Close { filter, force: args.is_set("force") }, move |reply| match reply {
         Reply::Closed { hit, closed } => counts(hit, closed),
         Reply::ShuttingDown => Err(Failure::ending()),
         other => Err(unexpected(&other)),
-    }
+    })
 }
 
-async fn sessions(shared: &Shared, args: &Args) -> Answer {
-    Ok(list(matching_players(shared, args).await?.iter().map(player_object)))
+fn sessions(args: &Args) -> Result<Step, Failure> {
+    let filter = PlayerFilter::read(args)?;
+    Ok(Step::look(move |proxy, _| {
+        let matching = proxy.players().filter(|player| filter.matches(player));
+        Ok(list(matching.map(|player| player_object(&player))))
+    }))
 }
 
-async fn kick_session(shared: &Shared, args: &Args) -> Answer {
+fn kick_session(args: &Args) -> Result<Step, Failure> {
     let [id] = args.need(["id"], r#""id""#)?;
     let gone = || Failure::new(code::OTHER_FAILED, "can not find the target");
     let id = id.parse().map_err(|_| gone())?;
-    match ask(shared, Request::Kick { conn: ConnId(id) }).await? {
+    Ok(Step::ask(Request::Kick { conn: ConnId(id) }, move |reply| match reply {
         Reply::Kicked => Ok(Map::new()),
         Reply::NotFound => Err(gone()),
         Reply::ShuttingDown => Err(Failure::ending()),
         other => Err(unexpected(&other)),
-    }
+    }))
 }
 
-async fn kick_sessions(shared: &Shared, args: &Args) -> Answer {
-    let mut hit = 0;
-    for player in matching_players(shared, args).await? {
-        // One that left in between is not there to be kicked.
-        if ask(shared, Request::Kick { conn: player.conn }).await? == Reply::Kicked {
-            hit += 1;
-        }
-    }
-    Ok(object(json!({ "count_hit": hit })))
-}
-
-async fn statistic(shared: &Shared) -> Answer {
-    let look = |proxy: &Proxy, now| (proxy.counts(), proxy.streams(now).filter(is_online).count());
-    let (counts, online) = shared.handle.query(look).await.ok_or_else(Failure::ending)?;
-    Ok(object(json!({
-        "data": {
-            // ZLMediaKit's names where the same thing is counted.
-            "MediaSource": online,
-            "MultiMediaSourceMuxer": counts.streams,
-            "TcpSession": counts.players,
-            "TcpClient": counts.origins,
-            "Socket": counts.players + counts.origins,
-            // Ours.
-            "streams": counts.streams,
-            "origins": counts.origins,
-            "players": counts.players,
-            "timers": counts.timers,
-            "relay_bytes": counts.relay_bytes,
-            "in_flight_bytes": counts.in_flight_bytes,
-            "requests": counts.requests,
-            "asks": counts.asks,
-        },
+fn kick_sessions(args: &Args) -> Result<Step, Failure> {
+    let filter = PlayerFilter::read(args)?;
+    Ok(Step::Look(Box::new(move |proxy, _| {
+        let matching = proxy.players().filter(|player| filter.matches(player));
+        let conns: Vec<_> = matching.map(|player| player.conn).collect();
+        kick_next(conns.into_iter(), 0)
     })))
 }
 
+/// Kicks one after the other; `hit` of those before were there.
+fn kick_next(mut conns: std::vec::IntoIter<ConnId>, hit: u32) -> Step {
+    let Some(conn) = conns.next() else { return Step::Done(Ok(object(json!({ "count_hit": hit })))) };
+    Step::Ask(
+        Box::new(Request::Kick { conn }),
+        // One that left in between is not there to be kicked.
+        Box::new(move |reply| kick_next(conns, hit + u32::from(reply == Reply::Kicked))),
+    )
+}
+
+fn statistic() -> Step {
+    Step::look(|proxy, now| {
+        let counts = proxy.counts();
+        let online = proxy.streams(now).filter(is_online).count();
+        Ok(object(json!({
+            "data": {
+                // ZLMediaKit's names where the same thing is counted.
+                "MediaSource": online,
+                "MultiMediaSourceMuxer": counts.streams,
+                "TcpSession": counts.players,
+                "TcpClient": counts.origins,
+                "Socket": counts.players + counts.origins,
+                // Ours.
+                "streams": counts.streams,
+                "origins": counts.origins,
+                "players": counts.players,
+                "timers": counts.timers,
+                "relay_bytes": counts.relay_bytes,
+                "in_flight_bytes": counts.in_flight_bytes,
+                "requests": counts.requests,
+                "asks": counts.asks,
+            },
+        })))
+    })
+}
+
 /// Tells the settings as text, as ZLMediaKit does; the secret is left out: whoever asks has it.
-fn server_config(shared: &Shared) -> Map<String, Value> {
-    let settings = &shared.config.settings;
+fn server_config(settings: &Settings) -> Map<String, Value> {
     let shown = KEYS.iter().filter(|key| !key.hidden);
     let members: Map<_, _> = shown.map(|key| (key.path(), Value::String(key.field.show(settings)))).collect();
     object(json!({ "data": [members] }))
@@ -382,33 +444,26 @@ fn options(args: &Args, base: PullOptions) -> Result<(PullOptions, bool), Failur
 }
 
 /// Returns the key of a stream named in parts.
-fn key(shared: &Shared, vhost: Option<&str>, app: &str, stream: &str) -> Result<StreamKey, Failure> {
-    let vhost = vhost.filter(|_| shared.config.settings.core.play.vhosts).unwrap_or(DEFAULT_VHOST);
+fn key(context: Context<'_>, vhost: Option<&str>, app: &str, stream: &str) -> Result<StreamKey, Failure> {
+    let vhost = vhost.filter(|_| context.settings.core.play.vhosts).unwrap_or(DEFAULT_VHOST);
     StreamKey::new(vhost, app, stream)
         .map_err(|error| Failure::new(code::INVALID_ARGS, format!("app, stream: {error}")))
 }
 
 /// Returns the key written as `vhost/app/stream`.
-fn whole_key(shared: &Shared, text: &str) -> Option<StreamKey> {
+fn whole_key(context: Context<'_>, text: &str) -> Option<StreamKey> {
     let mut key = StreamKey::parse(text).ok()?;
-    if !shared.config.settings.core.play.vhosts {
+    if !context.settings.core.play.vhosts {
         DEFAULT_VHOST.clone_into(&mut key.vhost);
     }
     Some(key)
 }
 
 /// Returns the key a call about one stream names; `None` if it is of a schema we do not serve.
-fn named_key(shared: &Shared, args: &Args) -> Result<Option<StreamKey>, Failure> {
+fn named_key(context: Context<'_>, args: &Args) -> Result<Option<StreamKey>, Failure> {
     let [schema, app, stream] = args.need(["schema", "app", "stream"], STREAM_ARGS)?;
-    let key = key(shared, args.find("vhost"), app, stream)?;
+    let key = key(context, args.find("vhost"), app, stream)?;
     Ok((schema == SCHEMA).then_some(key))
-}
-
-async fn named_stream(shared: &Shared, args: &Args) -> Result<(Option<StreamView>, Instant), Failure> {
-    match named_key(shared, args)? {
-        Some(key) => stream(shared, key).await,
-        None => Ok((None, Instant::ZERO)),
-    }
 }
 
 /// What a list is narrowed to.
@@ -426,11 +481,11 @@ impl Filter {
     }
 }
 
-fn filter(shared: &Shared, args: &Args) -> Filter {
+fn filter(context: Context<'_>, args: &Args) -> Filter {
     if args.find("schema").is_some_and(|schema| schema != SCHEMA) {
         return Filter::Nothing;
     }
-    let vhost = args.find("vhost").filter(|_| shared.config.settings.core.play.vhosts);
+    let vhost = args.find("vhost").filter(|_| context.settings.core.play.vhosts);
     let (app, stream) = (args.find("app"), args.find("stream"));
     let owned = |part: Option<&str>| part.map(str::to_owned);
     let (Some(app), Some(stream)) = (app, stream) else {
@@ -447,41 +502,27 @@ fn filter(shared: &Shared, args: &Args) -> Filter {
     }
 }
 
-async fn ask(shared: &Shared, request: Request) -> Result<Reply, Failure> {
-    shared.handle.request(request).await.ok_or_else(Failure::ending)
+/// What a list of players is narrowed to.
+struct PlayerFilter {
+    local_port: Option<u16>,
+    peer: Option<IpAddr>,
 }
 
-async fn streams(shared: &Shared) -> Result<(Vec<StreamView>, Instant), Failure> {
-    let look = |proxy: &Proxy, now| (proxy.streams(now).collect(), now);
-    shared.handle.query(look).await.ok_or_else(Failure::ending)
-}
+impl PlayerFilter {
+    fn read(args: &Args) -> Result<Self, Failure> {
+        let invalid = |text: &str| Failure::new(code::INVALID_ARGS, text);
+        let local_port = args.find("local_port").map(str::parse).transpose();
+        let peer = args.find("peer_ip").map(str::parse).transpose();
+        Ok(Self {
+            local_port: local_port.map_err(|_| invalid("local_port is no port"))?,
+            peer: peer.map_err(|_| invalid("peer_ip is no IP address"))?,
+        })
+    }
 
-async fn stream(shared: &Shared, key: StreamKey) -> Result<(Option<StreamView>, Instant), Failure> {
-    let look = move |proxy: &Proxy, now| (proxy.stream(&key, now), now);
-    shared.handle.query(look).await.ok_or_else(Failure::ending)
-}
-
-async fn matching_players(shared: &Shared, args: &Args) -> Result<Vec<PlayerView>, Failure> {
-    let port = match args.find("local_port") {
-        Some(text) => {
-            Some(text.parse::<u16>().map_err(|_| Failure::new(code::INVALID_ARGS, "local_port is no port"))?)
-        }
-        None => None,
-    };
-    let peer = match args.find("peer_ip") {
-        Some(text) => Some(
-            text.parse::<IpAddr>()
-                .map_err(|_| Failure::new(code::INVALID_ARGS, "peer_ip is no IP address"))?,
-        ),
-        None => None,
-    };
-    let look = |proxy: &Proxy, _| proxy.players().collect::<Vec<_>>();
-    let mut players = shared.handle.query(look).await.ok_or_else(Failure::ending)?;
-    players.retain(|player| {
-        port.is_none_or(|port| player.local.port() == port)
-            && peer.is_none_or(|peer| player.peer.ip().to_canonical() == peer.to_canonical())
-    });
-    Ok(players)
+    fn matches(&self, player: &PlayerView) -> bool {
+        self.local_port.is_none_or(|port| player.local.port() == port)
+            && self.peer.is_none_or(|peer| player.peer.ip().to_canonical() == peer.to_canonical())
+    }
 }
 
 /// A stream is listed exactly while it streams.

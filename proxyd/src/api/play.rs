@@ -18,7 +18,7 @@ use crate::{config::Settings, driver::PlayRefused, http_server::Endpoints, log::
 
 /// Answers every path that is no call.
 pub(super) async fn play(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let settings = &shared.config.settings;
+    let settings = shared.settings();
     let is_head = match *request.method() {
         Method::GET => false,
         Method::HEAD => true,
