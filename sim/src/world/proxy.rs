@@ -19,7 +19,7 @@ use proxy_core::{
     time::Instant,
     url::{DEFAULT_VHOST, StreamKey},
 };
-use proxyd::config::Settings;
+use proxyd::{api::Step, config::Settings};
 
 use super::{Happened, Owner, Wake, World, calls::Pending};
 use crate::{
@@ -70,6 +70,8 @@ pub(super) struct ProxyHost {
     sampled: Option<Sample>,
     pub(super) requests: u64,
     pub(super) pending: BTreeMap<RequestId, Pending>,
+    /// Calls that go on as soon as the core has said everything.
+    pub(super) steps: VecDeque<(u32, Option<u16>, Step)>,
     /// The key of every stream registered, by its id.
     pub(super) streams: BTreeMap<u64, StreamKey>,
     /// How far the wall clock is off, in ms.
@@ -176,6 +178,7 @@ impl ProxyHost {
             sampled: None,
             requests: 0,
             pending: BTreeMap::new(),
+            steps: VecDeque::new(),
             streams: BTreeMap::new(),
             wall_offset: 0,
         }
@@ -233,6 +236,7 @@ impl World<'_> {
         proxy.held.clear();
         proxy.answers.clear();
         proxy.pending.clear();
+        proxy.steps.clear();
         proxy.streams.clear();
         proxy.armed = None;
         for sock in std::mem::take(&mut proxy.socks).into_keys() {
@@ -266,7 +270,7 @@ impl World<'_> {
                 self.enter(p, Input::Answered { ask, answer: Answer::Default });
             } else if let Some(conn) = self.proxies[p].dirty.pop_first() {
                 self.flush(p, conn);
-            } else {
+            } else if !self.continue_call(p) {
                 break;
             }
         }
