@@ -83,6 +83,11 @@ impl OriginHost {
         }
     }
 
+    /// Returns how many connections it has.
+    pub(super) fn sockets(&self) -> usize {
+        self.conns.len()
+    }
+
     fn is_away(&self, stream: &str) -> bool {
         self.away.get(&None).is_some_and(|count| *count > 0)
             || self.away.get(&Some(stream.to_owned())).is_some_and(|count| *count > 0)
@@ -174,6 +179,17 @@ impl World<'_> {
         }
         let publisher = origin.content.get(stream).unwrap_or(&origin.spec.publisher).clone();
         origin.model.publish(stream, publisher, self.now);
+        self.pump_origin(o);
+    }
+
+    /// Begins a publisher's life in place of one that is on the air, if there is one.
+    pub(super) fn republish(&mut self, o: usize, stream: &str) {
+        let origin = &mut self.origins[o];
+        if !origin.is_up || origin.model.epoch(stream).is_none() {
+            return;
+        }
+        let publisher = origin.content.get(stream).unwrap_or(&origin.spec.publisher).clone();
+        origin.model.replace(stream, publisher, self.now);
         self.pump_origin(o);
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
 use bytes::{Buf, Bytes};
@@ -49,6 +49,23 @@ pub(super) struct Seat {
     seen: Seen,
     is_gone: bool,
     was_watching: bool,
+}
+
+impl Seat {
+    pub(super) fn actor(&self) -> ActorId {
+        self.actor
+    }
+
+    /// Tells what it does and has seen.
+    pub(super) fn describe(&self, now: Instant) -> String {
+        let report = self.model.report();
+        let gone = if self.is_gone { ", has left" } else { "" };
+        let last = report.last_frame.map_or_else(
+            || "no frame".to_owned(),
+            |last| format!("{} frames, the last {:?} ago", report.frames, now.since(last)),
+        );
+        format!("{:?}, {last}, {} connections{gone}", self.model.state(), report.connections)
+    }
 }
 
 /// What was told of a report.
@@ -180,7 +197,7 @@ impl World<'_> {
     fn pump_seat(&mut self, s: usize) {
         let seat = &mut self.seats[s];
         if seat.model.poll_dial(self.now) {
-            let ip = IpAddr::V4(self.net.address(self.members[usize::from(seat.at.0)].namespaces[0]));
+            let ip = IpAddr::V4(self.homes.get(&seat.at).copied().unwrap_or(Ipv4Addr::UNSPECIFIED));
             let sock = self.net.dial(seat.namespace, SocketAddr::new(ip, seat.port), self.now);
             seat.sock = Some(sock);
             self.owners.insert(sock, Owner::Seat(s as u32));

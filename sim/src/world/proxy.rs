@@ -206,7 +206,7 @@ impl World<'_> {
         proxy.sampled = None;
         proxy.armed = None;
         let (namespace, (rtmp, http)) = (proxy.namespace, proxy.ports());
-        let ip = IpAddr::V4(self.net.address(namespace));
+        let ip = IpAddr::V4(self.home_of(self.host_of(self.proxies[p].actor)));
         let mut listens = |port: u16| {
             (port != 0).then(|| {
                 let listener = self.net.listen(namespace, port, BACKLOG);
