@@ -6,6 +6,8 @@
 //! | [`origin`] | a model origin with publishers: behaviours of SRS, nginx-rtmp, ZLMediaKit, FFmpeg, and misdeeds |
 //! | [`player`] | a model player, RTMP and HTTP-FLV |
 //! | [`viewer`] | what a player sees, and the checks of it |
+//! | [`scenario`] | what decides a run: the file form, its reader, printer and schema |
+//! | [`cli`] | the commands of `repull-sim` that are about files |
 //! | [`real`] | carries origin and player over real sockets: the one room here with a clock |
 //!
 //! All rooms but [`real`] are sans-IO: time is handed in, nothing is random, equal inputs give equal outputs.
@@ -14,8 +16,11 @@
 // Floats are for AMF0's numbers, which are carried and never reckoned with: rounding must not decide what a run does.
 #![deny(clippy::float_arithmetic)]
 
+pub mod cli;
+mod dice;
 pub mod origin;
 pub mod player;
 pub mod raw;
 pub mod real;
+pub mod scenario;
 pub mod viewer;

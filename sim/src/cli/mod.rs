@@ -1,0 +1,1 @@
+//! Commands of `repull-sim` that are about files.
