@@ -14,9 +14,8 @@ use proxy_core::time::Duration;
 use super::{Members, Running, World, origin::OriginHost};
 use crate::{
     net::{
-        Bandwidth, BridgeId, BridgeKind, BridgeSpec, ConntrackPolicy, ConntrackSpec, DnsAnswer as DnsFault,
-        FilterId, FilterSpec, HostId, LinkSpec, NeighbourPolicy, Net, PublishMode, Seen, TapRecord, Traffic,
-        Verdict, filter,
+        Bandwidth, BridgeId, BridgeKind, BridgeSpec, ConntrackPolicy, ConntrackSpec, FilterId, HostId, LinkSpec,
+        NeighbourPolicy, Net, OnRelayFailure, Publish as PublishMode, Seen, TapRecord, Verdict, dns::DnsFault, filter,
     },
     origin::{Behaviour, Handshake, Like, Publisher},
     player::Reading,
@@ -65,7 +64,7 @@ pub(super) fn add_bridge(net: &mut Net, spec: &Network) -> BridgeId {
         if spec.on_stop.neighbours_stale { NeighbourPolicy::Stale(STALE_FOR) } else { NeighbourPolicy::Refreshed };
     let conntrack = if spec.on_stop.conntrack_kept { ConntrackPolicy::Kept } else { ConntrackPolicy::Flushed };
     if let Some(established) = spec.conntrack_timeout {
-        net.router().set_conntrack(ConntrackSpec { established, ..ConntrackSpec::LINUX });
+        net.set_conntrack(ConntrackSpec { established, ..ConntrackSpec::LINUX });
     }
     net.add_bridge(
         &spec.name,
@@ -103,9 +102,9 @@ fn bandwidth(bits_per_second: u64) -> Bandwidth {
 pub(super) fn publish(net: &mut Net, host: HostId, publish: Publish) {
     let mode = match publish.via {
         PublishVia::Dnat => PublishMode::Dnat,
-        PublishVia::DockerProxy => PublishMode::Userland,
+        PublishVia::DockerProxy => PublishMode::Userland(OnRelayFailure::Close),
     };
-    net.publish(host, publish.port, mode);
+    net.publish(publish.port, host, publish.port, mode);
 }
 
 /// Makes a record of what the tap saw.
@@ -128,21 +127,19 @@ impl World<'_> {
             Fault::Vanish(comeback) => self.goes_down(&members, comeback, Going::Vanished),
             Fault::Freeze | Fault::Pause => self.freezes(&members),
             Fault::Refuse => {
-                if let Running::Origin(o) = members.run {
-                    self.origins[usize::from(o)].refusing += 1;
-                    self.origin_refuses(usize::from(o));
-                }
+                let refuse = |net: &mut Net, namespace| net.refuse(namespace, None);
+                self.opening(index, &members, refuse);
             }
             Fault::Blackhole => {
-                let traffic = Traffic::Opening(None);
-                self.filter(index, &members, &[], Direction::To, traffic, Verdict::Drop);
+                let swallow = |net: &mut Net, namespace| net.drop_syn(namespace, None);
+                self.opening(index, &members, swallow);
             }
             Fault::Partition { with, direction, how } => {
                 let verdict = match how {
                     PartitionHow::Drop => Verdict::Drop,
                     PartitionHow::Reject => Verdict::Reset,
                 };
-                self.filter(index, &members, with, *direction, Traffic::All, verdict);
+                self.partition(index, &members, with, *direction, verdict);
             }
             Fault::Loss { ppm } => self.link(index, &members, Some(LinkPart::Loss(*ppm))),
             Fault::Duplicate { ppm } => self.link(index, &members, Some(LinkPart::Duplicate(*ppm))),
@@ -155,12 +152,12 @@ impl World<'_> {
             }
             Fault::LinkDown => {
                 for namespace in &members.namespaces {
-                    self.net.router().set_up(*namespace, false);
+                    self.net.set_up(*namespace, false);
                 }
             }
             Fault::VethRecreate => {
                 for namespace in &members.namespaces {
-                    self.net.router().set_up(*namespace, false);
+                    self.net.set_up(*namespace, false);
                 }
             }
             Fault::Disconnect { .. } => {
@@ -169,9 +166,9 @@ impl World<'_> {
                     self.net.disconnect(*namespace, bridge, self.now);
                 }
             }
-            Fault::ConntrackFlush => self.net.router().flush_conntrack(),
+            Fault::ConntrackFlush => self.net.flush_conntrack(),
             Fault::MoveAddress { ip, taken } => {
-                let old = self.net.address(members.namespaces[0]);
+                let old = self.home_of(event.on);
                 let ip = self.next_ip(event.on, *ip);
                 self.move_address(event.on, ip);
                 self.take_address(event.on, old, *taken);
@@ -248,16 +245,9 @@ impl World<'_> {
             }
             Fault::Vanish(comeback) => self.comes_back(event.on, &members, comeback, Going::Vanished),
             Fault::Freeze | Fault::Pause => self.thaws(&members),
-            Fault::Refuse => {
-                if let Running::Origin(o) = members.run {
-                    let refusing = &mut self.origins[usize::from(o)].refusing;
-                    *refusing = refusing.saturating_sub(1);
-                    self.origin_listens(usize::from(o));
-                }
-            }
-            Fault::Blackhole | Fault::Partition { .. } => {
+            Fault::Refuse | Fault::Blackhole | Fault::Partition { .. } => {
                 for id in self.in_force.filters.remove(&index).unwrap_or_default() {
-                    self.net.router().lift(id);
+                    self.net.lift(id);
                 }
             }
             Fault::Loss { .. }
@@ -268,12 +258,12 @@ impl World<'_> {
             | Fault::Mtu { .. } => self.link(index, &members, None),
             Fault::LinkDown => {
                 for namespace in &members.namespaces {
-                    self.net.router().set_up(*namespace, true);
+                    self.net.set_up(*namespace, true);
                 }
             }
             Fault::VethRecreate => {
                 for namespace in &members.namespaces {
-                    self.net.router().recreate_veths(*namespace, self.now);
+                    self.net.recreate_veths(*namespace, self.now);
                 }
             }
             Fault::Disconnect { ip } => {
@@ -339,7 +329,7 @@ impl World<'_> {
             Running::Proxy(p) => self.stop_proxy(usize::from(p)),
             Running::Players(_) => {}
         }
-        let old = self.net.address(members.namespaces[0]);
+        let old = self.home_of(host);
         for namespace in &members.namespaces {
             match how {
                 Going::Politely | Going::Killed => self.net.kill_process(*namespace, self.now),
@@ -375,6 +365,9 @@ impl World<'_> {
     }
 
     fn freezes(&mut self, members: &Members) {
+        for namespace in &members.namespaces {
+            self.net.pause(*namespace);
+        }
         match members.run {
             Running::Origin(o) => {
                 self.origins[usize::from(o)].frozen += 1;
@@ -393,6 +386,7 @@ impl World<'_> {
                 let origin = &mut self.origins[usize::from(o)];
                 origin.frozen = origin.frozen.saturating_sub(1);
                 if origin.frozen == 0 {
+                    self.net.resume(members.namespaces[0]);
                     self.thaw_origin(usize::from(o));
                 }
             }
@@ -400,22 +394,33 @@ impl World<'_> {
                 let proxy = &mut self.proxies[usize::from(p)];
                 proxy.frozen = proxy.frozen.saturating_sub(1);
                 if proxy.frozen == 0 {
+                    self.net.resume(members.namespaces[0]);
                     self.thaw_proxy(usize::from(p));
                 }
             }
-            Running::Players(group) => self.players_read(usize::from(group), None),
+            Running::Players(group) => {
+                for namespace in &members.namespaces {
+                    self.net.resume(*namespace);
+                }
+                self.players_read(usize::from(group), None);
+            }
         }
     }
 
     // ---- the network ----
 
-    fn filter(
+    /// Something happens to packets that open connections to a host.
+    fn opening(&mut self, index: usize, members: &Members, act: impl Fn(&mut Net, HostId) -> FilterId) {
+        let ids = members.namespaces.iter().map(|namespace| act(&mut self.net, *namespace)).collect();
+        self.in_force.filters.insert(index, ids);
+    }
+
+    fn partition(
         &mut self,
         index: usize,
         members: &Members,
         with: &[HostRef],
         direction: Direction,
-        traffic: Traffic,
         verdict: Verdict,
     ) {
         let direction = match direction {
@@ -434,8 +439,7 @@ impl World<'_> {
         let mut ids = Vec::new();
         for namespace in &members.namespaces {
             for peer in &peers {
-                let spec = FilterSpec { peer: *peer, direction, traffic, verdict };
-                ids.push(self.net.router().add_filter(*namespace, spec));
+                ids.push(self.net.partition(*namespace, *peer, direction, verdict));
             }
         }
         self.in_force.filters.insert(index, ids);
@@ -466,7 +470,7 @@ impl World<'_> {
                 }
             }
             let spec = (!parts.is_empty()).then_some(spec);
-            self.net.router().set_link(*namespace, spec, spec);
+            self.net.set_link(*namespace, spec, spec);
         }
     }
 
@@ -497,9 +501,7 @@ impl World<'_> {
 
     fn move_address(&mut self, host: HostRef, ip: Ipv4Addr) {
         let namespace = self.members[usize::from(host.0)].namespaces[0];
-        let (bridge, old) = (self.bridge_of(host), self.net.address(namespace));
-        self.net.router().drop_address(namespace, bridge, old, self.now);
-        self.net.router().take_address(namespace, bridge, ip, true, self.now);
+        self.net.move_address(namespace, self.bridge_of(host), ip, self.now);
         self.settled_at(host, ip);
     }
 
@@ -515,13 +517,7 @@ impl World<'_> {
         match taken {
             AddressTaken::Nobody | AddressTaken::Refusing => {}
             AddressTaken::Silent => {
-                let spec = FilterSpec {
-                    peer: None,
-                    direction: filter::Direction::To,
-                    traffic: Traffic::All,
-                    verdict: Verdict::Drop,
-                };
-                self.net.router().add_filter(namespace, spec);
+                self.net.partition(namespace, None, filter::Direction::To, Verdict::Drop);
             }
             AddressTaken::OtherServer => {
                 let actor = ActorId(u16::try_from(self.cast.members.len()).unwrap_or(u16::MAX));
@@ -552,13 +548,13 @@ impl World<'_> {
     pub(super) fn set_names(&mut self) {
         for (index, host) in self.scenario.hosts.iter().enumerate() {
             let address = vec![IpAddr::V4(self.home_of(HostRef(index as u16)))];
-            self.net.dns().set(&host.name, address, Duration::ZERO);
+            self.dns.set(&host.name, address, Duration::ZERO);
         }
         for name in &self.scenario.names {
             let mut addresses: Vec<IpAddr> =
                 name.hosts.iter().map(|host| IpAddr::V4(self.home_of(*host))).collect();
             addresses.extend(name.ips.iter().copied().map(IpAddr::V4));
-            self.net.dns().set(&name.name, addresses, name.ttl);
+            self.dns.set(&name.name, addresses, name.ttl);
         }
     }
 
@@ -573,7 +569,7 @@ impl World<'_> {
             DnsAnswer::ServFail => DnsFault::Failed,
             DnsAnswer::Silent => DnsFault::Silent,
             DnsAnswer::Slow(time) => DnsFault::Slow(*time),
-            DnsAnswer::Stale => DnsFault::Addresses(self.net.dns().addresses(name)),
+            DnsAnswer::Stale => DnsFault::Addresses(self.dns.addresses(name)),
             DnsAnswer::Addresses(ips) => DnsFault::Addresses(ips.iter().copied().map(IpAddr::V4).collect()),
         }
     }
@@ -581,7 +577,7 @@ impl World<'_> {
     /// Answers a name as the last fault in force says.
     fn answer_name(&mut self, name: &str) {
         let fault = self.in_force.names.get(name).and_then(|in_force| in_force.values().next_back().cloned());
-        self.net.dns().set_fault(name, fault);
+        self.dns.set_fault(name, fault);
     }
 
     // ---- an origin's model ----

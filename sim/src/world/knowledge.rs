@@ -25,13 +25,13 @@ impl World<'_> {
     }
 
     /// Tells what every machine knows.
-    pub fn knowledge(&self) -> String {
+    pub fn knowledge(&mut self) -> String {
         let mut out = String::new();
         for proxy in &self.proxies {
             let name = self.cast.name(proxy.actor);
             let up = if proxy.is_up { "" } else { " (not running)" };
             let frozen = if proxy.frozen > 0 { " (frozen)" } else { "" };
-            let _ = writeln!(out, "proxy {name} at {}{up}{frozen}", self.net.address(proxy.namespace));
+            let _ = writeln!(out, "proxy {name} at {}{up}{frozen}", self.home_of(self.host_of(proxy.actor)));
             for view in proxy.core.streams(self.now) {
                 let _ = write!(out, "  stream {} {}: {}", view.id.0, view.key, words::state(view.state));
                 let _ = write!(out, ", {} failures, {} re-pulls", view.failures, view.repulls);
@@ -67,7 +67,7 @@ impl World<'_> {
             let name = self.cast.name(origin.actor);
             let up = if origin.is_up { "running" } else { "not running" };
             let frozen = if origin.frozen > 0 { ", frozen" } else { "" };
-            let address = self.net.address(origin.namespace);
+            let address = self.home_of(self.host_of(origin.actor));
             let _ = writeln!(out, "origin {name} at {address}: {up}{frozen}, {} connections", origin.sockets());
             for stream in &origin.spec.streams {
                 let epoch = origin.model.epoch(stream);
@@ -81,7 +81,7 @@ impl World<'_> {
         for (index, seat) in self.seats.iter().enumerate() {
             let _ = writeln!(out, "seat {index} {}: {}", self.cast.name(seat.actor()), seat.describe(self.now));
         }
-        let _ = writeln!(out, "network: {:?}", self.net.counts());
+        let _ = writeln!(out, "network: {:?}", self.net.counts(self.now));
         out
     }
 

@@ -35,7 +35,7 @@ use self::{
     timeline::Timeline,
 };
 use crate::{
-    net::{BridgeId, HostId, ListenerId, Net, NetEvent, NetTimer, SockId},
+    net::{BridgeId, HostId, ListenerId, Net, NetEvent, NetTimer, SockId, dns::Dns},
     oracle::{Finding, Oracles},
     scenario::model::{HostRef, Network, PullRef, Role, Scenario},
     trace::{ActorId, Cast, CastMember, Log, Phase, Record, Tracer, What},
@@ -115,6 +115,7 @@ pub struct World<'a> {
     now: Instant,
     heap: Heap<(Wake, u64)>,
     net: Net,
+    dns: Dns,
     tracer: Tracer,
     oracles: Oracles,
     cast: Cast,
@@ -195,6 +196,7 @@ impl<'a> World<'a> {
             now: Instant::ZERO,
             heap: Heap::new(),
             net: Net::new(seed),
+            dns: Dns::default(),
             tracer: Tracer::new(keep.records.then(Log::default)),
             oracles: Oracles::default(),
             cast: Cast::default(),
@@ -225,7 +227,9 @@ impl<'a> World<'a> {
     /// Makes the networks and their hosts.
     fn build(&mut self) {
         let scenario = self.scenario;
-        self.net.set_tap(self.keep.packets);
+        if self.keep.packets {
+            self.net.open_tap();
+        }
         self.bridges = scenario.nets.iter().map(|net| faults::add_bridge(&mut self.net, net)).collect();
         let taken = |ip: Ipv4Addr| scenario.hosts.iter().any(|host| host.ip == Some(ip));
         for (index, host) in scenario.hosts.iter().enumerate() {
@@ -402,7 +406,7 @@ impl<'a> World<'a> {
     /// Carries what one wake caused until nothing moves at this instant.
     fn settle(&mut self) {
         loop {
-            while let Some((at, timer)) = self.net.poll_schedule() {
+            while let Some((at, timer)) = self.net.poll_schedule(self.now) {
                 self.heap.push(at, (Wake::Net(timer), self.cause));
             }
             if self.keep.packets {
@@ -428,8 +432,7 @@ impl<'a> World<'a> {
             | NetEvent::Readable { sock }
             | NetEvent::Writable { sock }
             | NetEvent::Eof { sock }
-            | NetEvent::Reset { sock }
-            | NetEvent::Closed { sock } => {
+            | NetEvent::Reset { sock } => {
                 let Some(owner) = self.owners.get(&sock).copied() else { return };
                 owner
             }
@@ -456,7 +459,7 @@ impl<'a> World<'a> {
     }
 
     fn note_packets(&mut self) {
-        while let Some(packet) = self.net.poll_packet() {
+        while let Some(packet) = self.net.poll_tap() {
             let packet = faults::packet_record(&packet);
             let record = self.tracer.record(self.now, ActorId::WORLD, self.cause, self.line, What::Packet(packet));
             debug_assert!(matches!(record, Record { .. }));

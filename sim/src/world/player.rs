@@ -8,7 +8,7 @@ use std::{
 use bytes::{Buf, Bytes};
 use proxy_core::{io::PlayOutput, time::Instant};
 
-use super::{Happened, Owner, Running, Wake, World, proxy::dial_failure};
+use super::{Happened, Owner, Running, Wake, World};
 use crate::{
     net::{HostId, NetEvent, SockId},
     player::{ModelPlayer, PlayerConfig, PlayerState, Reading},
@@ -240,7 +240,9 @@ impl World<'_> {
                 self.note(actor, What::PlayerConnected { seat: SeatId(s as u32), local });
                 self.pump_seat(s);
             }
-            NetEvent::DialFailed { why, .. } => self.seat_lost(s, &format!("dial: {}", dial_failure(why))),
+            NetEvent::DialFailed { error, .. } => {
+                self.seat_lost(s, &format!("dial: {}", crate::trace::words::kebab(&error)));
+            }
             NetEvent::Readable { .. } => self.read_seat(s),
             NetEvent::Writable { .. } => self.pump_seat(s),
             NetEvent::Eof { sock } => {
@@ -250,8 +252,13 @@ impl World<'_> {
                     self.seat_lost(s, "EOF");
                 }
             }
-            NetEvent::Reset { .. } => self.seat_lost(s, "RST"),
-            NetEvent::Closed { .. } => self.seat_lost(s, "timed out"),
+            NetEvent::Reset { sock } => {
+                self.read_seat(s);
+                if self.seats[s].sock == Some(sock) {
+                    self.net.close(sock, self.now);
+                    self.seat_lost(s, "RST");
+                }
+            }
             // A player listens to nobody.
             NetEvent::Accepted { .. } => {}
         }
