@@ -199,7 +199,7 @@ impl End {
         socket.set_nagle_enabled(false);
         socket.set_ack_delay(None);
         socket.set_timeout(None);
-        socket.set_congestion_control(tcp::CongestionControl::Reno);
+        socket.set_congestion_control(tcp::CongestionControl::None);
         Box::new(Self {
             id: setup.id,
             host: setup.host,

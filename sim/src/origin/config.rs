@@ -29,6 +29,8 @@ pub struct Behaviour {
     pub withhold: Withhold,
     /// Tracks whose frames are kept back; video comes back with a keyframe.
     pub muted: Muted,
+    /// Keyframes are kept back, all else goes out.
+    pub keyless: bool,
     /// At most one frame in this time, all others are left out: of video a keyframe.
     pub drip: Option<Duration>,
     /// Every command is taken up only after this long.

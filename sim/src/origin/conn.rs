@@ -299,9 +299,7 @@ impl Conn {
             play.reconnect_at = None;
             let request = house.behaviour.reconnect_request.as_ref();
             let tc_url = request.and_then(|request| request.tc_url.clone());
-            let more = tc_url.map(|tc_url| ("tcUrl".to_owned(), Amf::Text(tc_url))).into_iter().collect();
-            let info = info("status", "NetConnection.Connect.ReconnectRequest", "Please reconnect.", more);
-            self.command(0, &[Amf::text("onStatus"), Amf::Number(0.0), Amf::Null, info]);
+            self.say_reconnect(tc_url);
         }
         if is_missing {
             self.drop_play(house.streams);
@@ -310,6 +308,18 @@ impl Conn {
                 self.end = Some(Fate::Closes);
             }
         }
+    }
+
+    /// Returns whether somebody watches on it.
+    pub(super) fn plays(&self) -> bool {
+        self.play.is_some()
+    }
+
+    /// Asks the client to connect elsewhere.
+    pub(super) fn say_reconnect(&mut self, tc_url: Option<String>) {
+        let more = tc_url.map(|tc_url| ("tcUrl".to_owned(), Amf::Text(tc_url))).into_iter().collect();
+        let info = info("status", "NetConnection.Connect.ReconnectRequest", "Please reconnect.", more);
+        self.command(0, &[Amf::text("onStatus"), Amf::Number(0.0), Amf::Null, info]);
     }
 
     fn drop_play(&mut self, streams: &mut Streams) -> Option<Play> {

@@ -180,6 +180,29 @@ impl ModelOrigin {
         self.each(Which::Stream(name), now, |conn, behaviour| conn.on_published(behaviour));
     }
 
+    /// Begins a publisher's life in place of one that is on the air, as when an encoder is restarted faster than anybody
+    /// looks: players are told nothing, and get the new life's headers and frames on the same play.
+    pub fn republish(&mut self, name: &str, publisher: Publisher, now: Instant) {
+        self.each(Which::Stream(name), now, |_, _| {});
+        let at = self.streams.place(name);
+        let stream = &mut self.streams.list[at];
+        let epoch = stream.epoch.get_or_insert(self.behaviour.numbers_from);
+        *epoch += 1;
+        stream.life = Some(Life::new(name, publisher, *epoch, now));
+        self.each(Which::Stream(name), now, |conn, _| conn.on_republished());
+    }
+
+    /// Sends players that watch elsewhere (E-RTMP v2, ReconnectRequest); returns how many.
+    pub fn request_reconnect(&mut self, which: Which<'_>, tc_url: Option<&str>, now: Instant) -> usize {
+        self.each(which, now, |conn, _| {
+            let plays = conn.plays();
+            if plays {
+                conn.say_reconnect(tc_url.map(str::to_owned));
+            }
+            plays
+        })
+    }
+
     /// Ends a publisher's life; players learn of it as the behaviour says.
     pub fn unpublish(&mut self, name: &str, now: Instant) {
         self.each(Which::Stream(name), now, |_, _| {});

@@ -130,6 +130,9 @@ impl Play {
             Track::Audio => behaviour.muted.audio,
         };
         let lacks_key = frame.track == Track::Video && !key && (self.wants_key || behaviour.drip.is_some());
+        if behaviour.keyless && key {
+            return false;
+        }
         let drips = behaviour.drip.is_some() && now < self.drip_at;
         if behaviour.withhold > Withhold::Nothing || muted || lacks_key || drips {
             self.wants_key |= frame.track == Track::Video;
@@ -161,6 +164,15 @@ impl Conn {
         play.missing_at = None;
         if started && behaviour.unpublish == Unpublish::Notify {
             self.say(Ending::PublishNotify, stream);
+        }
+    }
+
+    /// Another life goes on where the last one was.
+    pub(super) fn on_republished(&mut self) {
+        if let Some(play) = &mut self.play
+            && !matches!(play.feed, Feed::Over)
+        {
+            play.feed = Feed::Waiting;
         }
     }
 

@@ -114,6 +114,7 @@ impl Behaviour {
             second_play: SecondPlay::Serve,
             withhold: Withhold::Nothing,
             muted: Muted { video: false, audio: false },
+            keyless: false,
             drip: None,
             command_delay: Duration::ZERO,
             pings_answered: true,

@@ -17,11 +17,14 @@ use crate::{
         Bandwidth, BridgeId, BridgeKind, BridgeSpec, ConntrackPolicy, ConntrackSpec, FilterId, HostId, LinkSpec,
         NeighbourPolicy, Net, OnRelayFailure, Publish as PublishMode, Seen, TapRecord, Verdict, dns::DnsFault, filter,
     },
-    origin::{Behaviour, Handshake, Like, Publisher},
+    origin::{
+        Behaviour, Change, CutAt, CutBy as ModelCutBy, Ending as ModelEnding, Flow, Handshake, Like, Publisher,
+        Then as ModelThen, Which,
+    },
     player::Reading,
     scenario::model::{
-        AddressTaken, Comeback, Direction, DnsAnswer, Fault, FaultEvent, HostRef, LinkQuality, Network, NextIp,
-        OriginModel, PartitionHow, Publish, PublishVia,
+        AddressTaken, Comeback, CutBy, Direction, DnsAnswer, Ending, Fault, FaultEvent, HostRef, LinkQuality,
+        Network, NextIp, OriginModel, PartitionHow, Publish, PublishVia, Then,
     },
     trace::{ActorId, CastMember, Packet, PacketFate},
 };
@@ -177,7 +180,6 @@ impl World<'_> {
             | Fault::AcceptReset
             | Fault::AcceptSilence
             | Fault::Behave(_)
-            | Fault::Cut { .. }
             | Fault::Split { .. }
             | Fault::Coalesce { .. }
             | Fault::Trickle { .. }
@@ -190,14 +192,20 @@ impl World<'_> {
                     self.shape_origin(usize::from(o));
                 }
             }
+            Fault::Cut { at, by } => {
+                if let Running::Origin(o) = members.run {
+                    self.cut_plays(usize::from(o), *at, *by);
+                }
+            }
             Fault::End { ending, then } => {
                 if let Running::Origin(o) = members.run {
-                    self.end_plays(usize::from(o), *ending, *then, event.time.is_some());
+                    self.end_plays(usize::from(o), *ending, *then);
                 }
             }
             Fault::ReconnectRequest { tc_url } => {
                 if let Running::Origin(o) = members.run {
-                    self.origins[usize::from(o)].model.request_reconnect(tc_url.as_deref(), self.now);
+                    let origin = &mut self.origins[usize::from(o)];
+                    origin.model.request_reconnect(Which::All, tc_url.as_deref(), self.now);
                     self.pump_origin(usize::from(o));
                 }
             }
@@ -209,7 +217,10 @@ impl World<'_> {
             }
             Fault::TimestampJump { by } => {
                 if let Running::Origin(o) = members.run {
-                    self.origins[usize::from(o)].model.jump_clock(*by, self.now);
+                    let origin = &mut self.origins[usize::from(o)];
+                    for stream in &origin.spec.streams {
+                        origin.model.change(stream, &Change::ClockJump(*by), self.now);
+                    }
                     self.pump_origin(usize::from(o));
                 }
             }
@@ -276,7 +287,6 @@ impl World<'_> {
             | Fault::AcceptReset
             | Fault::AcceptSilence
             | Fault::Behave(_)
-            | Fault::Cut { .. }
             | Fault::Split { .. }
             | Fault::Coalesce { .. }
             | Fault::Trickle { .. }
@@ -313,6 +323,7 @@ impl World<'_> {
             }
             // What happened once, and for good.
             Fault::ConntrackFlush
+            | Fault::Cut { .. }
             | Fault::MoveAddress { .. }
             | Fault::ReconnectRequest { .. }
             | Fault::TimestampJump { .. }
@@ -588,15 +599,53 @@ impl World<'_> {
         let in_force = self.in_force.origins.get(&o).unwrap_or(&none);
         let mut behaviour = self.origins[o].spec.behaviour.clone();
         for fault in in_force.values() {
-            match fault {
-                Fault::Behave(behaving) => behaviour = behaving.behaviour.clone(),
-                Fault::AcceptClose => behaviour.handshake = Handshake::Close,
-                Fault::AcceptReset => behaviour.handshake = Handshake::Reset,
-                Fault::AcceptSilence => behaviour.handshake = Handshake::Silent,
-                _ => {}
+            shape(&mut behaviour, fault);
+        }
+        let (flow, origin) = (behaviour.flow, &mut self.origins[o]);
+        origin.model.set_behaviour(behaviour);
+        origin.model.set_flow(Which::All, flow, self.now);
+        self.pump_origin(o);
+    }
+
+    /// Cuts live connections, each at a byte of what it says from here on.
+    fn cut_plays(&mut self, o: usize, at: u64, by: CutBy) {
+        let by = match by {
+            CutBy::Fin => ModelCutBy::Fin,
+            CutBy::Reset => ModelCutBy::Reset,
+            CutBy::Silence => ModelCutBy::Silence,
+        };
+        self.origins[o].model.cut(Which::All, CutAt::Message(at), by, self.now);
+        self.pump_origin(o);
+    }
+
+    /// Tells live plays that they end, true or not.
+    fn end_plays(&mut self, o: usize, ending: Ending, then: Then) {
+        let then = match then {
+            Then::Silence => ModelThen::Quiet,
+            Then::Close => ModelThen::Fin,
+            Then::Reset => ModelThen::Reset,
+            Then::GoesOn => ModelThen::GoOn,
+        };
+        let origin = &mut self.origins[o];
+        match model_ending(ending) {
+            Some(ending) => {
+                origin.model.tell(Which::All, ending, then, self.now);
+            }
+            None => {
+                let by = match then {
+                    ModelThen::GoOn | ModelThen::Quiet => ModelCutBy::Silence,
+                    ModelThen::Fin => ModelCutBy::Fin,
+                    ModelThen::Reset => ModelCutBy::Reset,
+                };
+                origin.model.cut(Which::All, CutAt::Message(0), by, self.now);
             }
         }
-        self.origins[o].model.set_behaviour(behaviour);
+        self.pump_origin(o);
+    }
+
+    /// A publisher is back, and plays that were told of their end are told so.
+    fn plays_go_on(&mut self, o: usize) {
+        self.origins[o].model.tell(Which::All, ModelEnding::PublishNotify, ModelThen::GoOn, self.now);
         self.pump_origin(o);
     }
 
@@ -614,6 +663,74 @@ impl World<'_> {
         }
         self.let_publish(o);
     }
+}
+
+/// Adds to a behaviour what a fault makes of it.
+fn shape(behaviour: &mut Behaviour, fault: &Fault) {
+    match fault {
+        Fault::Behave(behaving) => *behaviour = behaving.behaviour.clone(),
+        Fault::AcceptClose => behaviour.handshake = Handshake::Close,
+        Fault::AcceptReset => behaviour.handshake = Handshake::Reset,
+        Fault::AcceptSilence => behaviour.handshake = Handshake::Silent,
+        Fault::Split { bytes } => {
+            behaviour.flow = Flow::Pieces { len: *bytes as usize, every: Duration::ZERO };
+        }
+        Fault::Coalesce { hold } => behaviour.flow = Flow::Held { time: *hold },
+        Fault::Trickle { bytes, every } => {
+            behaviour.flow = Flow::Pieces { len: *bytes as usize, every: *every };
+        }
+        Fault::NoMedia { audio, video } => {
+            behaviour.muted.audio |= audio;
+            behaviour.muted.video |= video;
+        }
+        Fault::Drip { every } => behaviour.drip = Some(*every),
+        Fault::NoKeyframes => behaviour.keyless = true,
+        Fault::Term(_)
+        | Fault::Kill(_)
+        | Fault::Vanish(_)
+        | Fault::Freeze
+        | Fault::Pause
+        | Fault::Refuse
+        | Fault::Blackhole
+        | Fault::Partition { .. }
+        | Fault::Loss { .. }
+        | Fault::Duplicate { .. }
+        | Fault::Reorder { .. }
+        | Fault::Latency { .. }
+        | Fault::Bandwidth { .. }
+        | Fault::Mtu { .. }
+        | Fault::LinkDown
+        | Fault::VethRecreate
+        | Fault::Disconnect { .. }
+        | Fault::ConntrackFlush
+        | Fault::MoveAddress { .. }
+        | Fault::Cut { .. }
+        | Fault::End { .. }
+        | Fault::ReconnectRequest { .. }
+        | Fault::PublisherAway { .. }
+        | Fault::TimestampJump { .. }
+        | Fault::Dns { .. }
+        | Fault::WallClock { .. }
+        | Fault::SlowReader { .. }
+        | Fault::Stuck => {}
+    }
+}
+
+const fn model_ending(ending: Ending) -> Option<ModelEnding> {
+    Some(match ending {
+        Ending::Silent => return None,
+        Ending::StreamEof => ModelEnding::StreamEof,
+        Ending::StreamDry => ModelEnding::StreamDry,
+        Ending::UnpublishNotify => ModelEnding::UnpublishNotify,
+        Ending::PlayStop => ModelEnding::PlayStop,
+        Ending::PlayComplete => ModelEnding::PlayComplete,
+        Ending::StreamNotFound => ModelEnding::StreamNotFound,
+        Ending::PlayFailed => ModelEnding::PlayFailed,
+        Ending::InsufficientBw => ModelEnding::InsufficientBw,
+        Ending::ConnectClosed => ModelEnding::ConnectClosed,
+        Ending::ConnectRejected => ModelEnding::ConnectRejected,
+        Ending::AppShutdown => ModelEnding::AppShutdown,
+    })
 }
 
 /// How something goes.

@@ -174,7 +174,7 @@ impl World<'_> {
             return;
         }
         let publisher = origin.content.get(stream).unwrap_or(&origin.spec.publisher).clone();
-        origin.model.replace(stream, publisher, self.now);
+        origin.model.republish(stream, publisher, self.now);
         self.pump_origin(o);
     }
 

@@ -11,7 +11,7 @@ use proxy_core::{io::PlayOutput, time::Instant};
 use super::{Happened, Owner, Running, Wake, World};
 use crate::{
     net::{HostId, NetEvent, SockId},
-    player::{ModelPlayer, PlayerConfig, PlayerState, Reading},
+    player::{Leave, ModelPlayer, PlayerConfig, PlayerState, Reading},
     scenario::model::{HostRef, LeaveBy, PlayerModel},
     trace::{ActorId, Saw, SeatId, What},
     viewer::{Report, ViewerConfig},
@@ -158,8 +158,8 @@ impl World<'_> {
         let actor = self.seats[s].actor;
         self.note(actor, What::PlayerLeaves { seat: SeatId(s as u32) });
         if by == LeaveBy::Stop {
-            self.seats[s].model.say_goodbye();
-            self.pump_seat(s);
+            self.seats[s].model.leave(Leave::InOrder);
+            self.write_seat(s);
         }
         let seat = &mut self.seats[s];
         seat.model.stop();
@@ -202,18 +202,9 @@ impl World<'_> {
             seat.sock = Some(sock);
             self.owners.insert(sock, Owner::Seat(s as u32));
         }
-        while let Some(bytes) = seat.model.poll_transmit() {
-            seat.queue.push_back(bytes);
-        }
+        self.write_seat(s);
+        let seat = &mut self.seats[s];
         if let Some(sock) = seat.sock {
-            while let Some(front) = seat.queue.front_mut() {
-                let len = self.net.send(sock, front, self.now);
-                front.advance(len);
-                if !front.is_empty() {
-                    break;
-                }
-                seat.queue.pop_front();
-            }
             if seat.model.wants_close() {
                 self.net.close(sock, self.now);
                 self.seat_lost(s, "gave up");
@@ -227,6 +218,23 @@ impl World<'_> {
         {
             seat.armed = Some(at);
             self.heap.push(at.max(self.now), (Wake::Seat(s as u32), self.cause));
+        }
+    }
+
+    /// Writes what the player has to say and the socket takes.
+    fn write_seat(&mut self, s: usize) {
+        let seat = &mut self.seats[s];
+        while let Some(bytes) = seat.model.poll_transmit() {
+            seat.queue.push_back(bytes);
+        }
+        let Some(sock) = seat.sock else { return };
+        while let Some(front) = seat.queue.front_mut() {
+            let len = self.net.send(sock, front, self.now);
+            front.advance(len);
+            if !front.is_empty() {
+                break;
+            }
+            seat.queue.pop_front();
         }
     }
 
