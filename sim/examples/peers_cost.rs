@@ -82,9 +82,9 @@ impl Crowd {
 }
 
 fn main() {
-    for (what, publisher) in [("default", Publisher::default())] {
+    for (what, publisher) in [("default", Publisher::default()), ("stub", Publisher::stub())] {
         for count in [1, 10, 100, 1000] {
-            let time = Duration::from_millis(20_000 / count.max(1).min(20));
+            let time = Duration::from_millis(20_000 / count.clamp(1, 20));
             let mut crowd = Crowd::new(count, &publisher);
             let before = crowd.frames;
             let both = crowd.run(time);
