@@ -468,3 +468,15 @@ fn clients_that_misbehave_are_complained_of() {
     check(&|hand| hand.control(4, &[0, 6]), "without its four bytes");
     check(&|hand| hand.control(9, &[0x17, 1]), "sent media");
 }
+
+#[test]
+fn a_play_that_was_closed_is_under_way_no_more() {
+    let mut hand = Hand::new(Behaviour::default());
+    hand.play(1);
+    hand.call(0, &["closeStream"]);
+    hand.call(1, &["play", "two"]);
+    let mut other = Hand::on(hand.origin, PeerConn(2));
+    other.play(1);
+    let ledger = other.origin.ledger();
+    assert_eq!((ledger.plays_total, ledger.plays_at_once_max, ledger.open), (3, 1, 2));
+}

@@ -55,7 +55,8 @@ fn audio_that_ended_can_begin_again_in_another_codec() {
     pair.origin.change(NAME, &Change::AudioBegins(again), pair.now);
     pair.run(MILLIS(1000));
     is_clean(&pair);
-    assert!(pair.report().audio > audio + 35);
+    // As many as there is time for: nothing is made up for.
+    assert!((audio + 35..audio + 55).contains(&pair.report().audio), "{}", pair.report().audio);
     assert_eq!(pair.report().headers, 3);
 }
 

@@ -72,7 +72,8 @@ fn publish_notify_brings_media_back_to_a_play_that_was_quiet() {
     pair.origin.tell(Which::All, Ending::PublishNotify, Then::GoOn, pair.now);
     pair.run(MILLIS(1000));
     is_clean(&pair);
-    assert!(pair.report().video > before + 20);
+    // The GOP under way and what comes then, but not what was missed.
+    assert!((before + 20..before + 60).contains(&pair.report().video), "{}", pair.report().video);
     assert_eq!(pair.report().connections, 1);
 }
 

@@ -126,19 +126,23 @@ fn is_clean(pair: &Pair) {
 /// Speaks to an origin message by message, after handshake, connect and createStream.
 struct Hand {
     origin: ModelOrigin,
+    conn: PeerConn,
     writer: ChunkWriter,
     said: Vec<u8>,
     closed: bool,
 }
 
 impl Hand {
-    const CONN: PeerConn = PeerConn(1);
     const NOW: Instant = Instant::ZERO;
 
     fn new(behaviour: Behaviour) -> Self {
+        Self::on(ModelOrigin::new(behaviour), PeerConn(1))
+    }
+
+    fn on(mut origin: ModelOrigin, conn: PeerConn) -> Self {
         let writer = ChunkWriter::new(ChunkStyle { chunk_size: 128, ..ChunkStyle::default() });
-        let mut hand = Self { origin: ModelOrigin::new(behaviour), writer, said: Vec::new(), closed: false };
-        hand.origin.on_accepted(Self::CONN, Self::NOW);
+        origin.on_accepted(conn, Self::NOW);
+        let mut hand = Self { origin, conn, writer, said: Vec::new(), closed: false };
         let mut out = Vec::new();
         let mut handshake = ClientHandshake::new(1, &mut out);
         hand.bytes(&out);
@@ -181,7 +185,7 @@ impl Hand {
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
-        self.origin.handle_bytes(Self::CONN, bytes, Self::NOW);
+        self.origin.handle_bytes(self.conn, bytes, Self::NOW);
         while let Some(output) = self.origin.poll_output() {
             match output {
                 OriginOutput::Transmit { bytes, .. } => self.said.extend_from_slice(&bytes),
