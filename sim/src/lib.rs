@@ -14,6 +14,7 @@
 // Floats are for AMF0's numbers, which are carried and never reckoned with: rounding must not decide what a run does.
 #![deny(clippy::float_arithmetic)]
 
+pub mod net;
 pub mod origin;
 pub mod player;
 pub mod raw;
