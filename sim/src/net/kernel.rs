@@ -81,14 +81,14 @@ impl Net {
 
     fn on_arrival(&mut self, train: u32, now: Instant) {
         let index = usize::try_from(train).unwrap_or(usize::MAX);
-        let Some(Train { ticket, mut packets, .. }) = self.trains.get_mut(index).and_then(Option::take)
+        let Some(Train { ticket, first, rest, .. }) = self.trains.get_mut(index).and_then(Option::take)
         else {
             return;
         };
         if self.boarding == Some(train) {
             self.boarding = None;
         }
-        for packet in packets.drain(..) {
+        for packet in std::iter::once(first).chain(rest) {
             self.receive(ticket, packet, now);
         }
         self.free_trains.push(train);
@@ -460,7 +460,7 @@ impl Net {
             && train.at == at
             && train.ticket == ticket
         {
-            train.packets.push(packet);
+            train.rest.push(packet);
             return;
         }
         let id = self.free_trains.pop().unwrap_or_else(|| {
@@ -468,7 +468,7 @@ impl Net {
             u32::try_from(self.trains.len() - 1).expect("fewer than 2^32 packets are on their way")
         });
         let index = usize::try_from(id).unwrap_or(usize::MAX);
-        self.trains[index] = Some(Train { at, ticket, packets: vec![packet] });
+        self.trains[index] = Some(Train { at, ticket, first: packet, rest: Vec::new() });
         self.boarding = Some(id);
         self.schedule.push_back((at, NetTimer::Arrival(id)));
     }

@@ -231,7 +231,9 @@ pub struct Counts {
 struct Train {
     at: Instant,
     ticket: Ticket,
-    packets: Vec<Vec<u8>>,
+    first: Vec<u8>,
+    /// Most trains are one packet long.
+    rest: Vec<Vec<u8>>,
 }
 
 /// Who has an address pair.
@@ -526,7 +528,7 @@ impl Net {
         let mut counts = Counts {
             time_wait: self.time_waits.len(),
             listeners: self.listeners.len(),
-            in_flight: self.trains.iter().flatten().map(|train| train.packets.len()).sum(),
+            in_flight: self.trains.iter().flatten().map(|train| 1 + train.rest.len()).sum(),
             parked: self.router.neighbours.parked(),
             conntrack: self.router.conntrack.sweep(now),
             relayed: self.relays.len(),

@@ -66,8 +66,8 @@ pub(crate) struct Spares {
     stacks: Vec<Stack>,
 }
 
-/// Spares kept; what comes on top is freed.
-const SPARES_MAX: usize = 256;
+/// Packet buffers kept; what comes on top is freed.
+const SPARES_MAX: usize = 4096;
 
 impl Spares {
     /// Gives a packet buffer back.

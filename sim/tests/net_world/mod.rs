@@ -9,7 +9,10 @@ use std::{
 };
 
 use proxy_core::time::{Duration, Instant};
-use sim::net::{BridgeId, BridgeSpec, HostId, ListenerId, Net, NetEvent, NetTimer, SockId, TapRecord};
+use sim::net::{
+    BridgeId, BridgeSpec, HostId, ListenerId, Net, NetEvent, NetTimer, Seen, SockId, TapRecord,
+    packet::{self, Parsed},
+};
 
 /// The network, its heap, and what its software learnt.
 pub struct World {
@@ -181,8 +184,93 @@ impl World {
         self.events.iter().rev().find(|(_, event)| event.sock() == sock).map(|&(at, _)| at)
     }
 
+    /// What the tap saw from here on, and what it saw before is forgotten.
+    pub fn watch(&mut self) {
+        self.net.open_tap();
+        self.seen.clear();
+    }
+
+    /// The packets seen since [`World::watch`], one line each: `a> SYN` sent, `a< SYN` delivered, `a! SYN Lost`
+    /// dropped, `a= SYN` rewritten. Bare acknowledgements are left out.
+    pub fn packets(&self) -> Vec<String> {
+        let lines = self.seen.iter().map(|record| {
+            let host = self.net.host_name(record.host);
+            let (mark, reason) = match record.seen {
+                Seen::Sent => ('>', String::new()),
+                Seen::Delivered => ('<', String::new()),
+                Seen::Dropped(reason) => ('!', format!(" {reason:?}")),
+                Seen::Rewritten => ('=', String::new()),
+            };
+            (kind(&record.packet), format!("{host}{mark} {}{reason}", kind(&record.packet)))
+        });
+        lines.filter(|(kind, _)| kind != "ACK").map(|(_, line)| line).collect()
+    }
+
+    /// When these packets were seen since [`World::watch`], in milliseconds.
+    pub fn times(&self, line: &str) -> Vec<u64> {
+        let all = self.seen.iter().map(|record| {
+            let mark = match record.seen {
+                Seen::Sent => '>',
+                Seen::Delivered => '<',
+                Seen::Dropped(_) => '!',
+                Seen::Rewritten => '=',
+            };
+            let host = self.net.host_name(record.host);
+            (format!("{host}{mark} {}", kind(&record.packet)), record.at.as_millis())
+        });
+        all.filter(|(there, _)| there == line).map(|(_, at)| at).collect()
+    }
+
+    /// The other end of a packet as `host` saw it, for the first packet of this kind delivered there.
+    pub fn peer_at(&self, host: HostId, what: &str) -> Option<SocketAddr> {
+        let there = self.seen.iter().find(|record| {
+            record.host == host && record.seen == Seen::Delivered && kind(&record.packet) == what
+        })?;
+        match packet::parse(&there.packet)? {
+            Parsed::Tcp(header) => Some(SocketAddr::from((header.src.ip, header.src.port))),
+            Parsed::Icmp { .. } => None,
+        }
+    }
+
+    /// A hash over every packet delivered, with its time and place.
+    pub fn packet_hash(&self) -> u64 {
+        let mut hash = 0xCBF2_9CE4_8422_2325_u64;
+        let mut eat = |bytes: &[u8]| {
+            for &byte in bytes {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3);
+            }
+        };
+        for record in &self.seen {
+            eat(&record.at.as_nanos().to_be_bytes());
+            eat(&record.host.0.to_be_bytes());
+            eat(&record.packet);
+        }
+        hash
+    }
+
     pub fn bytes(&self, sock: SockId) -> &[u8] {
         self.read.get(&sock).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// What a packet is: its flags, with DATA for payload; or the ICMP error.
+pub fn kind(bytes: &[u8]) -> String {
+    let Some(parsed) = packet::parse(bytes) else { return "?".to_owned() };
+    match parsed {
+        Parsed::Tcp(header) => {
+            let names =
+                [(packet::SYN, "SYN"), (packet::FIN, "FIN"), (packet::RST, "RST"), (packet::ACK, "ACK")];
+            let mut words: Vec<&str> =
+                names.iter().filter(|(flag, _)| header.flags & flag != 0).map(|&(_, name)| name).collect();
+            if words.len() > 1 && !words.contains(&"SYN") {
+                words.retain(|&word| word != "ACK");
+            }
+            if header.payload > 0 {
+                words = vec!["DATA"];
+            }
+            words.join(" ")
+        }
+        Parsed::Icmp { reason, .. } => format!("ICMP {reason:?}"),
     }
 }
 
