@@ -232,9 +232,12 @@ fn a_paused_process_accepts_in_silence_until_its_queue_is_full() {
     let mut pair = connected(14);
     pair.world.net.listen(pair.b, 8080, 2).expect("the port is free");
     pair.world.net.pause(pair.b);
-    let socks: Vec<SockId> = (0..4).map(|_| pair.world.dial(pair.a, at(3, 8080))).collect();
-    for &sock in &socks {
+    let mut socks = Vec::new();
+    for _ in 0..4 {
+        let sock = pair.world.dial(pair.a, at(3, 8080));
         pair.world.sending.insert(sock, b"hello".to_vec());
+        pair.world.run_for(MILLI * 10);
+        socks.push(sock);
     }
     pair.world.run_for(SECOND / 2);
     // Linux lets one more in than asked for.
@@ -273,6 +276,7 @@ fn a_listener_whose_software_does_not_accept_fills_up() {
     let listener = pair.world.net.listen(pair.b, 8080, 0).expect("the port is free");
     pair.world.net.hold_accepts(listener, true);
     let first = pair.world.dial(pair.a, at(3, 8080));
+    pair.world.run_for(MILLI * 10);
     let second = pair.world.dial(pair.a, at(3, 8080));
     pair.world.run_for(SECOND / 2);
     assert!(matches!(pair.world.told(first)[..], [NetEvent::Connected { .. }]));

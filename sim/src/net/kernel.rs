@@ -385,7 +385,11 @@ impl Net {
         end.dirty = false;
         let before = end.state();
         let mut outgoing = std::mem::take(&mut self.outgoing);
-        end.transmit(&mut self.spares, &mut outgoing, now);
+        // The kernel's last SYN is the seventh; smoltcp would send one more shortly before the end.
+        let tried = before == State::SynSent && end.gives_up.is_some_and(|at| at.since(now) < LAST_SYN_WAITS);
+        if !tried {
+            end.transmit(&mut self.spares, &mut outgoing, now);
+        }
         self.transmit(&mut end, &mut outgoing, now);
         self.outgoing = outgoing;
         end.settle();
@@ -394,7 +398,7 @@ impl Net {
         let aborted = end.state() == State::Closed && !end.over && !end.is_bound();
         if !aborted
             && !end.over
-            && let Some(at) = end.deadline(now)
+            && let Some(at) = if tried { end.gives_up } else { end.deadline(now) }
         {
             // An end that says "now" after it has sent everything waits for something else.
             let at = at.max(now + Duration::from_millis(1));
@@ -518,6 +522,9 @@ impl Net {
         }
     }
 }
+
+/// An unanswered seventh SYN is waited on for this long, or a little longer (Linux: 64 s).
+const LAST_SYN_WAITS: Duration = Duration::from_secs(60);
 
 /// Sequence number arithmetic: whether `a` comes after `b`.
 fn is_after(a: u32, b: u32) -> bool {
