@@ -17,7 +17,7 @@
 #![deny(clippy::float_arithmetic)]
 
 pub mod cli;
-mod dice;
+pub mod dice;
 pub mod origin;
 pub mod player;
 pub mod raw;

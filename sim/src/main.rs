@@ -7,10 +7,10 @@ mod demo;
 mod tools;
 mod watch;
 
-use std::{net::SocketAddr, process::ExitCode, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand, ValueEnum};
-use sim::origin::Like;
+use sim::{cli, origin::Like};
 
 /// A promise was broken.
 const EXIT_BROKEN: u8 = 1;
@@ -98,6 +98,26 @@ enum Command {
         #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = parse_time)]
         time: Duration,
     },
+    /// Tell what is wrong in scenario files: place, offending word, allowed ones.
+    ///
+    /// Of a folder every *.toml below it.
+    Check {
+        /// Files and folders.
+        #[arg(value_name = "PATH", required = true)]
+        paths: Vec<PathBuf>,
+        /// Tell what each file says.
+        #[arg(long)]
+        explain: bool,
+    },
+    /// List the words of scenario files: properties, events, faults, models, moments.
+    Props {
+        /// A section, or a word whose parameters are told.
+        #[arg(value_name = "WORD")]
+        word: Option<String>,
+        /// Print the JSON Schema for editors.
+        #[arg(long, conflicts_with = "word")]
+        schema: bool,
+    },
     /// Watch urls until Ctrl-C or SIGTERM, and tell what a person in front of each would see.
     ///
     /// A line for each event: seconds since 1970, the player's name, then CONNECTED, FIRSTMEDIA, GAPSTART,
@@ -158,6 +178,19 @@ impl From<Software> for Like {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    let about_files = match &cli.command {
+        Command::Check { paths, explain } => Some(cli::check::run(paths, *explain, &mut out, &mut err)),
+        Command::Props { schema: true, .. } => Some(cli::props::schema(&mut out)),
+        Command::Props { word, schema: false } => {
+            Some(cli::props::run(word.as_deref(), &[], &mut out, &mut err))
+        }
+        Command::Demo { .. } | Command::Origin { .. } | Command::Play { .. } | Command::Watch { .. } => None,
+    };
+    if let Some(code) = about_files {
+        // Whoever closes our output early has read enough.
+        return ExitCode::from(code.unwrap_or(cli::EXIT_HELD));
+    }
     let runtime = match proxyd::env::runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -167,6 +200,7 @@ fn main() -> ExitCode {
     };
     let outcome = runtime.block_on(async {
         match cli.command {
+            Command::Check { .. } | Command::Props { .. } => Ok(true),
             Command::Demo { time, every, seed } => demo::run(&demo::Plan { time, every, seed }).await,
             Command::Origin { listen, stream, like } => tools::origin(listen, &stream, like.into()).await,
             Command::Watch { players, gap_ms, time } => {

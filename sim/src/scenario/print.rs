@@ -28,7 +28,7 @@ use crate::origin::{Behaviour, Handshake, Missing, OnConnect, Publisher};
 
 /// Returns the canonical text of a scenario.
 pub fn print(scenario: &Scenario) -> String {
-    let printer = Printer { scenario, events: event_names(scenario) };
+    let printer = Printer::new(scenario);
     let mut out = String::new();
     let mut root = Pairs::of(&forms::ROOT);
     root.put("schema", "1".to_owned());
@@ -110,13 +110,28 @@ impl Pairs {
     }
 }
 
-struct Printer<'a> {
+pub(super) struct Printer<'a> {
     scenario: &'a Scenario,
     /// Names of events, also of those that are referred to without having one.
     events: Vec<Option<String>>,
 }
 
-impl Printer<'_> {
+impl<'a> Printer<'a> {
+    pub(super) fn new(scenario: &'a Scenario) -> Self {
+        Self { scenario, events: event_names(scenario) }
+    }
+
+    /// Returns what a fault says beside where and how long, for people.
+    pub(super) fn fault_words(&self, fault: &FaultEvent) -> String {
+        let mut pairs = Pairs { keys: Vec::new(), pairs: Vec::new() };
+        let form = faults::find(fault_name(&fault.fault));
+        pairs.keys.extend(form.into_iter().flat_map(|form| form.keys));
+        self.fault(&FaultEvent { time: None, ..fault.clone() }, &mut pairs);
+        let own =
+            pairs.pairs.iter().skip(2).map(|(key, value)| format!(", {key} = {}", value.replace('"', "")));
+        own.collect()
+    }
+
     fn host_name(&self, host: HostRef) -> String {
         self.scenario.hosts.get(usize::from(host.0)).map_or_else(String::new, |host| quote(&host.name))
     }
@@ -171,7 +186,8 @@ impl Printer<'_> {
         pairs
     }
 
-    fn when(&self, when: &When, event: Option<usize>) -> String {
+    /// Returns a moment as TOML.
+    pub(super) fn when(&self, when: &When, event: Option<usize>) -> String {
         let offset = i128::from(when.offset);
         let shown = (TIME.show)(offset.abs());
         let name = |event: &usize| self.events.get(*event).cloned().flatten().unwrap_or_default();

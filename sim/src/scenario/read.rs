@@ -129,15 +129,9 @@ impl<'a> Reader<'a> {
 
     /// Tells why a text is no TOML.
     pub(super) fn not_toml(&mut self, error: &toml_edit::TomlError, at: &Span) {
-        let start = self.text.get(..at.start).and_then(|before| before.rfind('\n')).map_or(0, |end| end + 1);
-        let line = self.text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
         let message = error.message().lines().next().unwrap_or("not TOML");
-        let hint = match line.split_once('=') {
-            Some((_, value)) if value.trim_start().starts_with(|c: char| c.is_ascii_alphanumeric()) => {
-                "; text, times and rates need quotes, such as \"1.5s\""
-            }
-            Some(_) | None => "",
-        };
+        let is_bare = message.contains("must be quoted");
+        let hint = if is_bare { "; times and rates are text too, such as \"1.5s\"" } else { "" };
         self.error(at, format!("{message}{hint}"));
     }
 
@@ -443,7 +437,7 @@ impl<'a> Reader<'a> {
         });
         match numbers {
             Some(numbers) => Some(numbers),
-            None => self.mistaken(name, item, at, "is no list of whole numbers from 0, such as [1, 42]"),
+            None => self.no(at, format!("{name}: write whole numbers from 0, such as [1, 42]")),
         }
     }
 
@@ -515,10 +509,8 @@ impl<'a> Reader<'a> {
             return Some(number);
         }
         let show = unit.show;
-        self.no(
-            at,
-            format!("{name}: {} is out of range; allowed: {} to {}", show(number), show(min), show(max)),
-        )
+        let allowed = if min == max { show(min) } else { format!("{} to {}", show(min), show(max)) };
+        self.no(at, format!("{name}: {} is out of range; allowed: {allowed}", show(number)))
     }
 
     fn host(&mut self, name: &str, host: &str, roles: Roles, at: &Span) -> Option<HostRef> {
