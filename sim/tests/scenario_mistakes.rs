@@ -126,6 +126,14 @@ const MISTAKES: &[(&str, &str)] = &[
     ("stall_timeout_ms = 3000", "stal_timeout_ms = 3000"),
     ("stall_timeout_ms = 3000", "stall_timeout_ms = 3"),
     ("{ pull = { stall_timeout_ms = 3000 } }", "{ pul = { stall_timeout_ms = 3000 } }"),
+    (
+        "config = { pull = { stall_timeout_ms = 3000 } }\n",
+        "[[host.proxy.config.proxy]]\napp = \"live\"\nstream = \"a\"\nurl = \"rtmp://camra/live/a\"\n",
+    ),
+    (
+        "config = { pull = { stall_timeout_ms = 3000 } }\n",
+        "[[host.proxy.config.proxy]]\napp = \"live\"\nurl = \"rtmp://srs/live/111\"\n",
+    ),
     ("retry_count = -1", "retry_count = \"many\""),
     ("retry_count = -1", "retry_cnt = -1"),
     ("retry_count = -1", "args = { retry_cnt = -1 }"),

@@ -181,7 +181,7 @@ enum ActPlan {
 #[derive(Clone, Debug)]
 enum FaultPlan {
     Fault(Fault),
-    Behave(&'static str, Behaviour),
+    Behave(&'static str, Box<Behaviour>),
 }
 
 fn event(plan: EventPlan, index: usize, is_last: bool, model: &OriginModel) -> Event {
@@ -204,7 +204,7 @@ fn event(plan: EventPlan, index: usize, is_last: bool, model: &OriginModel) -> E
         ActPlan::Fault { on, fault, time } => {
             let fault = match fault {
                 FaultPlan::Fault(fault) => fault,
-                FaultPlan::Behave(name, change) => Fault::Behave(Box::new(behaving(name, change, model))),
+                FaultPlan::Behave(name, change) => Fault::Behave(Box::new(behaving(name, *change, model))),
             };
             Act::Fault(FaultEvent { on, fault, time })
         }
@@ -312,7 +312,7 @@ fn lasting() -> impl Strategy<Value = (HostRef, FaultPlan)> {
     ];
     prop_oneof![
         at_origin.prop_map(|fault| (ORIGIN, FaultPlan::Fault(fault))),
-        behaviours().prop_map(|(name, change)| (ORIGIN, FaultPlan::Behave(name, change))),
+        behaviours().prop_map(|(name, change)| (ORIGIN, FaultPlan::Behave(name, Box::new(change)))),
         (1..1_000_000_u64).prop_map(|rate| (PLAYERS, FaultPlan::Fault(Fault::SlowReader { rate }))),
         Just((PLAYERS, FaultPlan::Fault(Fault::Stuck))),
     ]
