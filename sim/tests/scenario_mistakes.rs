@@ -243,6 +243,31 @@ fn long_files_of_field_are_remarked_on() {
     assert_eq!(warnings("scenarios/field/base.toml"), Ok(told.to_owned()));
 }
 
+#[test]
+fn whatever_stands_there_is_told_and_never_a_panic() {
+    let mut told = 0;
+    for (at, _) in BASE.char_indices() {
+        told += usize::from(!check(&BASE[..at]).is_empty());
+    }
+    let lines: Vec<_> = BASE.lines().collect();
+    for gone in 0..lines.len() {
+        let rest: Vec<_> =
+            lines.iter().enumerate().filter(|(index, _)| *index != gone).map(|(_, line)| *line).collect();
+        told += usize::from(!check(&rest.join("\n")).is_empty());
+    }
+    // Every value, replaced by one of another type.
+    for (at, _) in BASE.match_indices(" = ") {
+        let value = at + 3;
+        let end = BASE[value..].find([',', '}', '\n']).map_or(BASE.len(), |len| value + len);
+        for other in
+            ["3", "-1", "2.5", "true", "\"x\"", "\"\"", "\"9s..1s\"", "[]", "[[]]", "{}", "1979-05-27"]
+        {
+            told += usize::from(!check(&format!("{}{other}{}", &BASE[..value], &BASE[end..])).is_empty());
+        }
+    }
+    assert!(told > 1500, "{told}");
+}
+
 /// Returns everything that is told of a text.
 fn check(text: &str) -> String {
     match scenario::load(text, FILE, None) {
