@@ -14,8 +14,15 @@
 // Floats are for AMF0's numbers, which are carried and never reckoned with: rounding must not decide what a run does.
 #![deny(clippy::float_arithmetic)]
 
+pub mod dice;
+pub mod oracle;
 pub mod origin;
 pub mod player;
 pub mod raw;
 pub mod real;
+pub mod scenario;
+pub mod trace;
 pub mod viewer;
+pub(crate) mod world {
+    pub(crate) mod moments;
+}

@@ -46,7 +46,7 @@ pub enum AudioCodec {
 }
 
 /// Audio or video.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum Track {
     /// Video.
     Video,

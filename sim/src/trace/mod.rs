@@ -12,8 +12,8 @@ mod record;
 pub use self::{
     file::{Log, LogError, Logged},
     record::{
-        ActorId, Call, Cast, CastMember, Inward, Moment, Outward, Packet, PacketFate, Phase, Record, Sample,
-        Saw, SeatId, What,
+        ActorId, Call, Cast, CastMember, Inward, Moment, Outward, Packet, PacketFate, Phase, Record, STATES,
+        Sample, Saw, SeatId, What,
     },
 };
 
