@@ -12,6 +12,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sim::{
     cli::{
+        bench::{self, BenchOptions},
         defects::{self, DefectOptions, Handful},
         exit, replay, run,
         view::{self, ViewAs},
@@ -118,6 +119,18 @@ enum Command {
         /// Only see whether the patches apply.
         #[arg(long)]
         check: bool,
+    },
+    /// Measure how fast the simulated world is.
+    Bench {
+        /// How long each rate is measured.
+        #[arg(long, value_name = "TIME", default_value = "3s", value_parser = parse_time)]
+        time: Duration,
+        /// Runs made in one process to see whether memory grows.
+        #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(10..))]
+        runs: u64,
+        /// Also run all of these twice.
+        #[arg(long, value_name = "DIR")]
+        scenarios: Option<PathBuf>,
     },
     /// Print which planted defect this binary was built with.
     #[command(hide = true)]
@@ -307,6 +320,10 @@ fn main() -> ExitCode {
             let handful = handful.map(|count| Handful { count, turn: turn.unwrap_or(0) });
             let (root, jobs) = (PathBuf::from("."), usize::from(jobs));
             return ExitCode::from(defects::defects(&DefectOptions { names, jobs, handful, root, check_only: check }));
+        }
+        Command::Bench { time, runs, scenarios } => {
+            let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+            return ExitCode::from(bench::bench(&BenchOptions { time, runs, scenarios, jobs }));
         }
         Command::Defect => {
             println!("{}", defects::DEFECT.unwrap_or("none"));

@@ -1,5 +1,6 @@
 //! The commands of `repull-sim` that run scenarios. Each returns the exit code; `main` leaves with it.
 
+pub mod bench;
 pub mod defects;
 pub mod exit;
 pub mod replay;

@@ -85,7 +85,7 @@ fn resolve_ranges(files: &mut [File], options: &RunOptions) -> Result<(), u8> {
         return Err(exit::USAGE);
     };
     let seed = options.seed.unwrap_or(1);
-    let text = scenario::resolve(&file.text, seed).map_err(|problems| {
+    let text = scenario::resolve(&file.text, &file.path.display().to_string(), seed).map_err(|problems| {
         for problem in &problems {
             eprintln!("{problem}");
         }

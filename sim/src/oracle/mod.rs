@@ -8,13 +8,19 @@
 
 mod scene;
 
-use proxy_core::time::{Duration, Instant};
+use proxy_core::{
+    io::{PullEventKind, PullState},
+    time::{Duration, Instant},
+};
 
 pub use self::scene::{CallNow, ConnNow, OriginNow, PlayerNow, Scene, StreamNow};
 use crate::{
     scenario::model::Scenario,
     trace::{ActorId, Cast, Record},
 };
+
+/// The promise of a scenario that its run reaches certain marks.
+pub const MARKS_WANTED: &str = "expect: marks";
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,6 +167,16 @@ impl Oracles {
     /// Returns what was measured.
     pub fn measured(&self) -> &[Measured] {
         &self.findings.measured
+    }
+
+    /// Returns the marks reached.
+    pub fn marks(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+
+    /// Returns the cells of the pull's table reached.
+    pub fn cells(&self) -> Vec<(PullState, PullEventKind)> {
+        Vec::new()
     }
 
     /// Returns what is so.
