@@ -1,6 +1,7 @@
 //! What model peers cost: nanoseconds per frame, for one origin and as many streams and players as asked for.
 //!
-//! `cargo run --release -p sim --example peers_cost`. Told, never judged: machines differ.
+//! `cargo run --release -p sim --example peers_cost [stub|default [STREAMS]]`. Told, never judged: machines differ, and
+//! others may be at work on them.
 
 #![expect(clippy::disallowed_methods, reason = "it measures, on a real clock, what happens on a made one")]
 
@@ -82,9 +83,14 @@ impl Crowd {
 }
 
 fn main() {
-    for (what, publisher) in [("default", Publisher::default())] {
-        for count in [1, 10, 100, 1000] {
-            let time = Duration::from_millis(20_000 / count.max(1).min(20));
+    let mut words = std::env::args().skip(1);
+    let (only, streams) = (words.next(), words.next().and_then(|word| word.parse().ok()));
+    for (what, publisher) in [("default", Publisher::default()), ("stub", Publisher::stub())] {
+        if only.as_deref().is_some_and(|only| only != what) {
+            continue;
+        }
+        for count in streams.map_or_else(|| vec![1, 10, 100, 1000], |count| vec![count]) {
+            let time = Duration::from_millis(20_000 / count.clamp(1, 20));
             let mut crowd = Crowd::new(count, &publisher);
             let before = crowd.frames;
             let both = crowd.run(time);

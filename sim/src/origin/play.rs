@@ -29,6 +29,10 @@ pub(super) struct Play {
     pub(super) missing_at: Option<Instant>,
     pub(super) reconnect_at: Option<Instant>,
     feed: Feed,
+    /// No more media until it is woken.
+    quiet: bool,
+    /// What it has missed is not made up for.
+    is_behind: bool,
     sent: u64,
     /// When the next frame may go, where frames drip.
     drip_at: Instant,
@@ -46,8 +50,6 @@ enum Feed {
     Waiting,
     /// Frames flow.
     Live { epoch: u32, position: Position, video_header: Option<HeaderNo>, audio_header: Option<HeaderNo> },
-    /// No more of it.
-    Over,
 }
 
 /// Messages that are due together, to be mixed or packed.
@@ -65,6 +67,8 @@ impl Play {
             missing_at: None,
             reconnect_at: None,
             feed: Feed::Waiting,
+            quiet: false,
+            is_behind: false,
             sent: 0,
             drip_at: at,
             wants_key: false,
@@ -75,21 +79,19 @@ impl Play {
 
     /// Sends no more media.
     pub(super) fn hush(&mut self) {
-        self.feed = Feed::Over;
+        self.quiet = true;
     }
 
-    /// Sends media again, if it does not.
+    /// Sends media again, if it does not: from the GOP under way.
     pub(super) fn wake(&mut self) {
-        if matches!(self.feed, Feed::Over) {
-            self.feed = Feed::Waiting;
-        }
+        self.is_behind |= std::mem::take(&mut self.quiet);
     }
 
     /// Returns when it has something to do; frames count only if they may be sent.
     pub(super) fn deadline(&self, streams: &Streams, may_send: bool) -> Option<Instant> {
         let frame = match (&self.feed, &streams.list[self.place].life) {
-            (Feed::Live { position, .. }, Some(life)) if may_send => life.due(*position),
-            (Feed::Live { .. } | Feed::Waiting | Feed::Over, _) => None,
+            (Feed::Live { position, .. }, Some(life)) if may_send && !self.quiet => life.due(*position),
+            (Feed::Live { .. } | Feed::Waiting, _) => None,
         };
         [self.missing_at, self.reconnect_at, frame].into_iter().flatten().min()
     }
@@ -97,7 +99,6 @@ impl Play {
     /// Joins the publisher's life if it is another one than before.
     fn begin_life(&mut self, life: &Life, gop_cache: bool, now: Instant) -> bool {
         let waited = match &self.feed {
-            Feed::Over => return false,
             Feed::Live { epoch, .. } if *epoch == life.epoch => return false,
             Feed::Live { .. } => true,
             Feed::Waiting => self.at <= life.start(),
@@ -110,7 +111,8 @@ impl Play {
     /// Skips to the GOP under way when far behind.
     fn catch_up(&mut self, life: &Life, now: Instant) {
         let Feed::Live { position, .. } = &mut self.feed else { return };
-        if life.due(*position).is_some_and(|at| at + BACKLOG_MAX < now) {
+        let is_late = life.due(*position).is_some_and(|at| at + BACKLOG_MAX < now);
+        if std::mem::take(&mut self.is_behind) || is_late {
             let current = life.join(true, now);
             position.video = position.video.max(current.video);
             position.audio = position.audio.max(current.audio);
@@ -179,9 +181,7 @@ impl Conn {
     pub(super) fn on_unpublished(&mut self, behaviour: &Behaviour) {
         let Some(play) = &mut self.play else { return };
         let stream = play.message_stream;
-        if !matches!(play.feed, Feed::Over) {
-            play.feed = Feed::Waiting;
-        }
+        play.feed = Feed::Waiting;
         match behaviour.unpublish {
             Unpublish::Silent => {}
             Unpublish::StreamEof => self.say(Ending::StreamEof, stream),
@@ -223,7 +223,7 @@ impl Conn {
         if !self.may_send(house.behaviour) {
             return;
         }
-        let Some(play) = &mut self.play else { return };
+        let Some(play) = self.play.as_mut().filter(|play| !play.quiet) else { return };
         let stream = &house.streams.list[play.place];
         let Some(life) = &stream.life else { return };
         let (turn, sent) = (play.turn, play.sent);
