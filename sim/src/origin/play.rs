@@ -171,9 +171,7 @@ impl Conn {
 
     /// Another life goes on where the last one was.
     pub(super) fn on_republished(&mut self) {
-        if let Some(play) = &mut self.play
-            && !matches!(play.feed, Feed::Over)
-        {
+        if let Some(play) = &mut self.play {
             play.feed = Feed::Waiting;
         }
     }

@@ -21,7 +21,10 @@ mod player;
 mod proxy;
 mod timeline;
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use proxy_core::time::{Duration, Instant};
 
@@ -140,6 +143,8 @@ pub struct World<'a> {
     addresses: BTreeMap<Ipv4Addr, HostId>,
     /// The address each host has, or had last.
     homes: BTreeMap<HostRef, Ipv4Addr>,
+    /// What is true about each name, and how long an answer may be kept.
+    truths: BTreeMap<String, (Vec<IpAddr>, Duration)>,
     /// Bytes on their way from a socket to a peer.
     buffer: Vec<u8>,
     keep: Keep,
@@ -196,7 +201,7 @@ impl<'a> World<'a> {
             now: Instant::ZERO,
             heap: Heap::new(),
             net: Net::new(seed),
-            dns: Dns::default(),
+            dns: Dns::new(seed),
             tracer: Tracer::new(keep.records.then(Log::default)),
             oracles: Oracles::default(),
             cast: Cast::default(),
@@ -216,6 +221,7 @@ impl<'a> World<'a> {
             members: Vec::new(),
             addresses: BTreeMap::new(),
             homes: BTreeMap::new(),
+            truths: BTreeMap::new(),
             buffer: Vec::with_capacity(64 * 1024),
             keep,
         };
@@ -421,7 +427,7 @@ impl<'a> World<'a> {
         let owner = match event {
             NetEvent::Accepted { listener, sock, .. } => {
                 let Some(owner) = self.listeners.get(&listener).copied() else {
-                    self.net.abort(sock, self.now);
+                    self.net.abort(sock);
                     return;
                 };
                 self.owners.insert(sock, owner);
