@@ -97,6 +97,8 @@ impl World<'_> {
         };
         for (number, namespace) in members.namespaces.iter().enumerate() {
             let actor = ActorId(members.actor.0 + number as u16);
+            // Of several pulls alike each player plays its own.
+            let stream = &stream.replace("{n}", &(number + 1).to_string());
             for output in via {
                 let port = match output {
                     PlayOutput::Rtmp => rtmp,
