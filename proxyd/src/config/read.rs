@@ -144,7 +144,7 @@ impl Reader<'_> {
             return;
         }
         let [vhost, Some((app, app_at)), Some((stream, _)), Some((url, url_at))] = names else { return };
-        if let Err(error) = OriginUrl::parse(&url) {
+        if let Err(error) = OriginUrl::parse_with(&url, options.play_path.as_deref()) {
             return self.error(url_at, format!("url: {}", error));
         }
         let vhost = vhost.map_or_else(|| DEFAULT_VHOST.to_owned(), |(vhost, _)| vhost);
