@@ -359,6 +359,8 @@ fn static_streams_that_cannot_be_are_refused() {
     }
     let told = check("[[proxy]]\napp = \"live\"\nstream = \"cam\"\nurl = \"rtsp://origin/live/cam\"\n");
     assert!(told[0].starts_with("4:7: error: url: ") && told[0].contains("rtsp"), "{told:?}");
+    let told = check("[[proxy]]\napp = \"live\"\nurl = \"rtsp://origin/live/cam\"\nretry_cuont = 1\n");
+    assert_eq!(told.len(), 3, "what is wrong with one line hides nothing of the others: {told:?}");
 }
 
 #[test]
@@ -367,6 +369,8 @@ fn what_a_file_changes_is_told_without_its_secret() {
     let changed: Vec<_> =
         changed.iter().map(|(key, value, default)| format!("{key} {value} {default}")).collect();
     assert_eq!(changed, ["http.port 8081 8080", "api.secret (set) "]);
+    let published = settings("[api]\nsecret = \"035c73f7-bb6b-4889-a715-d9eb2d1925cc\"\n").changed();
+    assert!(published.is_empty(), "a secret everybody knows is none, and not told as one: {published:?}");
 }
 
 #[test]
