@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo bench -p tests --bench chunks
-//! cargo bench -p tests --bench chunks -- decode/4096
+//! cargo bench -p tests --bench chunks -- 'decode/.*/4096'
 //! ```
 //!
 //! Both sides read the same wire in the same pieces out of the same buffer, filled between the measured moments as a
