@@ -378,7 +378,10 @@ fn the_markdown_table_has_a_line_for_every_setting() {
     let table = defaults_markdown();
     assert_eq!(table.lines().count(), KEYS.len() + 2);
     for line in table.lines() {
-        assert_eq!(line.matches('|').count(), 5, "{line}");
+        assert_eq!(line.matches('|').count(), 6, "{line}");
+    }
+    for key in KEYS {
+        assert!(!key.text.is_empty() && !key.why.is_empty(), "{} says what it is and why", key.path());
     }
 }
 
