@@ -6,11 +6,18 @@
 //! | [`origin`] | a model origin with publishers: behaviours of SRS, nginx-rtmp, ZLMediaKit, FFmpeg, and misdeeds |
 //! | [`player`] | a model player, RTMP and HTTP-FLV |
 //! | [`viewer`] | what a player sees, and the checks of it |
-//! | [`scenario`] | what decides a run: the file form, its reader, printer and schema |
-//! | [`cli`] | the commands of `repull-sim` that are about files |
 //! | [`real`] | carries origin and player over real sockets: the one room here with a clock |
 //!
-//! All rooms but [`real`] are sans-IO: time is handed in, nothing is random, equal inputs give equal outputs.
+//! | [`scenario`] | what decides a run, as a value and as a file |
+//! | [`net`] | the simulated network: namespaces, bridges, NAT, names, TCP |
+//! | [`world`] | the proxy, its origins and players on that network, in virtual time |
+//! | [`trace`] | what a run was: numbered records, a rolling hash, files |
+//! | [`oracle`] | the promises, judged from records |
+//! | [`view`] | traces as text and pcapng |
+//! | [`runner`], [`report`], [`cli`] | scenario files run, told, and the commands for it |
+//!
+//! All rooms but [`real`], [`runner`] and [`cli`] are sans-IO: time is handed in, dice come from a seed, equal inputs
+//! give equal outputs.
 
 #![forbid(unsafe_code)]
 // Floats are for AMF0's numbers, which are carried and never reckoned with: rounding must not decide what a run does.
@@ -18,9 +25,16 @@
 
 pub mod cli;
 pub mod dice;
+pub mod net;
+pub mod oracle;
 pub mod origin;
 pub mod player;
 pub mod raw;
 pub mod real;
+pub mod report;
+pub mod runner;
 pub mod scenario;
+pub mod trace;
+pub mod view;
 pub mod viewer;
+pub mod world;

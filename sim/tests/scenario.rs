@@ -1,9 +1,10 @@
 //! Scenario files, their schema, their page, and the commands about them.
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
 use sim::{
-    cli::{EXIT_HELD, EXIT_USAGE, check, props, scenario_files},
+    cli::{check, exit, props},
+    runner::find_files,
     scenario::{self, Problem, vocabulary},
 };
 
@@ -12,11 +13,10 @@ const EXAMPLE: &str = include_str!("../../scenarios/field/3810-srs-restart.toml"
 
 #[test]
 fn every_scenario_reads_without_a_remark_and_survives_printing() {
-    for file in scenario_files(&[folder()]).expect("there are scenarios") {
-        let name = file.display().to_string();
-        let text = fs::read_to_string(&file).expect("a file that was listed");
-        let loaded =
-            scenario::load(&text, &name, Some(1)).unwrap_or_else(|problems| panic!("{}", tell(&problems)));
+    for file in find_files(&[folder()]).expect("there are scenarios") {
+        let name = file.path.display().to_string();
+        let loaded = scenario::load(&file.text, &name, Some(1))
+            .unwrap_or_else(|problems| panic!("{}", tell(&problems)));
         assert_eq!(tell(&loaded.warnings), "");
         let printed = scenario::print(&loaded.scenario);
         let again =
@@ -72,7 +72,7 @@ fn props_tell_sections_words_and_likely_ones() {
 #[test]
 fn check_tells_what_a_file_says() {
     let (code, out, err) = check_of(&[file("field/3810-srs-restart.toml")], true);
-    assert_eq!((code, err.as_str()), (EXIT_HELD, ""));
+    assert_eq!((code, err.as_str()), (exit::HELD, ""));
     insta::assert_snapshot!("explained", out);
 }
 
@@ -80,7 +80,7 @@ fn check_tells_what_a_file_says() {
 fn check_of_nothing_that_can_be_read_is_a_wrong_command() {
     for path in ["no/such", "../raw"] {
         let (code, out, err) = check_of(&[file(path)], false);
-        assert_eq!((code, out.as_str()), (EXIT_USAGE, ""), "{err}");
+        assert_eq!((code, out.as_str()), (exit::USAGE, ""), "{err}");
     }
 }
 

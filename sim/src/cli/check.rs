@@ -1,38 +1,32 @@
 //! `repull-sim check`: what is wrong in scenario files, and what they say.
 
 use std::{
-    fs,
     io::{self, Write},
     path::PathBuf,
 };
 
-use super::{EXIT_HELD, EXIT_USAGE, scenario_files};
-use crate::scenario::{self, Loaded, Problem};
+use super::exit;
+use crate::{
+    runner::find_files,
+    scenario::{self, Loaded, Problem},
+};
 
 /// Checks files and folders: problems go to `err`, what a file says to `out` if it is asked for.
 ///
 /// # Errors
 /// What cannot be written.
 pub fn run(paths: &[PathBuf], explain: bool, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<u8> {
-    let files = match scenario_files(paths) {
+    let files = match find_files(paths) {
         Ok(files) => files,
         Err(error) => {
             writeln!(err, "repull-sim: {error}")?;
-            return Ok(EXIT_USAGE);
+            return Ok(exit::USAGE);
         }
     };
     let mut wrong = 0;
     for file in &files {
-        let name = file.display().to_string();
-        let text = match fs::read_to_string(file) {
-            Ok(text) => text,
-            Err(error) => {
-                writeln!(err, "{name}: error: {error}")?;
-                wrong += 1;
-                continue;
-            }
-        };
-        match load_every_seed(&text, &name) {
+        let name = file.path.display().to_string();
+        match load_every_seed(&file.text, &name) {
             Ok(loaded) => {
                 tell(&loaded.warnings, err)?;
                 if explain {
@@ -49,10 +43,10 @@ pub fn run(paths: &[PathBuf], explain: bool, out: &mut dyn Write, err: &mut dyn 
     let plural = if files == 1 { "" } else { "s" };
     if wrong > 0 {
         writeln!(err, "repull-sim: {wrong} of {files} scenario{plural} cannot be run")?;
-        return Ok(EXIT_USAGE);
+        return Ok(exit::USAGE);
     }
     writeln!(out, "{files} scenario{plural}, nothing wrong")?;
-    Ok(EXIT_HELD)
+    Ok(exit::HELD)
 }
 
 /// Reads a file as each of its seeds makes it: a range can hold a mistake that one seed does not meet.

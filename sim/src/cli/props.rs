@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{EXIT_HELD, EXIT_USAGE};
+use super::exit;
 use crate::scenario::vocabulary::{self, Entry};
 
 /// A promise: its name and a sentence.
@@ -29,11 +29,11 @@ pub fn run(
             tell(section.title, &section.entries, out)?;
         }
         writeln!(out, "`repull-sim props WORD` tells a section or a word with its parameters.")?;
-        return Ok(EXIT_HELD);
+        return Ok(exit::HELD);
     };
     if let Some(section) = sections.iter().find(|section| section.name == word) {
         tell(section.title, &section.entries, out)?;
-        return Ok(EXIT_HELD);
+        return Ok(exit::HELD);
     }
     let mut is_known = false;
     for section in &sections {
@@ -46,14 +46,14 @@ pub fn run(
         }
     }
     if is_known {
-        return Ok(EXIT_HELD);
+        return Ok(exit::HELD);
     }
     let names = sections.iter().flat_map(|section| section.entries.iter().map(|entry| entry.name.as_str()));
     let likely = proxyd::config::likely(word, sections.iter().map(|section| section.name).chain(names));
     let likely = likely.map(|likely| format!("did you mean {likely}? ")).unwrap_or_default();
     let sections: Vec<_> = sections.iter().map(|section| section.name).collect();
     writeln!(err, "repull-sim: unknown word \"{word}\"; {likely}sections: {}", sections.join(", "))?;
-    Ok(EXIT_USAGE)
+    Ok(exit::USAGE)
 }
 
 /// Prints the JSON Schema of scenario files.
@@ -62,7 +62,7 @@ pub fn run(
 /// What cannot be written.
 pub fn schema(out: &mut dyn Write) -> io::Result<u8> {
     writeln!(out, "{}", crate::scenario::schema_text())?;
-    Ok(EXIT_HELD)
+    Ok(exit::HELD)
 }
 
 fn tell(title: &str, entries: &[Entry], out: &mut dyn Write) -> io::Result<()> {

@@ -1,0 +1,172 @@
+//! The timeline: what happens when, and what is to be undone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proxy_core::time::Duration;
+
+use super::{Happened, Running, Wake, World};
+use crate::{
+    origin::Publisher,
+    scenario::model::{Act, HostRef, PullRef, Scenario},
+    trace::{ActorId, What},
+};
+
+/// How often a repair script looks where the scenario does not say.
+const REPAIR_EVERY: Duration = Duration::from_secs(10);
+
+/// What the timeline has done so far.
+#[derive(Debug)]
+pub(super) struct Timeline {
+    /// The pull of each `app/stream`.
+    pub(super) pulls: BTreeMap<String, PullRef>,
+    /// Faults in force, by event.
+    pub(super) in_force: BTreeSet<u16>,
+    calls: u32,
+    /// Repair scripts at work.
+    repairing: bool,
+}
+
+impl Timeline {
+    pub(super) fn new(scenario: &Scenario) -> Self {
+        let mut pulls = BTreeMap::new();
+        for (index, pull) in scenario.pulls.iter().enumerate() {
+            for n in 1..=pull.count.max(1) {
+                let stream = pull.stream.replace("{n}", &n.to_string());
+                pulls.insert(format!("{}/{stream}", pull.app), PullRef(index as u16));
+            }
+        }
+        Self { pulls, in_force: BTreeSet::new(), calls: 0, repairing: true }
+    }
+
+    pub(super) fn next_call(&mut self) -> u32 {
+        self.calls += 1;
+        self.calls - 1
+    }
+}
+
+impl World<'_> {
+    /// An event of the timeline begins.
+    pub(super) fn event(&mut self, index: usize) {
+        if self.phase != crate::trace::Phase::Safety {
+            return;
+        }
+        let event = &self.scenario.events[index];
+        self.line = event.line;
+        self.cause = self.note(ActorId::WORLD, What::Began { event: index as u16 });
+        if let Some(every) = event.every
+            && !matches!(event.act, Act::Repair { .. })
+        {
+            self.heap.push(self.now + every, (Wake::Event(index as u16), self.cause));
+        }
+        match &event.act {
+            Act::Call(call) => self.operate(index, call),
+            Act::Repair { .. } => self.repair(index),
+            Act::Play { players, at, stream, via } => self.players_join(*players, *at, stream, via),
+            Act::Leave { players, by } => self.players_leave(*players, *by),
+            Act::Publish { origin, stream, publisher, silently } => {
+                self.publishes(*origin, stream.as_deref(), publisher.as_deref(), *silently);
+            }
+            Act::Start { origin } => {
+                if let Some(o) = self.origin_of(*origin)
+                    && !self.origins[o].is_up
+                {
+                    self.start_origin(o, None);
+                }
+            }
+            Act::Fault(fault) => {
+                self.timeline.in_force.insert(index as u16);
+                if let Some(time) = fault.time {
+                    self.heap.push(self.now + time, (Wake::Lift(index as u16), self.cause));
+                }
+                self.inflict(index, fault);
+            }
+        }
+        self.happened(Happened::Began(index));
+    }
+
+    /// Publishers come, or come with something else.
+    fn publishes(
+        &mut self,
+        origin: HostRef,
+        stream: Option<&str>,
+        publisher: Option<&Publisher>,
+        silently: bool,
+    ) {
+        let Some(o) = self.origin_of(origin) else { return };
+        for name in self.origins[o].spec.streams.clone() {
+            if stream.is_some_and(|stream| stream != name) {
+                continue;
+            }
+            if let Some(publisher) = publisher {
+                self.origins[o].content.insert(name.clone(), publisher.clone());
+            }
+            if !silently {
+                self.origins[o].model.unpublish(&name, self.now);
+            }
+            self.republish(o, &name);
+        }
+        self.let_publish(o);
+    }
+
+    /// A fault is lifted, once.
+    pub(super) fn lift(&mut self, index: usize) {
+        if !self.timeline.in_force.remove(&(index as u16)) {
+            return;
+        }
+        let event = &self.scenario.events[index];
+        let Act::Fault(fault) = &event.act else { return };
+        self.line = event.line;
+        self.cause = self.note(ActorId::WORLD, What::Lifted { event: index as u16 });
+        self.relieve(index, fault);
+        self.happened(Happened::Cleared(index));
+    }
+
+    /// Every fault is lifted for good, whatever is away comes back.
+    pub(super) fn heal(&mut self) {
+        let in_force: Vec<u16> = self.timeline.in_force.iter().copied().collect();
+        for index in in_force {
+            self.lift(usize::from(index));
+        }
+    }
+
+    /// A repair script looks, acts, and looks again later.
+    pub(super) fn repair(&mut self, index: usize) {
+        let event = &self.scenario.events[index];
+        let Act::Repair { proxy, pull, closes } = event.act else { return };
+        if !self.timeline.repairing {
+            return;
+        }
+        self.line = event.line;
+        let every = event.every.unwrap_or(REPAIR_EVERY);
+        self.heap.push(self.now + every, (Wake::Repair(index as u16), self.cause));
+        self.repair_once(proxy, pull, closes);
+    }
+
+    /// Deletes every stream, lets every player go, and ends the scripts.
+    pub(super) fn clean_up(&mut self) {
+        self.timeline.repairing = false;
+        self.everybody_leaves();
+        for p in 0..self.proxies.len() {
+            self.delete_streams(p);
+        }
+    }
+
+    pub(super) fn proxy_of(&self, host: HostRef) -> usize {
+        match self.members[usize::from(host.0)].run {
+            Running::Proxy(p) => usize::from(p),
+            Running::Origin(_) | Running::Players(_) => 0,
+        }
+    }
+
+    pub(super) fn origin_of(&self, host: HostRef) -> Option<usize> {
+        match self.members[usize::from(host.0)].run {
+            Running::Origin(o) => Some(usize::from(o)),
+            Running::Proxy(_) | Running::Players(_) => None,
+        }
+    }
+
+    /// Returns the host of the scenario an actor is.
+    pub(super) fn host_of(&self, actor: ActorId) -> HostRef {
+        HostRef(self.cast.members.get(usize::from(actor.0)).map_or(u16::MAX, |member| member.host))
+    }
+}
