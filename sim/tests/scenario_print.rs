@@ -514,10 +514,8 @@ fn publishers() -> impl Strategy<Value = Publisher> {
     (option::of(video), option::of(audio), clock).prop_map(|(video, audio, clock)| {
         // One without anything is refused.
         let video = if audio.is_none() { Some(video.unwrap_or_default()) } else { video };
-        let mut publisher = Publisher::default();
-        publisher.payload = if clock.mask31 { Payload::Stub } else { Payload::Decodable };
-        (publisher.video, publisher.audio, publisher.clock) = (video, audio, clock);
-        publisher
+        let payload = if clock.mask31 { Payload::Stub } else { Payload::Decodable };
+        Publisher { video, audio, clock, payload }
     })
 }
 
