@@ -12,7 +12,7 @@ use std::{
 use proxy_core::time::Duration;
 
 use crate::{
-    oracle::{Finding, Measured},
+    oracle::{Finding, Measured, Strictness},
     scenario::{self, Problem, model::Scenario},
     trace::{Cast, Log, Logged, Record},
     world::{Keep, Outcome, World},
@@ -160,6 +160,12 @@ pub fn run_once(scenario: &Scenario, seed: u64) -> Ran {
     ran(scenario, seed, outcome, None)
 }
 
+/// Runs a scenario once and judges it by other bounds than its own.
+pub fn run_with(scenario: &Scenario, seed: u64, strictness: Strictness) -> Ran {
+    let outcome = World::run(scenario, seed, Keep { strictness, ..Keep::default() });
+    ran(scenario, seed, outcome, None)
+}
+
 fn ran(scenario: &Scenario, seed: u64, outcome: Outcome, difference: Option<Difference>) -> Ran {
     let verdict = match (difference, outcome.findings.is_empty()) {
         (Some(difference), _) => Verdict::Differs(difference),
@@ -196,7 +202,7 @@ fn find_difference(scenario: &Scenario, seed: u64) -> Difference {
 
 /// Runs a scenario and keeps every record, and packets if wanted.
 pub fn run_logged(scenario: &Scenario, text: &str, seed: u64, packets: bool) -> Logged {
-    let outcome = World::run(scenario, seed, Keep { records: true, packets, until: None });
+    let outcome = World::run(scenario, seed, Keep { records: true, packets, ..Keep::default() });
     logged(scenario, text, seed, &outcome.cast, outcome.log)
 }
 

@@ -28,7 +28,7 @@ use crate::{
         AddressTaken, Comeback, CutBy, Direction, DnsAnswer, Ending, Fault, FaultEvent, HostRef, LinkQuality,
         Network, NextIp, OriginModel, PartitionHow, Publish, PublishVia, Then,
     },
-    trace::{ActorId, CastMember, Packet, PacketFate},
+    trace::{ActorId, CastMember, Packet, PacketFate, What},
 };
 
 /// How long those who talked to a host go on sending to its old network card, where entries are left stale: a fresh
@@ -515,6 +515,8 @@ impl World<'_> {
         let namespace = self.members[usize::from(host.0)].namespaces[0];
         self.addresses.insert(ip, namespace);
         self.homes.insert(host, ip);
+        let actor = self.members[usize::from(host.0)].actor;
+        self.note(actor, What::Address { ip });
         if let Some(spec) = self.scenario.hosts[usize::from(host.0)].publish {
             publish(&mut self.net, namespace, spec);
         }
@@ -536,14 +538,15 @@ impl World<'_> {
         let name = format!("{}-successor", spec.name);
         let namespace = self.net.add_host(&name, self.bridge_of(host), ip);
         self.addresses.insert(ip, namespace);
+        let actor = ActorId(u16::try_from(self.cast.members.len()).unwrap_or(u16::MAX));
+        self.cast.members.push(CastMember { name, host: u16::MAX });
+        self.note(actor, What::Address { ip });
         match taken {
             AddressTaken::Nobody | AddressTaken::Refusing => {}
             AddressTaken::Silent => {
                 self.net.partition(namespace, None, filter::Direction::To, Verdict::Drop);
             }
             AddressTaken::OtherServer => {
-                let actor = ActorId(u16::try_from(self.cast.members.len()).unwrap_or(u16::MAX));
-                self.cast.members.push(CastMember { name, host: u16::MAX });
                 let model = OriginModel {
                     like: Like::ZlMediaKit,
                     behaviour: Behaviour::like(Like::ZlMediaKit),

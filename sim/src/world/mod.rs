@@ -39,7 +39,7 @@ use self::{
 };
 use crate::{
     net::{BridgeId, HostId, ListenerId, Net, NetEvent, NetTimer, SockId, dns::Dns},
-    oracle::{Finding, Oracles},
+    oracle::{Finding, Oracles, Strictness},
     scenario::model::{HostRef, Network, PullRef, Role, Scenario},
     trace::{ActorId, Cast, CastMember, Log, Phase, Record, Tracer, What},
 };
@@ -109,6 +109,8 @@ pub struct Keep {
     pub packets: bool,
     /// Stops after this record.
     pub until: Option<u64>,
+    /// How strictly bounds are judged.
+    pub strictness: Strictness,
 }
 
 /// A world.
@@ -226,7 +228,7 @@ impl<'a> World<'a> {
             keep,
         };
         world.build();
-        world.oracles = Oracles::new(scenario, &world.cast);
+        world.oracles = Oracles::strict(scenario, &world.cast, keep.strictness);
         world
     }
 
@@ -297,6 +299,14 @@ impl<'a> World<'a> {
 
     fn begin(&mut self) {
         self.note(ActorId::WORLD, What::Phase(Phase::Safety));
+        for index in 0..self.members.len() {
+            for (number, namespace) in self.members[index].namespaces.clone().into_iter().enumerate() {
+                let actor = ActorId(self.members[index].actor.0 + number as u16);
+                if let Some(ip) = self.net.address(namespace) {
+                    self.note(actor, What::Address { ip });
+                }
+            }
+        }
         for proxy in 0..self.proxies.len() {
             self.start_proxy(proxy);
         }
