@@ -24,10 +24,12 @@ use std::{
 };
 
 use proxy_core::{io::PullOptions, url::StreamKey};
+use toml_edit::TableLike;
 
 pub use self::{
     options::{OPTIONS, OptionKey, has_option, set_option},
     ranges::IpRanges,
+    read::likely,
     secret::{SECRET_ENV, SECRET_FILE, SecretSource, WELL_KNOWN_SECRET, find_secret},
     table::{Field, KEYS, Key, defaults_markdown, defaults_toml},
 };
@@ -245,6 +247,15 @@ impl Settings {
         read::read(text)
     }
 
+    /// Understands a table of a larger TOML document, whose text tells the places. The table says what a whole
+    /// configuration file would; of the warnings only keys without effect are told.
+    ///
+    /// # Errors
+    /// [`LoadError::Problems`].
+    pub fn parse_table(text: &str, table: &dyn TableLike) -> Result<Loaded, LoadError> {
+        read::read_table(text, table)
+    }
+
     /// Returns where RTMP players connect: nowhere, or one address.
     pub fn rtmp_listen(&self) -> Option<SocketAddr> {
         (self.rtmp.port != 0).then(|| SocketAddr::new(self.general.listen_ip, self.rtmp.port))
@@ -267,6 +278,18 @@ impl Settings {
                 })
             })
             .collect()
+    }
+}
+
+impl Place {
+    /// Returns the place of a byte of a text; `None` beyond its end.
+    pub fn of(text: &str, at: usize) -> Option<Self> {
+        let before = text.get(..at)?;
+        let line_start = before.rfind('\n').map_or(0, |end| end + 1);
+        Some(Self {
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+        })
     }
 }
 

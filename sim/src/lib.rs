@@ -8,21 +8,33 @@
 //! | [`viewer`] | what a player sees, and the checks of it |
 //! | [`real`] | carries origin and player over real sockets: the one room here with a clock |
 //!
-//! All rooms but [`real`] are sans-IO: time is handed in, nothing is random, equal inputs give equal outputs.
+//! | [`scenario`] | what decides a run, as a value and as a file |
+//! | [`net`] | the simulated network: namespaces, bridges, NAT, names, TCP |
+//! | [`world`] | the proxy, its origins and players on that network, in virtual time |
+//! | [`trace`] | what a run was: numbered records, a rolling hash, files |
+//! | [`oracle`] | the promises, judged from records |
+//! | [`view`] | traces as text and pcapng |
+//! | [`runner`], [`report`], [`cli`] | scenario files run, told, and the commands for it |
+//!
+//! All rooms but [`real`], [`runner`] and [`cli`] are sans-IO: time is handed in, dice come from a seed, equal inputs
+//! give equal outputs.
 
 #![forbid(unsafe_code)]
 // Floats are for AMF0's numbers, which are carried and never reckoned with: rounding must not decide what a run does.
 #![deny(clippy::float_arithmetic)]
 
+pub mod cli;
 pub mod dice;
+pub mod net;
 pub mod oracle;
 pub mod origin;
 pub mod player;
 pub mod raw;
 pub mod real;
+pub mod report;
+pub mod runner;
 pub mod scenario;
 pub mod trace;
+pub mod view;
 pub mod viewer;
-pub(crate) mod world {
-    pub(crate) mod moments;
-}
+pub mod world;

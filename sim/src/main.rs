@@ -1,4 +1,4 @@
-//! The binary `repull-sim`: the model peers at work.
+//! The binary `repull-sim`: scenarios run and judged, and the model peers at work on real sockets.
 
 // What a run did is told in whole numbers; only what goes over the wire as AMF0 is a float.
 #![deny(clippy::float_arithmetic)]
@@ -7,18 +7,28 @@ mod demo;
 mod tools;
 mod watch;
 
-use std::{net::SocketAddr, process::ExitCode, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::{Parser, Subcommand, ValueEnum};
-use sim::origin::Like;
-
-/// A promise was broken.
-const EXIT_BROKEN: u8 = 1;
-/// The command line is not understood, or a socket cannot be had.
-const EXIT_USAGE: u8 = 2;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use sim::{
+    cli::{
+        bench::{self, BenchOptions},
+        defects::{self, DefectOptions, Handful},
+        exit, replay, run,
+        view::{self, ViewAs},
+    },
+    origin::Like,
+    report::Format,
+};
 
 const EXAMPLES: &str = "\
 Examples:
+  repull-sim run scenarios
+      Every scenario below the folder, each run twice on the simulated network and judged at the players.
+
+  repull-sim run scenarios/field/3810-srs-restart.toml --seed 7 --out traces
+      One file with one seed; its records and packets are kept.
+
   repull-sim demo
       One minute of origin, proxy and three players on this machine; the plug is pulled every ten seconds.
 
@@ -36,13 +46,18 @@ Examples:
 
 Exit codes:
   0  every promise was held
-  1  a promise was broken; the last line says which
-  2  the command line is not understood, or a socket could not be opened";
+  1  a promise was broken
+  2  a scenario or the command line is not understood, or a socket could not be opened
+  3  two runs of the same seed differ
+  4  a mark was not reached
+  5  a planted defect survived
+  6  no verdict in time";
 
 /// Repull's simulated world.
 ///
-/// Model origins and players with raw RTMP of their own, that behave and misbehave like the software in the field, and
-/// that check frame by frame what a viewer gets to see.
+/// Runs the proxy's core on a network of its own, in virtual time, with model origins and players that behave and
+/// misbehave like the software in the field, and checks frame by frame what a viewer gets to see. The same models also
+/// run on real sockets.
 #[derive(Debug, Parser)]
 #[command(name = "repull-sim", version, after_help = EXAMPLES, arg_required_else_help = true)]
 struct Cli {
@@ -52,6 +67,74 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run scenarios and judge them.
+    ///
+    /// Each run is made twice and compared. A scenario holds what went wrong in the world and what must hold in the
+    /// end; the promises that always hold are judged in every run. See scenarios/README.md for the form.
+    Run(RunArgs),
+    /// Run a scenario up to a record, stop there and print what every machine knows.
+    Replay {
+        /// The scenario.
+        file: PathBuf,
+        /// The seed; the file's first if not given.
+        #[arg(long, value_name = "N")]
+        seed: Option<u64>,
+        /// The record to stop at; the first broken promise, or the end, if not given.
+        #[arg(long, value_name = "STEP")]
+        until: Option<u64>,
+        /// How many of the last records to print.
+        #[arg(long, value_name = "N", default_value_t = 40)]
+        last: usize,
+    },
+    /// Turn a trace into something to look at.
+    View {
+        /// A file that `run --out` has written.
+        trace: PathBuf,
+        /// What to turn it into.
+        #[arg(long, value_enum)]
+        to: ViewArg,
+        /// Where to; standard output if not given.
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Plant each known bug in a copy of the source and watch the scenarios that name it fail.
+    ///
+    /// Run it in the project's folder. It needs cargo and patch; copies and their builds go to target/defects.
+    #[command(
+        after_help = "Exit codes:\n  0  every defect was caught by the promise it names\n  2  a patch no longer \
+                            applies, or a copy does not build\n  5  a defect survived"
+    )]
+    Defects {
+        /// Which; all if none is named.
+        names: Vec<String>,
+        /// Copies built at a time.
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+        jobs: u16,
+        /// Only a handful of so many, another one each turn.
+        #[arg(long, value_name = "N", requires = "turn")]
+        handful: Option<usize>,
+        /// Which turn it is: any number that grows.
+        #[arg(long, value_name = "N")]
+        turn: Option<u64>,
+        /// Only see whether the patches apply.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Measure how fast the simulated world is.
+    Bench {
+        /// How long each rate is measured.
+        #[arg(long, value_name = "TIME", default_value = "3s", value_parser = parse_time)]
+        time: Duration,
+        /// Runs made in one process to see whether memory grows.
+        #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(10..))]
+        runs: u64,
+        /// Also run all of these twice.
+        #[arg(long, value_name = "DIR")]
+        scenarios: Option<PathBuf>,
+    },
+    /// Print which planted defect this binary was built with.
+    #[command(hide = true)]
+    Defect,
     /// Show what the proxy is for: pull the plug, again and again, and watch the players.
     ///
     /// An origin, the proxy and three players (two RTMP, one HTTP-FLV) run on loopback ports of their own choice.
@@ -115,6 +198,70 @@ enum Command {
     },
 }
 
+/// What a trace is turned into.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ViewArg {
+    /// For Wireshark: an interface per network namespace, faults as packet comments.
+    Pcapng,
+    /// A line for each record.
+    Text,
+}
+
+/// What `run` takes.
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// Scenario files, and folders of them.
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// This seed instead of those each file names.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Runs made at a time; as many as there are processors if not given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
+    /// The form of the report.
+    #[arg(long, value_enum, default_value_t = FormatArg::Text)]
+    format: FormatArg,
+    /// Keep a `.trace` of each run here, records and packets, for `repull-sim view`.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Write the scenario here with every range resolved by the seed, and run that.
+    #[arg(long, value_name = "FILE")]
+    resolve: Option<PathBuf>,
+}
+
+/// The form of a report.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FormatArg {
+    /// For people.
+    Text,
+    /// For programs: one JSON object.
+    Json,
+    /// JUnit's XML.
+    Junit,
+    /// GitHub Actions' annotations.
+    Github,
+}
+
+impl RunArgs {
+    fn into_options(self) -> run::RunOptions {
+        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+        run::RunOptions {
+            paths: self.paths,
+            seed: self.seed,
+            jobs: self.jobs.map_or_else(processors, usize::from),
+            format: match self.format {
+                FormatArg::Text => Format::Text,
+                FormatArg::Json => Format::Json,
+                FormatArg::Junit => Format::Junit,
+                FormatArg::Github => Format::Github,
+            },
+            out: self.out,
+            resolve: self.resolve,
+        }
+    }
+}
+
 /// A player's name and what it plays.
 #[derive(Clone, Debug)]
 struct Watched {
@@ -157,30 +304,71 @@ impl From<Software> for Like {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let command = match Cli::parse().command {
+        Command::Run(args) => return ExitCode::from(run::run(&args.into_options())),
+        Command::Replay { file, seed, until, last } => {
+            return ExitCode::from(replay::replay(&replay::ReplayOptions { path: file, seed, until, last }));
+        }
+        Command::View { trace, to, output } => {
+            let to = match to {
+                ViewArg::Pcapng => ViewAs::Pcapng,
+                ViewArg::Text => ViewAs::Text,
+            };
+            return ExitCode::from(view::view(&trace, to, output.as_ref()));
+        }
+        Command::Defects { names, jobs, handful, turn, check } => {
+            let handful = handful.map(|count| Handful { count, turn: turn.unwrap_or(0) });
+            let (root, jobs) = (PathBuf::from("."), usize::from(jobs));
+            return ExitCode::from(defects::defects(&DefectOptions { names, jobs, handful, root, check_only: check }));
+        }
+        Command::Bench { time, runs, scenarios } => {
+            let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+            return ExitCode::from(bench::bench(&BenchOptions { time, runs, scenarios, jobs }));
+        }
+        Command::Defect => {
+            println!("{}", defects::DEFECT.unwrap_or("none"));
+            return ExitCode::from(exit::HELD);
+        }
+        Command::Demo { time, every, seed } => Live::Demo(demo::Plan { time, every, seed }),
+        Command::Origin { listen, stream, like } => Live::Origin { listen, stream, like: like.into() },
+        Command::Watch { players, gap_ms, time } => {
+            Live::Watch { players, gap: Duration::from_millis(gap_ms), time }
+        }
+        Command::Play { url, stream, time } => Live::Play { url, stream, time },
+    };
+    live(&command)
+}
+
+/// A command on real sockets.
+enum Live {
+    Demo(demo::Plan),
+    Origin { listen: SocketAddr, stream: String, like: Like },
+    Watch { players: Vec<Watched>, gap: Duration, time: Option<Duration> },
+    Play { url: String, stream: Option<String>, time: Duration },
+}
+
+fn live(command: &Live) -> ExitCode {
     let runtime = match proxyd::env::runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("repull-sim: no runtime: {error}");
-            return ExitCode::from(EXIT_USAGE);
+            return ExitCode::from(exit::USAGE);
         }
     };
     let outcome = runtime.block_on(async {
-        match cli.command {
-            Command::Demo { time, every, seed } => demo::run(&demo::Plan { time, every, seed }).await,
-            Command::Origin { listen, stream, like } => tools::origin(listen, &stream, like.into()).await,
-            Command::Watch { players, gap_ms, time } => {
-                watch::watch(&players, Duration::from_millis(gap_ms), time).await
-            }
-            Command::Play { url, stream, time } => tools::play(&url, stream.as_deref(), time).await,
+        match command {
+            Live::Demo(plan) => demo::run(plan).await,
+            Live::Origin { listen, stream, like } => tools::origin(*listen, stream, *like).await,
+            Live::Watch { players, gap, time } => watch::watch(players, *gap, *time).await,
+            Live::Play { url, stream, time } => tools::play(url, stream.as_deref(), *time).await,
         }
     });
     match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(EXIT_BROKEN),
+        Ok(true) => ExitCode::from(exit::HELD),
+        Ok(false) => ExitCode::from(exit::BROKEN),
         Err(error) => {
             eprintln!("repull-sim: {error}");
-            ExitCode::from(EXIT_USAGE)
+            ExitCode::from(exit::USAGE)
         }
     }
 }

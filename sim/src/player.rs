@@ -17,12 +17,12 @@ use crate::{
     raw::{
         RawError,
         amf0::{self, Amf},
-        chunk::{ChunkReader, ChunkStyle, ChunkWriter, RawMessage, disaggregate, kind},
+        chunk::{ChunkReader, ChunkStyle, ChunkWriter, RawMessage, RawMessageRef, disaggregate, kind},
         flv::FlvReader,
         handshake::ClientHandshake,
         http::HttpReader,
     },
-    viewer::{Report, Viewer, ViewerConfig},
+    viewer::{Floor, Report, Viewer, ViewerConfig},
 };
 
 /// How far a limited reader may run ahead of its rate, in bytes.
@@ -59,11 +59,22 @@ pub enum Reading {
         /// Bytes per second.
         bytes_per_second: u64,
     },
-    /// All there is up to so many bytes of a connection, then nothing more.
+    /// All there is up to so many bytes of a connection, then nothing more: with 0 it is stuck.
     Until {
         /// Bytes.
         bytes: u64,
     },
+}
+
+/// How a player leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// RTMP: `closeStream` and `deleteStream`, then FIN; HTTP: FIN.
+    InOrder,
+    /// FIN.
+    Fin,
+    /// RST.
+    Reset,
 }
 
 /// A player's wishes.
@@ -128,7 +139,7 @@ enum Stage {
     Dialling,
     Handshaking(ClientHandshake),
     Talking(Box<Talk>),
-    Flv { http: HttpReader, flv: FlvReader },
+    Flv { http: HttpReader, flv: FlvReader, body: Vec<u8> },
 }
 
 #[derive(Debug)]
@@ -150,8 +161,11 @@ pub struct ModelPlayer {
     out: VecDeque<Bytes>,
     /// Bytes read on this connection.
     read: u64,
-    connected_at: Instant,
+    /// Since when, and beyond how many bytes of the connection, a rate counts.
+    rated: (Instant, u64),
     hang_up: bool,
+    /// It goes, and how; it does not dial again by itself.
+    leaving: Option<Leave>,
 }
 
 const CONNECT: f64 = 1.0;
@@ -166,8 +180,9 @@ impl ModelPlayer {
             stage: Stage::Waiting { dial_at: Some(now) },
             out: VecDeque::new(),
             read: 0,
-            connected_at: now,
+            rated: (now, 0),
             hang_up: false,
+            leaving: None,
         }
     }
 
@@ -183,7 +198,7 @@ impl ModelPlayer {
             Stage::Dialling => PlayerState::Dialling,
             Stage::Handshaking(_) => PlayerState::Greeting,
             Stage::Talking(talk) => talk.state,
-            Stage::Flv { http, flv } => match (http.status(), flv.flags()) {
+            Stage::Flv { http, flv, .. } => match (http.status(), flv.flags()) {
                 (None, _) => PlayerState::Greeting,
                 (Some(200), Some(_)) => PlayerState::Watching,
                 (Some(200), None) => PlayerState::Requesting,
@@ -207,7 +222,7 @@ impl ModelPlayer {
     pub fn on_connected(&mut self, now: Instant) {
         self.viewer.on_connected();
         self.out.clear();
-        (self.read, self.connected_at, self.hang_up) = (0, now, false);
+        (self.read, self.rated, self.hang_up) = (0, (now, 0), self.leaving.is_some());
         match &self.config.target {
             Target::Rtmp { .. } => {
                 let mut out = Vec::new();
@@ -219,7 +234,7 @@ impl ModelPlayer {
                     "GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\nUser-Agent: repull-sim\r\n\r\n"
                 );
                 self.out.push_back(request.into());
-                self.stage = Stage::Flv { http: HttpReader::new(), flv: FlvReader::new() };
+                self.stage = Stage::Flv { http: HttpReader::new(), flv: FlvReader::new(), body: Vec::new() };
             }
         }
     }
@@ -229,10 +244,54 @@ impl ModelPlayer {
         if matches!(self.stage, Stage::Waiting { .. }) {
             return;
         }
-        self.viewer.on_disconnected(cause, now);
         self.out.clear();
         self.hang_up = false;
-        self.stage = Stage::Waiting { dial_at: self.config.redial.map(|delay| now + delay) };
+        let dial_at = match self.leaving.take() {
+            // Its own will is no disconnect.
+            Some(_) => None,
+            None => {
+                self.viewer.on_disconnected(cause, now);
+                self.config.redial.map(|delay| now + delay)
+            }
+        };
+        self.stage = Stage::Waiting { dial_at };
+    }
+
+    /// Leaves: what there is to say comes out of [`Self::poll_transmit`], then [`Self::wants_close`] and
+    /// [`Self::wants_reset`] tell how to hang up. A dial in flight is given up. It comes back by [`Self::join`] alone.
+    pub fn leave(&mut self, how: Leave) {
+        match &mut self.stage {
+            Stage::Waiting { dial_at } => {
+                *dial_at = None;
+                return;
+            }
+            Stage::Talking(talk) if how == Leave::InOrder => {
+                let mut out = Vec::new();
+                talk.leave(&mut out);
+                self.push(out);
+            }
+            Stage::Dialling | Stage::Handshaking(_) | Stage::Talking(_) | Stage::Flv { .. } => {}
+        }
+        self.leaving = Some(how);
+        self.hang_up = true;
+    }
+
+    /// Dials at this moment if it has no connection.
+    pub fn join(&mut self, now: Instant) {
+        if let Stage::Waiting { dial_at } = &mut self.stage {
+            *dial_at = Some(now);
+        }
+    }
+
+    /// Reads otherwise from here on.
+    pub fn set_reading(&mut self, reading: Reading, now: Instant) {
+        self.config.reading = reading;
+        self.rated = (now, self.read);
+    }
+
+    /// Hands on [`Viewer::forbid_before`].
+    pub fn forbid_before(&mut self, floor: Floor) {
+        self.viewer.forbid_before(floor);
     }
 
     /// Stops for good: an orderly end that is no disconnect.
@@ -255,9 +314,14 @@ impl ModelPlayer {
         self.out.pop_front()
     }
 
-    /// Returns whether the carrier must hang up, then tell [`Self::on_closed`].
+    /// Returns whether the carrier must hang up once all bytes are out, then tell [`Self::on_closed`].
     pub fn wants_close(&self) -> bool {
         self.hang_up
+    }
+
+    /// Returns whether hanging up means RST.
+    pub fn wants_reset(&self) -> bool {
+        self.leaving == Some(Leave::Reset)
     }
 
     /// Returns how many bytes it takes at the moment.
@@ -284,9 +348,9 @@ impl ModelPlayer {
     }
 
     fn allowed(&self, bytes_per_second: u64, now: Instant) -> u64 {
-        let nanos = now.since(self.connected_at).as_nanos();
-        let allowed = u128::from(bytes_per_second) * nanos / 1_000_000_000;
-        u64::try_from(allowed).unwrap_or(u64::MAX).saturating_add(READ_BURST_MAX)
+        let (since, read) = self.rated;
+        let allowed = u128::from(bytes_per_second) * now.since(since).as_nanos() / 1_000_000_000;
+        u64::try_from(allowed).unwrap_or(u64::MAX).saturating_add(READ_BURST_MAX).saturating_add(read)
     }
 
     fn receive(&mut self, bytes: &[u8], now: Instant) -> Result<(), RawError> {
@@ -306,8 +370,17 @@ impl ModelPlayer {
             Stage::Talking(talk) => {
                 talk.reader.push(bytes);
                 while let Stage::Talking(talk) = &mut self.stage {
-                    let Some(message) = talk.reader.poll_message()? else { break };
-                    self.on_message(&message, now)?;
+                    let talk = &mut **talk;
+                    let Some(message) = talk.reader.poll_ref()? else { break };
+                    match message.kind {
+                        kind::AUDIO | kind::VIDEO | kind::DATA => {
+                            see(&mut self.viewer, &self.config, talk.message_stream, message, now);
+                        }
+                        _ => {
+                            let message = message.to_message();
+                            self.on_message(&message, now)?;
+                        }
+                    }
                 }
                 self.acknowledge();
                 Ok(())
@@ -317,21 +390,20 @@ impl ModelPlayer {
     }
 
     fn receive_flv(&mut self, bytes: &[u8], now: Instant) -> Result<(), RawError> {
-        let Stage::Flv { http, flv } = &mut self.stage else { return Ok(()) };
+        let Stage::Flv { http, flv, body } = &mut self.stage else { return Ok(()) };
         let known = http.status();
-        let mut body = Vec::new();
-        http.handle_bytes(bytes, &mut body)?;
+        body.clear();
+        http.handle_bytes(bytes, body)?;
         if let (None, Some(status)) = (known, http.status()) {
             self.viewer.on_status(&format!("HTTP {status}"), now);
         }
         if http.status() != Some(200) {
             return Ok(());
         }
-        flv.push(&body);
+        flv.push(body);
         self.hang_up |= http.is_done();
-        while let Stage::Flv { flv, .. } = &mut self.stage {
-            let Some(tag) = flv.poll_tag()? else { break };
-            self.viewer.on_tag(tag.kind, tag.timestamp, &tag.payload, now);
+        while let Some(tag) = flv.poll_tag()? {
+            self.viewer.on_tag(tag.kind, tag.timestamp, tag.payload, now);
         }
         Ok(())
     }
@@ -363,10 +435,11 @@ impl ModelPlayer {
 
     fn on_message(&mut self, message: &RawMessage, now: Instant) -> Result<(), RawError> {
         match message.kind {
-            kind::AUDIO | kind::VIDEO | kind::DATA => self.on_media(message, now),
             kind::AGGREGATE => {
-                for part in disaggregate(message)? {
-                    self.on_media(&part, now);
+                let Stage::Talking(talk) = &self.stage else { return Ok(()) };
+                for RawMessage { kind, stream, timestamp, payload } in disaggregate(message)? {
+                    let part = RawMessageRef { kind, stream, timestamp, payload: &payload };
+                    see(&mut self.viewer, &self.config, talk.message_stream, part, now);
                 }
             }
             kind::COMMAND => self.on_command(&amf0::read_all(&message.payload)?, now),
@@ -379,16 +452,6 @@ impl ModelPlayer {
             _ => {}
         }
         Ok(())
-    }
-
-    fn on_media(&mut self, message: &RawMessage, now: Instant) {
-        let Stage::Talking(talk) = &self.stage else { return };
-        let expected = talk.message_stream;
-        if self.config.viewer.stream.is_some() && message.kind != kind::DATA && message.stream != expected {
-            let what = format!("media on message stream {}, not {expected}", message.stream);
-            self.viewer.violation(&what, now);
-        }
-        self.viewer.on_tag(message.kind, message.timestamp, &message.payload, now);
     }
 
     fn on_command(&mut self, values: &[Amf], now: Instant) {
@@ -463,7 +526,27 @@ impl ModelPlayer {
     }
 }
 
+/// Shows a viewer what came; media belongs on the message stream it was asked for on.
+fn see(viewer: &mut Viewer, config: &PlayerConfig, expected: u32, message: RawMessageRef<'_>, now: Instant) {
+    if config.viewer.stream.is_some() && message.kind != kind::DATA && message.stream != expected {
+        let what = format!("media on message stream {}, not {expected}", message.stream);
+        viewer.violation(&what, now);
+    }
+    viewer.on_tag(message.kind, message.timestamp, message.payload, now);
+}
+
 impl Talk {
+    /// Says what a player says that goes.
+    fn leave(&mut self, out: &mut Vec<u8>) {
+        if self.message_stream == 0 {
+            return;
+        }
+        let number = Amf::Number(f64::from(self.message_stream));
+        let (zero, null) = (Amf::Number(0.0), Amf::Null);
+        self.command(self.message_stream, &[Amf::text("closeStream"), zero.clone(), null.clone()], out);
+        self.command(0, &[Amf::text("deleteStream"), zero, null, number], out);
+    }
+
     fn command(&mut self, stream: u32, values: &[Amf], out: &mut Vec<u8>) {
         let payload = amf0::write_all(values).into();
         let csid = if stream == 0 { 3 } else { 8 };

@@ -9,13 +9,19 @@
 //! | within a play nothing repeats or turns round; across a re-pull at most one GOP repeats | lost order |
 //! | timestamps of a track never decrease, never leap forward, and both tracks move by one offset | lost clocks |
 //!
-//! All of it is judged per connection: who dials again begins again.
+//! | metadata comes before the first frame, where the origin sends some | joiners who lack it |
+//! | a joiner gets nothing of what was over when it came | a stale GOP in the gap |
+//!
+//! All of it is judged per connection: who dials again begins again, but never with something older.
+
+mod report;
 
 use std::{collections::BTreeSet, mem};
 
 use bytes::Bytes;
 use proxy_core::time::{Duration, Instant};
 
+pub use self::report::{Gap, NOTES_MAX, Report, Seen, VIOLATIONS_MAX};
 use crate::raw::{
     RawError,
     amf0::{self, Amf},
@@ -23,10 +29,6 @@ use crate::raw::{
     media::{self, Stamp, StampKind, Stamped, Tag, Track},
 };
 
-/// Violations kept; all are counted.
-pub const VIOLATIONS_MAX: usize = 64;
-/// Gaps, statuses and disconnects kept, of each.
-pub const NOTES_MAX: usize = 1024;
 /// The tracks may disagree on the offset for so many frames, as they do around a jump of the origin's clock.
 pub const SKEW_FRAMES_MAX: u32 = 25;
 
@@ -47,6 +49,8 @@ pub struct ViewerConfig {
     /// After a silence of this length, which no proxy lets pass for a hiccup, each track must begin with its sequence
     /// header and video with a keyframe. For frames without stamps, where a change of play cannot be seen.
     pub outage_min: Option<Duration>,
+    /// Each connection must bring metadata before its first frame: the origin sends some.
+    pub needs_metadata: bool,
     /// Tags kept in [`Report::seen`].
     pub seen_max: usize,
 }
@@ -66,108 +70,9 @@ impl ViewerConfig {
             skew_max: Duration::from_millis(200),
             headers_again: true,
             outage_min: Some(Duration::from_secs(4)),
+            needs_metadata: false,
             seen_max: 0,
         }
-    }
-}
-
-/// One tag as seen.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Seen {
-    /// Metadata.
-    Metadata(Vec<Amf>),
-    /// A sequence header.
-    Header {
-        /// Of which track.
-        track: Track,
-        /// As sent.
-        timestamp: u32,
-        /// The whole tag.
-        payload: Bytes,
-    },
-    /// A frame.
-    Frame {
-        /// Of which track.
-        track: Track,
-        /// It is a keyframe of video.
-        key: bool,
-        /// As sent.
-        timestamp: u32,
-        /// What it says of itself.
-        stamp: Option<Stamp>,
-    },
-}
-
-/// Time without a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gap {
-    /// The last frame before.
-    pub from: Instant,
-    /// The first frame after.
-    pub to: Instant,
-}
-
-impl Gap {
-    /// Returns how long it was.
-    pub fn duration(&self) -> Duration {
-        self.to.since(self.from)
-    }
-}
-
-/// What a viewer has seen.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Report {
-    /// Frames, audio and video.
-    pub frames: u64,
-    /// Video frames.
-    pub video: u64,
-    /// Video keyframes.
-    pub keyframes: u64,
-    /// Audio frames.
-    pub audio: u64,
-    /// Sequence headers.
-    pub headers: u64,
-    /// Metadata messages.
-    pub metadata: u64,
-    /// Frames of a play that did not come, between others that did.
-    pub lost: u64,
-    /// Frames that came again across a re-pull.
-    pub repeated: u64,
-    /// Plays of the origin seen.
-    pub plays: u64,
-    /// Lives of the publisher seen.
-    pub lives: u64,
-    /// When the first frame came.
-    pub first_frame: Option<Instant>,
-    /// When the last frame came.
-    pub last_frame: Option<Instant>,
-    /// Gaps that ended.
-    pub gaps: Vec<Gap>,
-    /// The longest of all gaps that ended.
-    pub gap_worst: Duration,
-    /// Connections made.
-    pub connections: u64,
-    /// Connections lost, and how.
-    pub disconnects: Vec<(Instant, String)>,
-    /// What the server told: onStatus codes, StreamEOF and its kin, HTTP statuses.
-    pub statuses: Vec<(Instant, String)>,
-    /// Broken promises; the first [`VIOLATIONS_MAX`].
-    pub violations: Vec<String>,
-    /// Broken promises in all.
-    pub violations_total: u64,
-    /// The first tags of all, up to [`ViewerConfig::seen_max`].
-    pub seen: Vec<Seen>,
-}
-
-impl Report {
-    /// Returns the time without a frame up to `now`, once there has been one.
-    pub fn silence(&self, now: Instant) -> Duration {
-        self.last_frame.map_or(Duration::ZERO, |last| now.since(last))
-    }
-
-    /// Returns whether the server said this.
-    pub fn was_told(&self, code: &str) -> bool {
-        self.statuses.iter().any(|(_, status)| status == code)
     }
 }
 
@@ -192,6 +97,14 @@ struct Sitting {
     audio: TrackState,
     play: u32,
     epoch: u32,
+    /// What was the oldest allowed when it began.
+    floor: Floor,
+    /// Something older came, and was told.
+    stale: bool,
+    /// Metadata has come.
+    metadata: bool,
+    /// A frame has come.
+    begun: bool,
     video_begun: bool,
     /// The first header behind an outage has come, no frame yet.
     in_outage: bool,
@@ -207,10 +120,25 @@ impl Sitting {
     }
 }
 
+/// The oldest a joiner may get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Floor {
+    /// The play, as [`Stamp::play`] numbers them.
+    pub play: u32,
+    /// The life of the publisher, as [`Stamp::epoch`] numbers them.
+    pub epoch: u32,
+}
+
 /// A viewer.
 #[derive(Debug)]
 pub struct Viewer {
     config: ViewerConfig,
+    /// The stream expected, as stamps name it.
+    stream: Option<u32>,
+    /// What was told to be over.
+    floor: Floor,
+    /// The newest seen on any connection.
+    newest: Floor,
     sitting: Sitting,
     plays: BTreeSet<u32>,
     epochs: BTreeSet<u32>,
@@ -221,7 +149,10 @@ impl Viewer {
     /// Makes a viewer that has seen nothing.
     pub fn new(config: ViewerConfig) -> Self {
         Self {
+            stream: config.stream.as_deref().map(media::stream_hash),
             config,
+            floor: Floor::default(),
+            newest: Floor::default(),
             sitting: Sitting::default(),
             plays: BTreeSet::new(),
             epochs: BTreeSet::new(),
@@ -236,8 +167,18 @@ impl Viewer {
 
     /// A connection begins: so do the checks.
     pub fn on_connected(&mut self) {
-        self.sitting = Sitting::default();
+        let floor = Floor {
+            play: self.floor.play.max(self.newest.play),
+            epoch: self.floor.epoch.max(self.newest.epoch),
+        };
+        self.sitting = Sitting { floor, ..Sitting::default() };
         self.report.connections += 1;
+    }
+
+    /// Plays and lives before these are over, and whoever serves this viewer knows it: connections to come get nothing
+    /// of them.
+    pub fn forbid_before(&mut self, floor: Floor) {
+        self.floor = floor;
     }
 
     /// A connection ended.
@@ -259,7 +200,7 @@ impl Viewer {
     }
 
     /// Takes a tag: message or FLV tag type, timestamp in ms, payload.
-    pub fn on_tag(&mut self, tag_kind: u8, timestamp: u32, payload: &Bytes, now: Instant) {
+    pub fn on_tag(&mut self, tag_kind: u8, timestamp: u32, payload: &[u8], now: Instant) {
         let tag = match tag_kind {
             kind::VIDEO => media::classify_video(payload),
             kind::AUDIO => media::classify_audio(payload),
@@ -275,11 +216,12 @@ impl Viewer {
         }
     }
 
-    fn on_data(&mut self, payload: &Bytes, now: Instant) {
+    fn on_data(&mut self, payload: &[u8], now: Instant) {
         match amf0::read_all(payload) {
             Ok(values) if values.first().and_then(Amf::as_text) == Some("onMetaData") => {
                 self.report.metadata += 1;
-                self.keep(Seen::Metadata(values));
+                self.sitting.metadata = true;
+                self.keep(|| Seen::Metadata(values));
             }
             Ok(values) if values.first().and_then(Amf::as_text) == Some("@setDataFrame") => {
                 // Only publishers say so (FFmpeg does to players as well): a relay must strip it.
@@ -287,6 +229,12 @@ impl Viewer {
                     self.on_status("@setDataFrame", now);
                 }
                 self.report.metadata += 1;
+                self.sitting.metadata = true;
+            }
+            // FMS tells the end of a play so.
+            Ok(values) if values.first().and_then(Amf::as_text) == Some("onPlayStatus") => {
+                let code = values.iter().find_map(|value| value.property("code")).and_then(Amf::as_text);
+                self.on_status(code.unwrap_or("onPlayStatus"), now);
             }
             Ok(_) => {}
             // Dates, typed objects and the like: relays pass them as they are, models do not read them.
@@ -295,7 +243,7 @@ impl Viewer {
         }
     }
 
-    fn on_header(&mut self, track: Track, timestamp: u32, payload: &Bytes, now: Instant) {
+    fn on_header(&mut self, track: Track, timestamp: u32, payload: &[u8], now: Instant) {
         self.check_rising(track, timestamp, now);
         self.note_outage(now);
         self.report.headers += 1;
@@ -303,7 +251,7 @@ impl Viewer {
         state.header = Some(media::header_hash(payload));
         state.header_since_frame = true;
         state.header_since_outage = true;
-        self.keep(Seen::Header { track, timestamp, payload: payload.clone() });
+        self.keep(|| Seen::Header { track, timestamp, payload: Bytes::copy_from_slice(payload) });
     }
 
     fn on_frame(
@@ -312,16 +260,22 @@ impl Viewer {
         key: bool,
         needs_header: bool,
         timestamp: u32,
-        payload: &Bytes,
+        payload: &[u8],
         now: Instant,
     ) {
         self.note_outage(now);
         self.check_resumed(track, key, needs_header, now);
         self.count(track, key, now);
         let stamp = self.check_stamp(track, key, payload, now);
-        self.keep(Seen::Frame { track, key, timestamp, stamp });
+        self.keep(|| Seen::Frame { track, key, timestamp, stamp });
         if needs_header && self.sitting.track(track).header.is_none() {
             self.violation(&format!("{track:?} frame before any sequence header"), now);
+        }
+        if !mem::replace(&mut self.sitting.begun, true)
+            && self.config.needs_metadata
+            && !self.sitting.metadata
+        {
+            self.violation(&format!("{track:?} begins before any metadata"), now);
         }
         if track == Track::Video && !self.sitting.video_begun {
             self.sitting.video_begun = true;
@@ -393,7 +347,7 @@ impl Viewer {
 
     /// Reads the stamp and checks that the frame is one the origin sent, of this stream.
     fn check_stamp(&mut self, track: Track, key: bool, payload: &[u8], now: Instant) -> Option<Stamp> {
-        let name = self.config.stream.clone()?;
+        let stream = self.stream?;
         let stamp = match media::read_stamp(payload) {
             Stamped::Whole(stamp) => stamp,
             Stamped::Broken => {
@@ -405,7 +359,7 @@ impl Viewer {
                 return None;
             }
         };
-        if stamp.stream != media::stream_hash(&name) {
+        if stamp.stream != stream {
             self.violation(&format!("{track:?} frame {} of another stream", stamp.number), now);
             return None;
         }
@@ -417,13 +371,28 @@ impl Viewer {
         if stamp.kind != kind {
             self.violation(&format!("a {:?} frame travels as {kind:?}", stamp.kind), now);
         }
-        if self.plays.insert(stamp.play) {
-            self.report.plays += 1;
-        }
-        if self.epochs.insert(stamp.epoch) {
-            self.report.lives += 1;
+        if (stamp.epoch, stamp.play) != (self.sitting.epoch, self.sitting.play) {
+            self.report.plays += u64::from(self.plays.insert(stamp.play));
+            self.report.lives += u64::from(self.epochs.insert(stamp.epoch));
+            self.check_stale(track, &stamp, now);
         }
         Some(stamp)
+    }
+
+    /// A connection begun after a newer play was seen, or after the world said that older ones are over, gets nothing
+    /// of those: it would be the end of a picture that goes no further.
+    fn check_stale(&mut self, track: Track, stamp: &Stamp, now: Instant) {
+        let floor = self.sitting.floor;
+        if (stamp.epoch < floor.epoch || stamp.play < floor.play) && !self.sitting.stale {
+            self.sitting.stale = true;
+            let what = format!(
+                "stale {track:?} frame {} of life {} play {}: life {} play {} is the oldest a joiner may get",
+                stamp.number, stamp.epoch, stamp.play, floor.epoch, floor.play
+            );
+            self.violation(&what, now);
+        }
+        self.newest =
+            Floor { play: self.newest.play.max(stamp.play), epoch: self.newest.epoch.max(stamp.epoch) };
     }
 
     fn check_order(&mut self, track: Track, stamp: &Stamp, now: Instant) -> Order {
@@ -537,9 +506,9 @@ impl Viewer {
         }
     }
 
-    fn keep(&mut self, seen: Seen) {
+    fn keep(&mut self, seen: impl FnOnce() -> Seen) {
         if self.report.seen.len() < self.config.seen_max {
-            self.report.seen.push(seen);
+            self.report.seen.push(seen());
         }
     }
 }
@@ -681,6 +650,29 @@ mod tests {
     }
 
     #[test]
+    fn who_dials_again_gets_nothing_older_than_it_has_seen() {
+        for (play, words) in [(2, ""), (1, "stale Video frame 10 of life 1 play 1")] {
+            let mut feed = repull(15, true, 2);
+            feed.viewer.on_connected();
+            feed.header(Track::Video, 10);
+            feed.frames(Track::Video, play, 10..14);
+            feed.check(words);
+        }
+    }
+
+    #[test]
+    fn a_joiner_gets_nothing_of_what_was_told_to_be_over() {
+        for (floor, words) in [(1, ""), (2, "life 1 play 2 is the oldest a joiner may get")] {
+            let mut feed = Feed::new();
+            feed.viewer.forbid_before(Floor { play: floor, epoch: 1 });
+            feed.viewer.on_connected();
+            feed.header(Track::Video, 0);
+            feed.frames(Track::Video, 1, 0..8);
+            feed.check(words);
+        }
+    }
+
+    #[test]
     fn tracks_that_drift_apart_are_noticed_once() {
         let mut feed = Feed::new();
         feed.header(Track::Video, 0);
@@ -698,7 +690,7 @@ mod tests {
     fn frames_no_model_sent_are_noticed() {
         let mut feed = Feed::new();
         feed.header(Track::Audio, 0);
-        feed.viewer.on_tag(kind::AUDIO, 0, &Bytes::from_static(b"\xAF\x01silence"), Instant::ZERO);
+        feed.viewer.on_tag(kind::AUDIO, 0, b"\xAF\x01silence", Instant::ZERO);
         feed.check("that no model origin sent");
     }
 

@@ -21,13 +21,7 @@ const LIKENESS_MIN: f64 = 0.6;
 const PROXY_KEYS: [&str; 4] = ["vhost", "app", "stream", "url"];
 
 pub(super) fn read(text: &str) -> Result<Loaded, LoadError> {
-    let mut reader = Reader {
-        text,
-        settings: Settings::default(),
-        seen: Vec::new(),
-        errors: Vec::new(),
-        warnings: Vec::new(),
-    };
+    let mut reader = Reader::new(text);
     match Document::parse(text) {
         Ok(document) => reader.document(document.as_table()),
         Err(error) => reader.not_toml(&error),
@@ -35,14 +29,19 @@ pub(super) fn read(text: &str) -> Result<Loaded, LoadError> {
     if reader.errors.is_empty() {
         reader.cross_check();
     }
-    let Reader { settings, mut errors, mut warnings, .. } = reader;
-    errors.sort();
-    warnings.sort();
-    if errors.is_empty() {
-        Ok(Loaded { settings, warnings })
-    } else {
-        Err(LoadError::Problems { errors, warnings })
+    reader.finish()
+}
+
+pub(super) fn read_table(text: &str, table: &dyn TableLike) -> Result<Loaded, LoadError> {
+    let mut reader = Reader::new(text);
+    reader.document(table);
+    if reader.errors.is_empty() {
+        // What is only against good sense is meant there: a test shortens timeouts.
+        let warnings = reader.warnings.clone();
+        reader.cross_check();
+        reader.warnings = warnings;
     }
+    reader.finish()
 }
 
 struct Reader<'a> {
@@ -54,8 +53,29 @@ struct Reader<'a> {
     warnings: Vec<Problem>,
 }
 
-impl Reader<'_> {
-    fn document(&mut self, root: &Table) {
+impl<'a> Reader<'a> {
+    fn new(text: &'a str) -> Self {
+        Self {
+            text,
+            settings: Settings::default(),
+            seen: Vec::new(),
+            errors: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn finish(self) -> Result<Loaded, LoadError> {
+        let Self { settings, mut errors, mut warnings, .. } = self;
+        errors.sort();
+        warnings.sort();
+        if errors.is_empty() {
+            Ok(Loaded { settings, warnings })
+        } else {
+            Err(LoadError::Problems { errors, warnings })
+        }
+    }
+
+    fn document(&mut self, root: &dyn TableLike) {
         let mut proxies = None;
         for (name, item) in root.iter() {
             let place = self.key_place(root, name);
@@ -200,13 +220,7 @@ impl Reader<'_> {
     }
 
     fn place(&self, span: Option<Range<usize>>) -> Option<Place> {
-        let at = span?.start;
-        let before = self.text.get(..at)?;
-        let line_start = before.rfind('\n').map_or(0, |end| end + 1);
-        Some(Place {
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-        })
+        Place::of(self.text, span?.start)
     }
 
     fn error(&mut self, place: Option<Place>, text: String) {
@@ -275,7 +289,7 @@ fn unknown_option(name: &str) -> String {
 }
 
 /// Returns the word most like `name`, if one is like it at all.
-fn likely<'a>(name: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn likely<'a>(name: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.to_ascii_lowercase();
     let likeness = |word: &str| {
         let word = word.to_ascii_lowercase();

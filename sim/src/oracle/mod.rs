@@ -54,6 +54,9 @@ use crate::{
     trace::{ActorId, Cast, Record, What},
 };
 
+/// The promise of a scenario that its run reaches certain marks.
+pub const MARKS_WANTED: &str = "expect: marks";
+
 /// Every promise that always holds: its name, and what it says.
 pub const PROMISES: &[(&str, &str)] = &[
     (

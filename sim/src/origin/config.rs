@@ -2,23 +2,11 @@
 
 use proxy_core::time::Duration;
 
+use super::outlet::{CutBy, Flow};
 use crate::raw::{
-    chunk::{ChunkStyle, Headers},
+    chunk::ChunkStyle,
     media::{AudioCodec, VideoCodec},
 };
-
-/// Software an origin can behave like, as far as a pull can tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Like {
-    /// SRS 6: a missing stream is waited for in silence, an unpublish is not told, GOP cache on.
-    Srs6,
-    /// nginx-rtmp 1.1.4: the same silence, StreamEOF at unpublish, no GOP cache, a second play is refused.
-    NginxRtmp,
-    /// ZLMediaKit: a missing stream is parked 15 s and refused, an unpublish is StreamEOF and hang-up.
-    ZlMediaKit,
-    /// FFmpeg with `-listen 1`: one stream, `@setDataFrame` to players, hangs up at the end.
-    Ffmpeg,
-}
 
 /// How an origin behaves towards those who dial it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +27,12 @@ pub struct Behaviour {
     pub second_play: SecondPlay,
     /// What is kept back from an accepted play.
     pub withhold: Withhold,
+    /// Tracks whose frames are kept back; video comes back with a keyframe.
+    pub muted: Muted,
+    /// Keyframes are kept back, all else goes out.
+    pub keyless: bool,
+    /// At most one frame in this time, all others are left out: of video a keyframe.
+    pub drip: Option<Duration>,
     /// Every command is taken up only after this long.
     pub command_delay: Duration,
     /// Answers PingRequest.
@@ -70,6 +64,14 @@ pub struct Behaviour {
     pub stops_unacknowledged: bool,
     /// How chunks are written.
     pub wire: ChunkStyle,
+    /// On which chunk streams.
+    pub csids: Csids,
+    /// How bytes leave.
+    pub flow: Flow,
+    /// Every connection ends after so many bytes of what it would say, the handshake's first.
+    pub cut: Option<(u64, CutBy)>,
+    /// What is said when the process is told to end.
+    pub shutdown: Shutdown,
     /// A deliberate wrong, to prove that viewers notice.
     pub defect: Option<Defect>,
 }
@@ -204,6 +206,46 @@ pub enum Withhold {
     Everything,
 }
 
+/// Tracks whose frames are kept back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Muted {
+    /// Video.
+    pub video: bool,
+    /// Audio.
+    pub audio: bool,
+}
+
+/// The chunk streams media goes out on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Csids {
+    /// Data messages.
+    pub data: u32,
+    /// Audio.
+    pub audio: u32,
+    /// Video.
+    pub video: u32,
+}
+
+impl Csids {
+    /// As nginx-rtmp numbers them.
+    pub const USUAL: Self = Self { data: 4, audio: 6, video: 7 };
+    /// All on one, as some encoders do.
+    pub const SHARED: Self = Self { data: 4, audio: 4, video: 4 };
+    /// Numbers that need a basic header of two and of three bytes (§5.3.1.1).
+    pub const FAR: Self = Self { data: 64, audio: 319, video: 65_599 };
+}
+
+/// What is said when the process is told to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// Nothing: the kernel closes what the process had open (SRS, nginx-rtmp and ZLMediaKit on SIGTERM).
+    Hangup,
+    /// Players are told first.
+    Told(super::Ending),
+    /// `FCUnpublish` and `deleteStream`, as to a server it publishes to (FFmpeg, `rtmp_close`).
+    AsPublisher,
+}
+
 /// What stands around Play.Start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StartStyle {
@@ -284,76 +326,6 @@ pub enum Defect {
     Lost,
 }
 
-impl Default for Behaviour {
-    fn default() -> Self {
-        Self::like(Like::Srs6)
-    }
-}
-
-impl Behaviour {
-    /// Returns the behaviour of known software.
-    pub fn like(like: Like) -> Self {
-        let wire = ChunkStyle { chunk_size: 60_000, ..ChunkStyle::default() };
-        let srs = Self {
-            handshake: Handshake::Simple,
-            connect: OnConnect::Accept,
-            create_stream: OnCall::Answer,
-            play: OnCall::Answer,
-            missing: Missing::Wait,
-            unpublish: Unpublish::Silent,
-            second_play: SecondPlay::Serve,
-            withhold: Withhold::Nothing,
-            command_delay: Duration::ZERO,
-            pings_answered: true,
-            ping_every: None,
-            gop_cache: true,
-            media_before_start: false,
-            start: StartStyle { begin: true, reset: true, sample_access: true },
-            metadata: MetadataStyle::Ecma,
-            end: None,
-            reconnect_request: None,
-            message_stream: 1,
-            numbers_from: 0,
-            media_stream: None,
-            window: 2_500_000,
-            stops_unacknowledged: false,
-            wire,
-            defect: None,
-        };
-        match like {
-            Like::Srs6 => srs,
-            Like::NginxRtmp => Self {
-                unpublish: Unpublish::StreamEof,
-                second_play: SecondPlay::AlreadyJoined,
-                ping_every: Some(Duration::from_secs(60)),
-                gop_cache: false,
-                start: StartStyle { begin: true, reset: false, sample_access: true },
-                metadata: MetadataStyle::Object,
-                window: 5_000_000,
-                wire: ChunkStyle { chunk_size: 4096, ..ChunkStyle::default() },
-                ..srs
-            },
-            Like::ZlMediaKit => Self {
-                missing: Missing::NotFound { after: Duration::from_secs(15), close: true },
-                unpublish: Unpublish::EofAndClose,
-                second_play: SecondPlay::Ignore,
-                start: StartStyle { begin: true, reset: true, sample_access: false },
-                window: 5_000_000,
-                ..srs
-            },
-            Like::Ffmpeg => Self {
-                missing: Missing::Close,
-                unpublish: Unpublish::Close,
-                second_play: SecondPlay::Close,
-                start: StartStyle { begin: true, reset: false, sample_access: false },
-                metadata: MetadataStyle::SetDataFrame,
-                wire: ChunkStyle { chunk_size: 4096, headers: Headers::Short, ..ChunkStyle::default() },
-                ..srs
-            },
-        }
-    }
-}
-
 /// A publisher: what it sends from the moment it begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publisher {
@@ -363,6 +335,17 @@ pub struct Publisher {
     pub audio: Option<Audio>,
     /// How its clock reads.
     pub clock: PublisherClock,
+    /// What its frames are made of.
+    pub payload: Payload,
+}
+
+/// What frames are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// Pictures and sound that decoders read, where the codec is one we can write.
+    Decodable,
+    /// The tag's own bytes and a stamp, 46–49 bytes, filled up to the least length wanted: cheap, for simulated worlds.
+    Stub,
 }
 
 /// A video track.
@@ -378,6 +361,8 @@ pub struct Video {
     pub gop: u32,
     /// Least bytes of a keyframe and of any other; small frames are filled up.
     pub bytes: (usize, usize),
+    /// So many frames are left out at the beginning: fewer than a GOP, and there is no keyframe to begin with.
+    pub skip: u32,
     /// The size changes with the first keyframe at or after this media time.
     pub resize: Option<(Duration, (u32, u32))>,
     /// The last frame comes before this media time.
@@ -391,6 +376,8 @@ pub struct Audio {
     pub codec: AudioCodec,
     /// Time from frame to frame.
     pub period: Duration,
+    /// Least bytes of a frame; smaller ones are filled up if they are stubs.
+    pub bytes: usize,
     /// The first frame comes at or after this media time.
     pub from: Duration,
     /// The last frame comes before this media time.
@@ -415,6 +402,19 @@ impl Default for Publisher {
             video: Some(Video::default()),
             audio: Some(Audio::default()),
             clock: PublisherClock { base: 0, mask31: false, jump: None },
+            payload: Payload::Decodable,
+        }
+    }
+}
+
+impl Publisher {
+    /// The default publisher with stubs of 64 bytes for frames.
+    pub fn stub() -> Self {
+        Self {
+            video: Some(Video { bytes: (64, 64), ..Video::default() }),
+            audio: Some(Audio { bytes: 64, ..Audio::default() }),
+            payload: Payload::Stub,
+            ..Self::default()
         }
     }
 }
@@ -427,6 +427,7 @@ impl Default for Video {
             fps: 25,
             gop: 25,
             bytes: (0, 0),
+            skip: 0,
             resize: None,
             until: None,
         }
@@ -439,6 +440,7 @@ impl Default for Audio {
         Self {
             codec: AudioCodec::AacStereo,
             period: Duration::from_nanos(23_219_955),
+            bytes: 0,
             from: Duration::ZERO,
             until: None,
         }

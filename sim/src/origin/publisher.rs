@@ -1,10 +1,55 @@
-//! A publisher's life: every frame is a pure function of its number, so nothing is stored.
+//! A publisher's life: every frame is a pure function of its number and of what was changed on the way, so no frame
+//! is stored.
 
 use bytes::Bytes;
 use proxy_core::time::{Duration, Instant};
 
-use super::config::Publisher;
-use crate::raw::media::{self, Stamp, StampKind, Track};
+use super::config::{Audio, Payload, Publisher};
+use crate::raw::media::{self, AudioCodec, Stamp, StampKind, Track, VideoCodec};
+
+/// A change in a publisher's running life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Video goes on in this codec and size from the next keyframe on.
+    Video {
+        /// The codec.
+        codec: VideoCodec,
+        /// Width and height in pixels.
+        size: (u32, u32),
+    },
+    /// Video ends.
+    VideoEnds,
+    /// Audio goes on in this codec.
+    AudioCodec(AudioCodec),
+    /// Audio begins where there is none. If there was some before, its period stays.
+    AudioBegins(Audio),
+    /// Audio ends.
+    AudioEnds,
+    /// All timestamps move by so many ms.
+    ClockJump(i64),
+    /// Timestamps start over from here, in ms.
+    ClockRestart(u32),
+}
+
+/// How video looks from a media time on.
+#[derive(Clone, Debug)]
+struct Look {
+    /// In nanoseconds; the first keyframe at or after it is the first to look so.
+    from: u64,
+    codec: VideoCodec,
+    size: (u32, u32),
+    header: Bytes,
+    hash: u32,
+}
+
+/// How audio sounds from a media time on, in nanoseconds.
+#[derive(Clone, Debug)]
+struct Sound {
+    from: u64,
+    codec: AudioCodec,
+    header: Bytes,
+    hash: u32,
+}
 
 /// A publisher on the air.
 #[derive(Clone, Debug)]
@@ -13,6 +58,12 @@ pub(super) struct Life {
     pub(super) epoch: u32,
     stream: u32,
     start: Instant,
+    looks: Vec<Look>,
+    sounds: Vec<Sound>,
+    /// From a media time in nanoseconds on, by so many ms.
+    jumps: Vec<(u64, i64)>,
+    video_period: u64,
+    gop: u64,
 }
 
 /// The next frame of each track, in one play.
@@ -22,44 +73,100 @@ pub(super) struct Position {
     pub(super) audio: u64,
 }
 
+/// Names a sequence header within a life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct HeaderNo(usize);
+
 /// A frame to send.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct DueFrame {
     pub(super) track: Track,
     pub(super) timestamp: u32,
-    pub(super) header: Bytes,
+    /// The sequence header it needs.
+    pub(super) header: HeaderNo,
     pub(super) stamp: Stamp,
     in_gop: u32,
-    size: (u32, u32),
 }
 
 impl Life {
     pub(super) fn new(name: &str, publisher: Publisher, epoch: u32, start: Instant) -> Self {
-        Self { publisher, epoch, stream: media::stream_hash(name), start }
+        let mut life = Self {
+            epoch,
+            stream: media::stream_hash(name),
+            start,
+            looks: Vec::new(),
+            sounds: Vec::new(),
+            jumps: publisher.clock.jump.map(|(from, by)| (nanos(from), by)).into_iter().collect(),
+            video_period: 1_000_000_000,
+            gop: 1,
+            publisher,
+        };
+        if let Some(video) = life.publisher.video.clone() {
+            life.video_period = 1_000_000_000 / u64::from(video.fps.clamp(1, 1000));
+            life.gop = u64::from(video.gop.max(1));
+            life.look(0, video.codec, video.size);
+            if let Some((from, size)) = video.resize {
+                life.look(nanos(from), video.codec, size);
+            }
+        }
+        if let Some(codec) = life.publisher.audio.as_ref().map(|audio| audio.codec) {
+            life.sound(0, codec);
+        }
+        life
+    }
+
+    /// Changes what is to come.
+    pub(super) fn change(&mut self, change: &Change, now: Instant) {
+        let from = nanos(now.since(self.start));
+        let until = Some(Duration::from_nanos(from));
+        match change {
+            Change::Video { codec, size } => self.look(from, *codec, *size),
+            Change::VideoEnds => {
+                if let Some(video) = &mut self.publisher.video {
+                    video.until = until;
+                }
+            }
+            Change::AudioCodec(codec) => self.sound(from, *codec),
+            Change::AudioBegins(audio) => {
+                self.sound(from, audio.codec);
+                let period = self.publisher.audio.as_ref().map_or(audio.period, |before| before.period);
+                let begins = Duration::from_nanos(from) + audio.from;
+                self.publisher.audio = Some(Audio { period, from: begins, until: None, ..audio.clone() });
+            }
+            Change::AudioEnds => {
+                if let Some(audio) = &mut self.publisher.audio {
+                    audio.until = until;
+                }
+            }
+            Change::ClockJump(by) => self.jumps.push((from, *by)),
+            Change::ClockRestart(base) => {
+                let reads = self.millis(from);
+                self.jumps.push((from, i64::from(*base) - reads));
+            }
+        }
     }
 
     /// Returns where a joiner starts: with the GOP under way, or with whatever comes next.
     pub(super) fn join(&self, gop_cache: bool, now: Instant) -> Position {
-        let passed = |time: u64, period: u64| time / period;
         let elapsed = nanos(now.since(self.start));
-        let video = self.publisher.video.as_ref().map_or(0, |video| {
-            let current = passed(elapsed, self.video_period());
-            if gop_cache { current - current % u64::from(video.gop.max(1)) } else { current + 1 }
+        let video = self.publisher.video.as_ref().map_or(0, |_| {
+            let current = elapsed / self.video_period;
+            if gop_cache { current - current % self.gop } else { current + 1 }
         });
         let audio = self.publisher.audio.as_ref().map_or(0, |audio| {
-            let period = nanos(audio.period).max(1);
+            let period = period(audio);
             if gop_cache && self.publisher.video.is_some() {
-                (video * self.video_period()).div_ceil(period)
+                (video * self.video_period).div_ceil(period)
             } else {
-                passed(elapsed, period) + 1
+                elapsed / period + 1
             }
         });
-        Position { video, audio: audio.max(self.audio_first()) }
+        Position { video: video.max(self.video_first()), audio: audio.max(self.audio_first()) }
     }
 
     /// Returns the very first frames, for players that waited for the publisher.
     pub(super) fn beginning(&self) -> Position {
-        Position { video: 0, audio: self.audio_first() }
+        Position { video: self.video_first(), audio: self.audio_first() }
     }
 
     /// Returns when it began.
@@ -75,33 +182,48 @@ impl Life {
     /// Returns when the next frame is due.
     pub(super) fn due(&self, position: Position) -> Option<Instant> {
         let (_, at) = self.next_track(position)?;
-        Some(self.start + Duration::from_nanos(at))
+        Some(self.moment(at))
     }
 
     /// Takes the next frame if it is due and moves the position.
     pub(super) fn take(&self, position: &mut Position, play: u32, now: Instant) -> Option<DueFrame> {
         let (track, at) = self.next_track(*position)?;
-        if self.start + Duration::from_nanos(at) > now {
+        if self.moment(at) > now {
             return None;
         }
-        let frame = self.frame(track, *position, at, play);
-        match track {
-            Track::Video => position.video += 1,
-            Track::Audio => position.audio += 1,
-        }
-        Some(frame)
-    }
-
-    /// Returns a track's sequence header at a position.
-    pub(super) fn header(&self, track: Track, position: Position) -> Option<Bytes> {
         match track {
             Track::Video => {
-                let video = self.publisher.video.as_ref()?;
-                let number = position.video - position.video % u64::from(video.gop.max(1));
-                let (width, height) = self.size_at(number * self.video_period());
-                Some(media::video_header(video.codec, width, height))
+                position.video += 1;
+                Some(self.video_frame(position.video - 1, at, play))
             }
-            Track::Audio => Some(media::audio_header(self.publisher.audio.as_ref()?.codec)),
+            Track::Audio => {
+                // Audio that begins again has left numbers out.
+                let number = position.audio.max(self.audio_first());
+                position.audio = number + 1;
+                Some(self.audio_frame(number, at, play))
+            }
+        }
+    }
+
+    /// Returns the sequence header a track needs at a position.
+    pub(super) fn header_at(&self, track: Track, position: Position) -> Option<HeaderNo> {
+        match track {
+            Track::Video => {
+                self.publisher.video.as_ref()?;
+                Some(self.look_of(position.video))
+            }
+            Track::Audio => {
+                let audio = self.publisher.audio.as_ref()?;
+                Some(self.sound_at(position.audio.max(self.audio_first()) * period(audio)))
+            }
+        }
+    }
+
+    /// Returns a sequence header; empty if the codec has none.
+    pub(super) fn header(&self, track: Track, number: HeaderNo) -> &Bytes {
+        match track {
+            Track::Video => &self.looks[number.0].header,
+            Track::Audio => &self.sounds[number.0].header,
         }
     }
 
@@ -116,21 +238,60 @@ impl Life {
         }
     }
 
-    /// Returns the picture size at the beginning, for metadata.
+    /// Returns the picture size at a position, for metadata.
     pub(super) fn size(&self, position: Position) -> (u32, u32) {
-        self.size_at(position.video * self.video_period())
+        self.looks.get(self.look_of(position.video).0).map_or((0, 0), |look| look.size)
     }
 
-    /// Returns the payload of a frame.
-    pub(super) fn payload(&self, frame: &DueFrame) -> Bytes {
-        match (frame.track, &self.publisher.video, &self.publisher.audio) {
-            (Track::Video, Some(video), _) => {
-                let len = if frame.in_gop == 0 { video.bytes.0 } else { video.bytes.1 };
-                media::video_frame(video.codec, frame.size, frame.in_gop, len, &frame.stamp)
+    /// Appends the payload of a frame.
+    pub(super) fn put_payload(&self, frame: &DueFrame, out: &mut Vec<u8>) {
+        let len = match (frame.track, &self.publisher.video, &self.publisher.audio) {
+            (Track::Video, Some(video), _) if frame.in_gop == 0 => video.bytes.0,
+            (Track::Video, Some(video), _) => video.bytes.1,
+            (Track::Audio, _, Some(audio)) => audio.bytes,
+            (Track::Video | Track::Audio, _, _) => 0,
+        };
+        match (frame.track, self.publisher.payload) {
+            (Track::Video, Payload::Decodable) => {
+                let look = &self.looks[frame.header.0];
+                media::put_video_frame(look.codec, look.size, frame.in_gop, len, &frame.stamp, out);
             }
-            (Track::Audio, _, Some(audio)) => media::audio_frame(audio.codec, &frame.stamp),
-            (Track::Video | Track::Audio, _, _) => Bytes::new(),
+            (Track::Audio, Payload::Decodable) => {
+                media::put_audio_frame(self.sounds[frame.header.0].codec, &frame.stamp, out);
+            }
+            (Track::Video, Payload::Stub) => {
+                media::put_video_stub(self.looks[frame.header.0].codec, len, &frame.stamp, out);
+            }
+            (Track::Audio, Payload::Stub) => {
+                media::put_audio_stub(self.sounds[frame.header.0].codec, len, &frame.stamp, out);
+            }
         }
+    }
+
+    fn moment(&self, at: u64) -> Instant {
+        Instant::from_nanos(self.start.as_nanos().saturating_add(at))
+    }
+
+    fn look(&mut self, from: u64, codec: VideoCodec, size: (u32, u32)) {
+        let header = media::video_header(codec, size.0, size.1);
+        let hash = media::header_hash(&header);
+        self.looks.push(Look { from, codec, size, header, hash });
+    }
+
+    fn sound(&mut self, from: u64, codec: AudioCodec) {
+        let header = media::audio_header(codec);
+        let hash = media::header_hash(&header);
+        self.sounds.push(Sound { from, codec, header, hash });
+    }
+
+    /// A GOP looks as its keyframe does.
+    fn look_of(&self, number: u64) -> HeaderNo {
+        let at = (number - number % self.gop) * self.video_period;
+        HeaderNo(self.looks.iter().rposition(|look| look.from <= at).unwrap_or(0))
+    }
+
+    fn sound_at(&self, at: u64) -> HeaderNo {
+        HeaderNo(self.sounds.iter().rposition(|sound| sound.from <= at).unwrap_or(0))
     }
 
     fn next_track(&self, position: Position) -> Option<(Track, u64)> {
@@ -144,75 +305,72 @@ impl Life {
 
     fn video_at(&self, position: Position) -> Option<u64> {
         let video = self.publisher.video.as_ref()?;
-        let at = position.video * self.video_period();
+        let at = position.video * self.video_period;
         (video.until.is_none_or(|until| at < nanos(until))).then_some(at)
     }
 
     fn audio_at(&self, position: Position) -> Option<u64> {
         let audio = self.publisher.audio.as_ref()?;
-        let at = position.audio * nanos(audio.period);
+        let at = position.audio.max(self.audio_first()) * period(audio);
         (audio.until.is_none_or(|until| at < nanos(until))).then_some(at)
     }
 
+    fn video_first(&self) -> u64 {
+        self.publisher.video.as_ref().map_or(0, |video| u64::from(video.skip))
+    }
+
     fn audio_first(&self) -> u64 {
-        let audio = self.publisher.audio.as_ref();
-        audio.map_or(0, |audio| nanos(audio.from).div_ceil(nanos(audio.period).max(1)))
-    }
-
-    fn video_period(&self) -> u64 {
-        let fps = self.publisher.video.as_ref().map_or(1, |video| video.fps.clamp(1, 1000));
-        1_000_000_000 / u64::from(fps)
-    }
-
-    fn size_at(&self, at: u64) -> (u32, u32) {
-        let Some(video) = &self.publisher.video else { return (0, 0) };
-        match video.resize {
-            Some((from, size)) if at >= nanos(from) => size,
-            _ => video.size,
+        match &self.publisher.audio {
+            Some(audio) if audio.from > Duration::ZERO => nanos(audio.from).div_ceil(period(audio)),
+            Some(_) | None => 0,
         }
     }
 
-    fn frame(&self, track: Track, position: Position, at: u64, play: u32) -> DueFrame {
-        let gop_len = u64::from(self.publisher.video.as_ref().map_or(1, |video| video.gop.max(1)));
-        let gop = if self.publisher.video.is_some() { at / (self.video_period() * gop_len) } else { 0 };
-        let header = self.header(track, position).unwrap_or_default();
-        let timestamp = self.timestamp(at);
-        let (number, in_gop, kind) = match track {
-            Track::Video if position.video.is_multiple_of(gop_len) => (position.video, 0, StampKind::Key),
-            Track::Video => (position.video, position.video % gop_len, StampKind::Inter),
-            Track::Audio => (position.audio, 0, StampKind::Audio),
-        };
-        let gop_start = position.video - position.video % gop_len;
-        DueFrame {
-            track,
-            timestamp,
-            stamp: Stamp {
-                stream: self.stream,
-                play,
-                epoch: self.epoch,
-                number: number as u32,
-                gop: gop as u32,
-                time: timestamp,
-                header: media::header_hash(&header),
-                kind,
-            },
+    fn video_frame(&self, number: u64, at: u64, play: u32) -> DueFrame {
+        let in_gop = number % self.gop;
+        let header = self.look_of(number);
+        let kind = if in_gop == 0 { StampKind::Key } else { StampKind::Inter };
+        let stamp = self.stamp(kind, number, number / self.gop, at, play, self.looks[header.0].hash);
+        DueFrame { track: Track::Video, timestamp: stamp.time, header, stamp, in_gop: in_gop as u32 }
+    }
+
+    fn audio_frame(&self, number: u64, at: u64, play: u32) -> DueFrame {
+        let gop = if self.publisher.video.is_some() { at / (self.video_period * self.gop) } else { 0 };
+        let header = self.sound_at(at);
+        let stamp = self.stamp(StampKind::Audio, number, gop, at, play, self.sounds[header.0].hash);
+        DueFrame { track: Track::Audio, timestamp: stamp.time, header, stamp, in_gop: 0 }
+    }
+
+    fn stamp(&self, kind: StampKind, number: u64, gop: u64, at: u64, play: u32, header: u32) -> Stamp {
+        Stamp {
+            stream: self.stream,
+            play,
+            epoch: self.epoch,
+            number: number as u32,
+            gop: gop as u32,
+            time: self.timestamp(at),
             header,
-            in_gop: in_gop as u32,
-            size: self.size_at(gop_start * self.video_period()),
+            kind,
         }
     }
 
     fn timestamp(&self, at: u64) -> u32 {
-        let clock = &self.publisher.clock;
-        let mut millis = u64::from(clock.base) + at / 1_000_000;
-        if let Some((from, by)) = clock.jump
-            && at >= nanos(from)
-        {
-            millis = millis.wrapping_add_signed(by);
-        }
-        let mask = if clock.mask31 { 0x7FFF_FFFF } else { 0xFFFF_FFFF };
-        (millis & mask) as u32
+        let mask = if self.publisher.clock.mask31 { 0x7FFF_FFFF } else { 0xFFFF_FFFF };
+        (self.millis(at) & mask) as u32
     }
+
+    /// What the publisher's clock reads at a media time, in ms, before it is cut to what the wire carries.
+    fn millis(&self, at: u64) -> i64 {
+        let base = i64::from(self.publisher.clock.base) + (at / 1_000_000) as i64;
+        self.jumps
+            .iter()
+            .filter(|(from, _)| *from <= at)
+            .fold(base, |millis, (_, by)| millis.wrapping_add(*by))
+    }
+}
+
+fn period(audio: &Audio) -> u64 {
+    nanos(audio.period).max(1)
 }
 
 fn nanos(duration: Duration) -> u64 {

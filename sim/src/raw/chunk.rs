@@ -48,6 +48,31 @@ pub struct RawMessage {
     pub payload: Bytes,
 }
 
+/// A message still in its reader's buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawMessageRef<'a> {
+    /// Message type id, see [`kind`].
+    pub kind: u8,
+    /// Message stream id; 0 is the connection.
+    pub stream: u32,
+    /// Milliseconds, 32 bits, wraps.
+    pub timestamp: u32,
+    /// The payload.
+    pub payload: &'a [u8],
+}
+
+impl RawMessageRef<'_> {
+    /// Copies it out of the buffer.
+    pub fn to_message(self) -> RawMessage {
+        RawMessage {
+            kind: self.kind,
+            stream: self.stream,
+            timestamp: self.timestamp,
+            payload: Bytes::copy_from_slice(self.payload),
+        }
+    }
+}
+
 /// How chunk headers are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Headers {
@@ -85,15 +110,31 @@ impl Default for ChunkStyle {
     }
 }
 
-#[derive(Clone, Debug, Default)]
-struct Inbound {
+/// What a chunk stream's headers have said last.
+#[derive(Clone, Copy, Debug, Default)]
+struct Head {
     timestamp: u32,
     delta: u32,
     len: usize,
     kind: u8,
     stream: u32,
     extended: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Inbound {
+    head: Head,
+    /// Kept from message to message: the next one finds room.
     payload: Vec<u8>,
+    /// All of the message is there; the next chunk begins another.
+    done: bool,
+}
+
+impl Inbound {
+    fn message(&self) -> RawMessageRef<'_> {
+        let Head { kind, stream, timestamp, .. } = self.head;
+        RawMessageRef { kind, stream, timestamp, payload: &self.payload }
+    }
 }
 
 /// Chunks to messages; strict.
@@ -120,29 +161,29 @@ impl ChunkReader {
 
     /// Takes bytes; messages come out of [`Self::poll_message`].
     pub fn push(&mut self, bytes: &[u8]) {
-        if self.start > 0 {
-            self.buffer.drain(..self.start);
-            self.start = 0;
-        }
+        self.buffer.drain(..self.start);
+        self.start = 0;
         self.buffer.extend_from_slice(bytes);
     }
 
     /// Returns the next complete message. Set Chunk Size and Abort take effect here and are returned as well.
     pub fn poll_message(&mut self) -> Result<Option<RawMessage>, RawError> {
+        Ok(self.poll_ref()?.map(RawMessageRef::to_message))
+    }
+
+    /// Returns the next complete message as [`Self::poll_message`] does, without a copy of it.
+    pub fn poll_ref(&mut self) -> Result<Option<RawMessageRef<'_>>, RawError> {
         while let Some((csid, used)) = self.read_chunk()? {
             self.start += used;
-            let inbound = self.streams.entry(csid).or_default();
-            if inbound.payload.len() < inbound.len {
+            let Some(inbound) = self.streams.get_mut(&csid) else { break };
+            if inbound.payload.len() < inbound.head.len {
                 continue;
             }
-            let message = RawMessage {
-                kind: inbound.kind,
-                stream: inbound.stream,
-                timestamp: inbound.timestamp,
-                payload: Bytes::from(std::mem::take(&mut inbound.payload)),
-            };
-            self.obey(&message)?;
-            return Ok(Some(message));
+            inbound.done = true;
+            if matches!(inbound.head.kind, kind::SET_CHUNK_SIZE | kind::ABORT) {
+                self.obey(csid)?;
+            }
+            return Ok(self.streams.get(&csid).map(Inbound::message));
         }
         Ok(None)
     }
@@ -155,14 +196,14 @@ impl ChunkReader {
         let Some(header) = input.get(at..at + header_len) else { return Ok(None) };
         at += header_len;
 
-        if fmt > 0 && !self.streams.contains_key(&csid) {
+        let known = self.streams.get(&csid);
+        if fmt > 0 && known.is_none() {
             return Err(RawError::ChunkOrphan { csid, fmt });
         }
-        let mut next = self
-            .streams
-            .get(&csid)
-            .map_or_else(Inbound::default, |inbound| Inbound { payload: Vec::new(), ..*inbound });
-        let continues = self.streams.get(&csid).is_some_and(|inbound| !inbound.payload.is_empty());
+        let (mut next, have) = known.map_or((Head::default(), 0), |inbound| {
+            (inbound.head, if inbound.done { 0 } else { inbound.payload.len() })
+        });
+        let continues = have > 0;
         if continues && fmt != 3 {
             return Err(RawError::ChunkMidMessage { csid, fmt });
         }
@@ -199,29 +240,32 @@ impl ChunkReader {
             return Err(RawError::MessageTooLong { len: next.len });
         }
 
-        let have = self.streams.get(&csid).map_or(0, |inbound| inbound.payload.len());
         let take = (next.len - have.min(next.len)).min(self.chunk_size);
         let Some(body) = input.get(at..at + take) else { return Ok(None) };
         let inbound = self.streams.entry(csid).or_default();
-        next.payload = std::mem::take(&mut inbound.payload);
-        next.payload.extend_from_slice(body);
-        *inbound = next;
+        inbound.head = next;
+        if std::mem::take(&mut inbound.done) {
+            inbound.payload.clear();
+        }
+        inbound.payload.extend_from_slice(body);
         Ok(Some((csid, at + take)))
     }
 
-    fn obey(&mut self, message: &RawMessage) -> Result<(), RawError> {
-        match (message.kind, message.payload.get(..4)) {
+    /// Does what a control message on a chunk stream asks for.
+    fn obey(&mut self, csid: u32) -> Result<(), RawError> {
+        let Some(inbound) = self.streams.get(&csid) else { return Ok(()) };
+        let field = inbound.payload.first_chunk::<4>().map(|field| u32::from_be_bytes(*field));
+        match (inbound.head.kind, field) {
             (kind::SET_CHUNK_SIZE, Some(field)) => {
-                let size = u32::from_be_bytes([field[0], field[1], field[2], field[3]]) & 0x7FFF_FFFF;
+                let size = field & 0x7FFF_FFFF;
                 if size == 0 {
                     return Err(RawError::ChunkSize);
                 }
                 self.chunk_size = size as usize;
             }
             (kind::SET_CHUNK_SIZE, None) => return Err(RawError::ChunkSize),
-            (kind::ABORT, Some(field)) => {
-                let csid = u32::from_be_bytes([field[0], field[1], field[2], field[3]]);
-                if let Some(inbound) = self.streams.get_mut(&csid) {
+            (kind::ABORT, Some(aborted)) if aborted != csid => {
+                if let Some(inbound) = self.streams.get_mut(&aborted) {
                     inbound.payload.clear();
                 }
             }
@@ -247,25 +291,57 @@ pub struct ChunkWriter {
     style: ChunkStyle,
     chunk_size: usize,
     streams: BTreeMap<u32, Outbound>,
+    /// Announced and used inside the next message that has more than one chunk.
+    resize: Option<usize>,
 }
 
 impl ChunkWriter {
     /// Makes a writer; it uses 128-byte chunks until [`Self::announce`].
     pub fn new(style: ChunkStyle) -> Self {
-        Self { style, chunk_size: 128, streams: BTreeMap::new() }
+        Self { style, chunk_size: 128, streams: BTreeMap::new(), resize: None }
     }
 
     /// Appends SetChunkSize with the style's size and uses that from here on.
     pub fn announce(&mut self, out: &mut Vec<u8>) {
-        let size = self.style.chunk_size.clamp(1, 0x7FFF_FFFF);
-        let payload = Bytes::copy_from_slice(&(size as u32).to_be_bytes());
-        self.write(2, &RawMessage { kind: kind::SET_CHUNK_SIZE, stream: 0, timestamp: 0, payload }, out);
+        self.set_chunk_size(self.style.chunk_size, out);
+    }
+
+    /// Writes in another style from here on; another chunk size is announced.
+    pub fn set_style(&mut self, style: ChunkStyle, out: &mut Vec<u8>) {
+        self.style = style;
+        if self.style.chunk_size != self.chunk_size {
+            self.announce(out);
+        }
+    }
+
+    /// Announces and uses another chunk size inside the next message that has more than one chunk, as §5.4.1 lets it.
+    pub fn resize_inside(&mut self, chunk_size: usize) {
+        self.resize = Some(chunk_size);
+    }
+
+    /// Returns whether messages that are due together may as well be written one by one.
+    pub fn is_plain(&self) -> bool {
+        !self.style.aggregate && !self.style.interleave
+    }
+
+    fn set_chunk_size(&mut self, size: usize, out: &mut Vec<u8>) {
+        let size = size.clamp(1, 0x7FFF_FFFF);
+        let field = (size as u32).to_be_bytes();
+        let message = RawMessageRef { kind: kind::SET_CHUNK_SIZE, stream: 0, timestamp: 0, payload: &field };
+        self.write_ref(2, message, out);
         self.chunk_size = size;
     }
 
     /// Appends one message on a chunk stream (2–65,599).
     pub fn write(&mut self, csid: u32, message: &RawMessage, out: &mut Vec<u8>) {
-        self.write_marking(csid, message, out, &mut Vec::new());
+        let RawMessage { kind, stream, timestamp, payload } = message;
+        let (kind, stream, timestamp) = (*kind, *stream, *timestamp);
+        self.write_ref(csid, RawMessageRef { kind, stream, timestamp, payload }, out);
+    }
+
+    /// Appends one message as [`Self::write`] does.
+    pub fn write_ref(&mut self, csid: u32, message: RawMessageRef<'_>, out: &mut Vec<u8>) {
+        self.write_marking(csid, message, out, |_| {});
     }
 
     /// Appends messages that are due together, on chunk streams of their own: mixed, packed or one after the
@@ -292,7 +368,9 @@ impl ChunkWriter {
         let mut lanes: BTreeMap<u32, Vec<Vec<u8>>> = BTreeMap::new();
         for (csid, message) in messages {
             let (mut bytes, mut ends) = (Vec::new(), Vec::new());
-            self.write_marking(*csid, message, &mut bytes, &mut ends);
+            let RawMessage { kind, stream, timestamp, ref payload } = *message;
+            let message = RawMessageRef { kind, stream, timestamp, payload };
+            self.write_marking(*csid, message, &mut bytes, |end| ends.push(end));
             let lane = lanes.entry(*csid).or_default();
             let mut start = 0;
             for end in ends {
@@ -310,8 +388,16 @@ impl ChunkWriter {
         }
     }
 
-    fn write_marking(&mut self, csid: u32, message: &RawMessage, out: &mut Vec<u8>, ends: &mut Vec<usize>) {
+    /// Appends one message and tells where each of its chunks ends.
+    fn write_marking(
+        &mut self,
+        csid: u32,
+        message: RawMessageRef<'_>,
+        out: &mut Vec<u8>,
+        mut mark: impl FnMut(usize),
+    ) {
         let (fmt, time) = self.choose(csid, message);
+        out.reserve(message.payload.len() + 18);
         put_basic_header(fmt, csid, out);
         let field = time.min(0xFF_FFFF).to_be_bytes();
         if fmt < 3 {
@@ -328,21 +414,28 @@ impl ChunkWriter {
         if extended && (fmt < 3 || self.style.extended_in_continuations) {
             out.extend_from_slice(&time.to_be_bytes());
         }
-        let mut pieces = message.payload.chunks(self.chunk_size);
-        out.extend_from_slice(pieces.next().unwrap_or(&[]));
-        ends.push(out.len());
-        for piece in pieces {
+        let (piece, mut rest) = message.payload.split_at(message.payload.len().min(self.chunk_size));
+        out.extend_from_slice(piece);
+        if !rest.is_empty()
+            && let Some(size) = self.resize.take()
+        {
+            self.set_chunk_size(size, out);
+        }
+        mark(out.len());
+        while !rest.is_empty() {
             put_basic_header(3, csid, out);
             if extended && self.style.extended_in_continuations {
                 out.extend_from_slice(&time.to_be_bytes());
             }
+            let piece;
+            (piece, rest) = rest.split_at(rest.len().min(self.chunk_size));
             out.extend_from_slice(piece);
-            ends.push(out.len());
+            mark(out.len());
         }
     }
 
     /// Picks the header format and the number in its time field, and remembers both.
-    fn choose(&mut self, csid: u32, message: &RawMessage) -> (u8, u32) {
+    fn choose(&mut self, csid: u32, message: RawMessageRef<'_>) -> (u8, u32) {
         let last = self.streams.get(&csid).copied();
         let delta = last.map(|last| message.timestamp.wrapping_sub(last.timestamp));
         let (fmt, time, delta) = match (self.style.headers, last, delta) {

@@ -1,24 +1,23 @@
 //! FLV tags (FLV 10.1, annex E), as an HTTP-FLV player reads them.
 
-use bytes::Bytes;
-
 use super::{RawError, chunk::MESSAGE_BYTES_MAX};
 
-/// One tag.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FlvTag {
+/// One tag, still in its reader's buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlvTag<'a> {
     /// 8 audio, 9 video, 18 data.
     pub kind: u8,
     /// Milliseconds, 32 bits.
     pub timestamp: u32,
     /// The payload.
-    pub payload: Bytes,
+    pub payload: &'a [u8],
 }
 
 /// FLV bytes to tags; strict.
 #[derive(Clone, Debug, Default)]
 pub struct FlvReader {
     buffer: Vec<u8>,
+    start: usize,
     flags: Option<u8>,
     previous: u32,
 }
@@ -31,6 +30,8 @@ impl FlvReader {
 
     /// Takes bytes.
     pub fn push(&mut self, bytes: &[u8]) {
+        self.buffer.drain(..self.start);
+        self.start = 0;
         self.buffer.extend_from_slice(bytes);
     }
 
@@ -40,16 +41,17 @@ impl FlvReader {
     }
 
     /// Returns the next complete tag.
-    pub fn poll_tag(&mut self) -> Result<Option<FlvTag>, RawError> {
+    pub fn poll_tag(&mut self) -> Result<Option<FlvTag<'_>>, RawError> {
         if self.flags.is_none() {
             let Some(header) = self.buffer.get(..9) else { return Ok(None) };
             if header[..4] != *b"FLV\x01" || header[5..] != [0, 0, 0, 9] {
                 return Err(RawError::FlvSignature);
             }
             self.flags = Some(header[4]);
-            self.buffer.drain(..9);
+            self.start = 9;
         }
-        let Some(head) = self.buffer.get(..15) else { return Ok(None) };
+        let input = &self.buffer[self.start..];
+        let Some(head) = input.get(..15) else { return Ok(None) };
         let found = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
         if found != self.previous {
             return Err(RawError::FlvBackPointer { found, expected: self.previous });
@@ -63,11 +65,10 @@ impl FlvReader {
             return Err(RawError::MessageTooLong { len });
         }
         let timestamp = u32::from_be_bytes([head[11], head[8], head[9], head[10]]);
-        let Some(payload) = self.buffer.get(15..15 + len) else { return Ok(None) };
-        let tag = FlvTag { kind, timestamp, payload: Bytes::copy_from_slice(payload) };
-        self.buffer.drain(..15 + len);
+        let Some(payload) = input.get(15..15 + len) else { return Ok(None) };
+        self.start += 15 + len;
         self.previous = 11 + len as u32;
-        Ok(Some(tag))
+        Ok(Some(FlvTag { kind, timestamp, payload }))
     }
 }
 
@@ -97,10 +98,10 @@ mod tests {
             for piece in bytes.chunks(step) {
                 reader.push(piece);
                 while let Some(tag) = reader.poll_tag().expect("our own writing") {
-                    tags.push((tag.kind, tag.timestamp, tag.payload));
+                    tags.push((tag.kind, tag.timestamp, tag.payload.to_vec()));
                 }
             }
-            assert_eq!(tags, [(9, 0x1234_5678, Bytes::from_static(b"video")), (8, 5, Bytes::new())]);
+            assert_eq!(tags, [(9, 0x1234_5678, b"video".to_vec()), (8, 5, Vec::new())]);
             assert_eq!(reader.flags(), Some(5));
         }
     }

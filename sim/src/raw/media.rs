@@ -6,12 +6,19 @@
 //!
 //! The stamp is text, so it needs no emulation prevention and can be searched for in a capture:
 //! `RePuLl#1` and hexadecimal fields; its last field is a sum over the whole tag, so nothing in it can change
-//! unseen.
+//! unseen. A *stub* is a tag that no decoder reads, for worlds that make millions of them: the tag's own bytes, filler,
+//! and at its end the same fields in binary, their sum and `RePuLl#2`.
 
 use bytes::Bytes;
 
-/// What begins every stamp.
+/// What begins every stamp of text.
 pub const MAGIC: &[u8; 8] = b"RePuLl#1";
+
+/// What ends every stub.
+pub const STUB_MAGIC: &[u8; 8] = b"RePuLl#2";
+
+/// Length of what a stub ends with: seven numbers, kind, sum, magic.
+const STUB_LEN: usize = 7 * 4 + 1 + 4 + 8;
 
 /// How far into a tag a stamp may begin, in bytes.
 const STAMP_REACH: usize = 96;
@@ -32,6 +39,8 @@ pub enum VideoCodec {
     Hevc,
     /// AV1 as `av01` (E-RTMP).
     Av1,
+    /// A FourCC that nobody knows.
+    Unknown,
 }
 
 /// Audio codecs a model publisher can claim to have.
@@ -43,6 +52,8 @@ pub enum AudioCodec {
     AacMono,
     /// Opus (E-RTMP).
     Opus,
+    /// A FourCC that nobody knows.
+    Unknown,
 }
 
 /// Audio or video.
@@ -87,19 +98,36 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// Returns the stamp with zeros for its sum, to be built into a tag that [`seal`] completes.
-    fn text(&self) -> Vec<u8> {
-        let kind = match self.kind {
-            StampKind::Key => 0,
-            StampKind::Inter => 1,
-            StampKind::Audio => 2,
+    fn fields(&self) -> [u32; 7] {
+        [self.stream, self.play, self.epoch, self.number, self.gop, self.time, self.header]
+    }
+
+    fn of([stream, play, epoch, number, gop, time, header]: [u32; 7], kind: u8) -> Option<Self> {
+        let kind = match kind {
+            b'0' => StampKind::Key,
+            b'1' => StampKind::Inter,
+            b'2' => StampKind::Audio,
+            _ => return None,
         };
-        let mut text = MAGIC.to_vec();
-        for field in [self.stream, self.play, self.epoch, self.number, self.gop, self.time, self.header] {
-            put_hex(field, &mut text);
+        Some(Self { stream, play, epoch, number, gop, time, header, kind })
+    }
+
+    fn kind_digit(&self) -> u8 {
+        match self.kind {
+            StampKind::Key => b'0',
+            StampKind::Inter => b'1',
+            StampKind::Audio => b'2',
         }
-        text.push(b'0' + kind);
-        text.extend_from_slice(&[b'0'; SUM_LEN]);
+    }
+
+    /// Returns the stamp with zeros for its sum, to be built into a tag that [`seal`] completes.
+    fn text(&self) -> [u8; STAMP_LEN] {
+        let mut text = [b'0'; STAMP_LEN];
+        text[..MAGIC.len()].copy_from_slice(MAGIC);
+        for (field, digits) in self.fields().into_iter().zip(text[MAGIC.len()..].chunks_exact_mut(8)) {
+            put_hex(field, digits);
+        }
+        text[MAGIC.len() + FIELDS_LEN - 1] = self.kind_digit();
         text
     }
 }
@@ -117,29 +145,45 @@ pub enum Stamped {
 
 /// Reads a tag's stamp.
 pub fn read_stamp(payload: &[u8]) -> Stamped {
+    if payload.ends_with(STUB_MAGIC) {
+        return read_stub(payload).map_or(Stamped::Broken, Stamped::Whole);
+    }
+    match find_magic(payload) {
+        Some(at) => read_text(payload, at + MAGIC.len()).map_or(Stamped::Broken, Stamped::Whole),
+        None => Stamped::Absent,
+    }
+}
+
+fn find_magic(payload: &[u8]) -> Option<usize> {
     let reach = payload.len().min(STAMP_REACH + MAGIC.len());
-    let Some(at) = payload[..reach].windows(MAGIC.len()).position(|window| window == MAGIC) else {
-        return Stamped::Absent;
-    };
-    let fields_at = at + MAGIC.len();
+    payload[..reach].windows(MAGIC.len()).position(|window| window == MAGIC)
+}
+
+fn read_text(payload: &[u8], fields_at: usize) -> Option<Stamp> {
     let sum_at = fields_at + FIELDS_LEN;
-    let Some(sum) = payload.get(sum_at..sum_at + SUM_LEN).and_then(hex) else { return Stamped::Broken };
-    if sum != sum_around(payload, sum_at) {
-        return Stamped::Broken;
+    let sum = hex(payload.get(sum_at..sum_at + SUM_LEN)?)?;
+    if sum != sum_around(payload, sum_at, SUM_LEN) {
+        return None;
     }
     let mut fields = [0; 7];
-    for (field, digits) in fields.iter_mut().zip(payload[fields_at..].chunks(8)) {
-        let Some(number) = hex(digits) else { return Stamped::Broken };
-        *field = number;
+    for (field, digits) in fields.iter_mut().zip(payload[fields_at..].chunks_exact(8)) {
+        *field = hex(digits)?;
     }
-    let kind = match payload[sum_at - 1] {
-        b'0' => StampKind::Key,
-        b'1' => StampKind::Inter,
-        b'2' => StampKind::Audio,
-        _ => return Stamped::Broken,
-    };
-    let [stream, play, epoch, number, gop, time, header] = fields;
-    Stamped::Whole(Stamp { stream, play, epoch, number, gop, time, header, kind })
+    Stamp::of(fields, payload[sum_at - 1])
+}
+
+fn read_stub(payload: &[u8]) -> Option<Stamp> {
+    let sum_at = payload.len().checked_sub(STUB_MAGIC.len() + 4)?;
+    let fields = payload.get(payload.len().checked_sub(STUB_LEN)?..sum_at - 1)?;
+    let word = |bytes: &[u8]| u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+    if word(&payload[sum_at..]) != sum_around(payload, sum_at, 4) {
+        return None;
+    }
+    let mut numbers = [0; 7];
+    for (number, bytes) in numbers.iter_mut().zip(fields.chunks_exact(4)) {
+        *number = word(bytes);
+    }
+    Stamp::of(numbers, payload[sum_at - 1])
 }
 
 /// What a tag is, as far as a viewer's checks go.
@@ -232,49 +276,107 @@ pub fn video_header(codec: VideoCodec, width: u32, height: u32) -> Bytes {
             tag.extend_from_slice(b"\x90av01\x81\x04\x0C\x00");
             put_size(width, height, &mut tag);
         }
+        VideoCodec::Unknown => {
+            tag.extend_from_slice(b"\x90rplx");
+            put_size(width, height, &mut tag);
+        }
     }
     tag.into()
 }
 
 /// Makes a video frame of at least `len_min` bytes. `in_gop` counts from the keyframe, which is 0.
 pub fn video_frame(codec: VideoCodec, size: (u32, u32), in_gop: u32, len_min: usize, stamp: &Stamp) -> Bytes {
-    let key = in_gop == 0;
     let mut tag = Vec::with_capacity(len_min.max(256));
-    match codec {
-        VideoCodec::Avc => {
-            tag.extend_from_slice(&[if key { 0x17 } else { 0x27 }, 1, 0, 0, 0]);
-            let mut sei = vec![6, 5, 16 + STAMP_LEN as u8];
-            sei.extend_from_slice(b"repull-sim-stamp");
-            sei.extend_from_slice(&stamp.text());
-            sei.push(0x80);
-            put_nal(&sei, 4, &mut tag);
-            put_nal(&avc_slice(size, in_gop, stamp.gop), 4, &mut tag);
-            if len_min > tag.len() + 6 {
-                let mut filler = vec![0xFF; len_min - tag.len() - 4];
-                filler[0] = 12;
-                filler[len_min - tag.len() - 5] = 0x80;
-                put_nal(&filler, 4, &mut tag);
-            }
+    put_video_frame(codec, size, in_gop, len_min, stamp, &mut tag);
+    tag.into()
+}
+
+/// Appends what [`video_frame`] makes.
+pub fn put_video_frame(
+    codec: VideoCodec,
+    size: (u32, u32),
+    in_gop: u32,
+    len_min: usize,
+    stamp: &Stamp,
+    tag: &mut Vec<u8>,
+) {
+    let start = tag.len();
+    put_video_opening(codec, in_gop == 0, tag);
+    if codec == VideoCodec::Avc {
+        let mut sei = vec![6, 5, 16 + STAMP_LEN as u8];
+        sei.extend_from_slice(b"repull-sim-stamp");
+        sei.extend_from_slice(&stamp.text());
+        sei.push(0x80);
+        put_nal(&sei, 4, tag);
+        put_nal(&avc_slice(size, in_gop, stamp.gop), 4, tag);
+        let len = tag.len() - start;
+        if len_min > len + 6 {
+            let mut filler = vec![0xFF; len_min - len - 4];
+            filler[0] = 12;
+            filler[len_min - len - 5] = 0x80;
+            put_nal(&filler, 4, tag);
         }
-        VideoCodec::HevcLegacy => {
-            tag.extend_from_slice(&[if key { 0x1C } else { 0x2C }, 1, 0, 0, 0]);
-            tag.extend_from_slice(&stamp.text());
-        }
-        VideoCodec::Hevc => {
-            tag.push(if key { 0x91 } else { 0xA1 });
-            tag.extend_from_slice(b"hvc1\0\0\0");
-            tag.extend_from_slice(&stamp.text());
-        }
-        VideoCodec::Av1 => {
-            tag.push(if key { 0x91 } else { 0xA1 });
-            tag.extend_from_slice(b"av01");
-            tag.extend_from_slice(&stamp.text());
-        }
+    } else {
+        tag.extend_from_slice(&stamp.text());
+        fill(start + len_min, tag);
     }
-    if codec != VideoCodec::Avc && tag.len() < len_min {
+    seal(&mut tag[start..]);
+}
+
+/// Appends a video frame of at least `len_min` bytes that is no picture.
+pub fn put_video_stub(codec: VideoCodec, len_min: usize, stamp: &Stamp, tag: &mut Vec<u8>) {
+    let start = tag.len();
+    put_video_opening(codec, stamp.kind == StampKind::Key, tag);
+    finish_stub(start, len_min, stamp, tag);
+}
+
+/// Appends an audio frame of at least `len_min` bytes that is no sound.
+pub fn put_audio_stub(codec: AudioCodec, len_min: usize, stamp: &Stamp, tag: &mut Vec<u8>) {
+    let start = tag.len();
+    put_audio_opening(codec, tag);
+    finish_stub(start, len_min, stamp, tag);
+}
+
+fn finish_stub(start: usize, len_min: usize, stamp: &Stamp, tag: &mut Vec<u8>) {
+    fill((start + len_min).saturating_sub(STUB_LEN), tag);
+    let mut end = [0; STUB_LEN];
+    for (field, bytes) in stamp.fields().into_iter().zip(end.chunks_exact_mut(4)) {
+        bytes.copy_from_slice(&field.to_be_bytes());
+    }
+    end[7 * 4] = stamp.kind_digit();
+    end[STUB_LEN - STUB_MAGIC.len()..].copy_from_slice(STUB_MAGIC);
+    tag.extend_from_slice(&end);
+    let tag = &mut tag[start..];
+    let sum_at = tag.len() - STUB_MAGIC.len() - 4;
+    let sum = sum_around(tag, sum_at, 4);
+    tag[sum_at..sum_at + 4].copy_from_slice(&sum.to_be_bytes());
+}
+
+fn fill(len_min: usize, tag: &mut Vec<u8>) {
+    if tag.len() < len_min {
         tag.resize(len_min, 0xFF);
     }
-    seal(tag)
+}
+
+/// Appends what comes before a video frame's data (FLV 10.1 E.4.3, E-RTMP v2 "Enhanced Video").
+fn put_video_opening(codec: VideoCodec, key: bool, tag: &mut Vec<u8>) {
+    let first = |key_byte: u8, inter_byte: u8| if key { key_byte } else { inter_byte };
+    match codec {
+        VideoCodec::Avc => tag.extend_from_slice(&[first(0x17, 0x27), 1, 0, 0, 0]),
+        VideoCodec::HevcLegacy => tag.extend_from_slice(&[first(0x1C, 0x2C), 1, 0, 0, 0]),
+        VideoCodec::Hevc => {
+            tag.push(first(0x91, 0xA1));
+            tag.extend_from_slice(b"hvc1\0\0\0");
+        }
+        VideoCodec::Av1 => {
+            tag.push(first(0x91, 0xA1));
+            tag.extend_from_slice(b"av01");
+        }
+        VideoCodec::Unknown => {
+            tag.push(first(0x91, 0xA1));
+            tag.extend_from_slice(b"rplx");
+        }
+    }
 }
 
 /// Makes an audio sequence header.
@@ -285,40 +387,52 @@ pub fn audio_header(codec: AudioCodec) -> Bytes {
         AudioCodec::Opus => {
             Bytes::from_static(b"\x90OpusOpusHead\x01\x02\x38\x01\x80\xBB\x00\x00\x00\x00\x00")
         }
+        AudioCodec::Unknown => Bytes::from_static(b"\x90rplx\x01"),
     }
 }
 
 /// Makes an audio frame.
 pub fn audio_frame(codec: AudioCodec, stamp: &Stamp) -> Bytes {
     let mut tag = Vec::with_capacity(128);
-    let aac = |silence: &[u8], tag: &mut Vec<u8>| {
-        // A data stream element (ISO/IEC 14496-3 table 4.10): id 4, tag 0, not aligned, then its length.
-        tag.extend_from_slice(&[0xAF, 1, 0x80, STAMP_LEN as u8]);
-        tag.extend_from_slice(&stamp.text());
-        tag.extend_from_slice(silence);
+    put_audio_frame(codec, stamp, &mut tag);
+    tag.into()
+}
+
+/// Appends what [`audio_frame`] makes.
+pub fn put_audio_frame(codec: AudioCodec, stamp: &Stamp, tag: &mut Vec<u8>) {
+    let start = tag.len();
+    put_audio_opening(codec, tag);
+    let silence: &[u8] = match codec {
+        AudioCodec::AacStereo => &[0x21, 0x00, 0x49, 0x90, 0x02, 0x19, 0x00, 0x23, 0x80],
+        AudioCodec::AacMono => &[0x00, 0xC8, 0x00, 0x80, 0x23, 0x80],
+        AudioCodec::Opus => &[],
+        AudioCodec::Unknown => &[],
     };
-    match codec {
-        AudioCodec::AacStereo => aac(&[0x21, 0x00, 0x49, 0x90, 0x02, 0x19, 0x00, 0x23, 0x80], &mut tag),
-        AudioCodec::AacMono => aac(&[0x00, 0xC8, 0x00, 0x80, 0x23, 0x80], &mut tag),
-        AudioCodec::Opus => {
-            tag.extend_from_slice(b"\x91Opus");
-            tag.extend_from_slice(&stamp.text());
-        }
+    if !silence.is_empty() {
+        // A data stream element (ISO/IEC 14496-3 table 4.10): id 4, tag 0, not aligned, then its length.
+        tag.extend_from_slice(&[0x80, STAMP_LEN as u8]);
     }
-    seal(tag)
+    tag.extend_from_slice(&stamp.text());
+    tag.extend_from_slice(silence);
+    seal(&mut tag[start..]);
+}
+
+/// Appends what comes before an audio frame's data (FLV 10.1 E.4.2, E-RTMP v2 "Enhanced Audio").
+fn put_audio_opening(codec: AudioCodec, tag: &mut Vec<u8>) {
+    match codec {
+        AudioCodec::AacStereo => tag.extend_from_slice(&[0xAF, 1]),
+        AudioCodec::AacMono => tag.extend_from_slice(&[0xAF, 1]),
+        AudioCodec::Opus => tag.extend_from_slice(b"\x91Opus"),
+        AudioCodec::Unknown => tag.extend_from_slice(b"\x91rplx"),
+    }
 }
 
 /// Writes the sum into the stamp of a finished tag.
-fn seal(mut tag: Vec<u8>) -> Bytes {
-    let at = tag
-        .windows(MAGIC.len())
-        .position(|window| window == MAGIC)
-        .expect("every frame is built with a stamp");
+fn seal(tag: &mut [u8]) {
+    let at = find_magic(tag).expect("every frame is built with a stamp");
     let sum_at = at + MAGIC.len() + FIELDS_LEN;
-    let mut digits = Vec::new();
-    put_hex(sum_around(&tag, sum_at), &mut digits);
-    tag[sum_at..sum_at + SUM_LEN].copy_from_slice(&digits);
-    tag.into()
+    let sum = sum_around(tag, sum_at, SUM_LEN);
+    put_hex(sum, &mut tag[sum_at..sum_at + SUM_LEN]);
 }
 
 const FNV_BASIS: u32 = 0x811C_9DC5;
@@ -330,22 +444,42 @@ fn fnv(mut hash: u32, bytes: &[u8]) -> u32 {
     hash
 }
 
-/// Sums a tag without the sum's own digits.
-fn sum_around(tag: &[u8], sum_at: usize) -> u32 {
-    fnv(fnv(FNV_BASIS, &tag[..sum_at]), &tag[sum_at + SUM_LEN..])
+/// Sums a tag without the sum itself, eight bytes at a time: no change of a word can hide behind another.
+fn sum_around(tag: &[u8], sum_at: usize, sum_len: usize) -> u32 {
+    let sum = stir_all(stir_all(u64::from(FNV_BASIS), &tag[..sum_at]), &tag[sum_at + sum_len..]);
+    (sum ^ sum >> 32) as u32
 }
 
-fn put_hex(number: u32, out: &mut Vec<u8>) {
-    for shift in (0..8).rev() {
-        out.push(b"0123456789abcdef"[(number >> (4 * shift) & 15) as usize]);
+fn stir_all(mut sum: u64, bytes: &[u8]) -> u64 {
+    let stir = |sum: u64, word: [u8; 8]| {
+        let mixed = (sum ^ u64::from_le_bytes(word)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        mixed ^ mixed >> 29
+    };
+    let (words, rest) = bytes.as_chunks::<8>();
+    for word in words {
+        sum = stir(sum, *word);
+    }
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    last[7] = rest.len() as u8;
+    stir(sum, last)
+}
+
+fn put_hex(number: u32, digits: &mut [u8]) {
+    for (at, digit) in digits.iter_mut().enumerate() {
+        *digit = b"0123456789abcdef"[(number >> (28 - 4 * at) & 15) as usize];
     }
 }
 
 fn hex(digits: &[u8]) -> Option<u32> {
-    if digits.iter().any(u8::is_ascii_uppercase) {
-        return None;
-    }
-    u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    digits.iter().try_fold(0, |number, digit| {
+        let value = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        Some(number << 4 | u32::from(value))
+    })
 }
 
 fn put_size(width: u32, height: u32, out: &mut Vec<u8>) {
@@ -500,9 +634,19 @@ mod tests {
         header: 7,
         kind: StampKind::Inter,
     };
-    const VIDEO: [VideoCodec; 4] =
-        [VideoCodec::Avc, VideoCodec::HevcLegacy, VideoCodec::Hevc, VideoCodec::Av1];
-    const AUDIO: [AudioCodec; 3] = [AudioCodec::AacStereo, AudioCodec::AacMono, AudioCodec::Opus];
+    const VIDEO: [VideoCodec; 5] =
+        [VideoCodec::Avc, VideoCodec::HevcLegacy, VideoCodec::Hevc, VideoCodec::Av1, VideoCodec::Unknown];
+    const AUDIO: [AudioCodec; 4] =
+        [AudioCodec::AacStereo, AudioCodec::AacMono, AudioCodec::Opus, AudioCodec::Unknown];
+
+    fn stub(video: Option<VideoCodec>, audio: AudioCodec, len: usize, stamp: &Stamp) -> Vec<u8> {
+        let mut tag = Vec::new();
+        match video {
+            Some(codec) => put_video_stub(codec, len, stamp, &mut tag),
+            None => put_audio_stub(audio, len, stamp, &mut tag),
+        }
+        tag
+    }
 
     #[test]
     fn stamps_read_back_from_every_codec() {
@@ -519,12 +663,36 @@ mod tests {
     }
 
     #[test]
+    fn stubs_are_as_long_as_asked_and_read_back() {
+        for codec in VIDEO.map(Some).into_iter().chain([None]) {
+            for audio in AUDIO {
+                for (len, at_most) in [(0, 49), (64, 64), (80, 80), (3000, 3000)] {
+                    let tag = stub(codec, audio, len, &STAMP);
+                    assert!((len..=at_most).contains(&tag.len()), "{codec:?} {audio:?} {}", tag.len());
+                    assert_eq!(read_stamp(&tag), Stamped::Whole(STAMP));
+                }
+            }
+        }
+        let key = Stamp { kind: StampKind::Key, ..STAMP };
+        for codec in VIDEO {
+            for (stamp, key) in [(key, true), (STAMP, false)] {
+                let expected = Tag::Frame { track: Track::Video, key, needs_header: true };
+                assert_eq!(classify_video(&stub(Some(codec), AudioCodec::Opus, 0, &stamp)), expected);
+            }
+        }
+    }
+
+    #[test]
     fn no_byte_of_a_frame_can_change_unseen() {
-        let frame = video_frame(VideoCodec::Avc, (16, 16), 1, 0, &STAMP);
-        for at in 0..frame.len() {
-            let mut changed = frame.to_vec();
-            changed[at] ^= 0x20;
-            assert_ne!(read_stamp(&changed), Stamped::Whole(STAMP), "byte {at}");
+        let frame = video_frame(VideoCodec::Avc, (16, 16), 1, 0, &STAMP).to_vec();
+        for frame in [frame, stub(Some(VideoCodec::Avc), AudioCodec::Opus, 80, &STAMP)] {
+            for at in 0..frame.len() {
+                for bit in [0x01, 0x20, 0x80] {
+                    let mut changed = frame.clone();
+                    changed[at] ^= bit;
+                    assert_ne!(read_stamp(&changed), Stamped::Whole(STAMP), "byte {at}");
+                }
+            }
         }
     }
 

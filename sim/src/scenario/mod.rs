@@ -1,2 +1,112 @@
 //! Scenarios: what decides a run, as a value and as a file.
+//!
+//! ```text
+//!             forms, faults, words: the form as data
+//!          ┌──────────┬────────────┬──────────┐
+//! text ──► read ──► build ──► check ──► Scenario ──► print ──► text
+//!            │ ranges rolled by a seed      │
+//!            └──► resolve: the same text    └──► explain: in words
+//! ```
+//! One description of the form serves reading, messages, printing, `props` and the JSON Schema. Every mistake of a
+//! file is told at once, with its place, the offending word and the allowed ones.
+
+mod build;
+mod check;
+mod expect;
+mod explain;
+mod faults;
+mod form;
+mod forms;
 pub mod model;
+mod moment;
+mod print;
+mod publisher;
+mod read;
+mod schema;
+mod timeline;
+mod unit;
+mod values;
+mod words;
+
+use std::fmt;
+
+use proxyd::config::Place;
+use toml_edit::Document;
+
+pub use self::{explain::explain, model::Scenario, print::print, schema::schema};
+
+/// Something wrong, or suspicious, in a file. Displayed as compilers do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The file as it was called.
+    pub file: String,
+    /// Where; `None` for the file as a whole.
+    pub place: Option<Place>,
+    /// It can be run nevertheless.
+    pub is_warning: bool,
+    /// What, and what is allowed.
+    pub text: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.is_warning { "warning" } else { "error" };
+        let problem = proxyd::config::Problem { place: self.place, text: self.text.clone() };
+        f.write_str(&problem.line(&self.file, kind))
+    }
+}
+
+/// A file understood.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// What it says.
+    pub scenario: Scenario,
+    /// What is suspicious, in the file's order.
+    pub warnings: Vec<Problem>,
+    /// The text without ranges; the same text if it had none.
+    pub explicit: String,
+}
+
+/// Reads a scenario without ranges. The file's name goes into messages, and its stem must be the id.
+///
+/// # Errors
+/// All problems of the file, warnings among them, in its order.
+pub fn read(text: &str, file: &str) -> Result<Scenario, Vec<Problem>> {
+    load(text, file, None).map(|loaded| loaded.scenario)
+}
+
+/// Reads a scenario; a seed makes a value of every range. Dice are split by line and key: what a line rolls does not
+/// depend on the others.
+///
+/// # Errors
+/// All problems of the file, warnings among them, in its order.
+pub fn load(text: &str, file: &str, seed: Option<u64>) -> Result<Loaded, Vec<Problem>> {
+    let mut reader = read::Reader::new(text, file, seed);
+    let scenario = match Document::parse(text) {
+        Ok(document) => Some(reader.document(&document)),
+        Err(error) => {
+            let at = error.span().unwrap_or_default();
+            reader.not_toml(&error, &at);
+            None
+        }
+    };
+    let read::Reader { mut problems, mut edits, .. } = reader;
+    problems.sort_by(|a, b| (a.place, &a.text).cmp(&(b.place, &b.text)));
+    problems.dedup();
+    let is_fine = problems.iter().all(|problem| problem.is_warning);
+    let Some(scenario) = scenario.filter(|_| is_fine) else { return Err(problems) };
+    edits.sort_by_key(|(span, _)| span.start);
+    let mut explicit = text.to_owned();
+    for (span, value) in edits.into_iter().rev() {
+        explicit.replace_range(span, &value);
+    }
+    Ok(Loaded { scenario, warnings: problems, explicit })
+}
+
+/// Returns the explicit text of a scenario: every range is the value the seed makes of it, all else as it was.
+///
+/// # Errors
+/// All problems of the file.
+pub fn resolve(text: &str, file: &str, seed: u64) -> Result<String, Vec<Problem>> {
+    load(text, file, Some(seed)).map(|loaded| loaded.explicit)
+}

@@ -8,12 +8,13 @@
 
 mod file;
 mod record;
+pub mod words;
 
 pub use self::{
     file::{Log, LogError, Logged},
     record::{
-        ActorId, Call, Cast, CastMember, Inward, Moment, Outward, Packet, PacketFate, Phase, Record, STATES,
-        Sample, Saw, SeatId, What,
+        ActorId, Call, Cast, CastMember, Inward, Moment, Namespace, Outward, Packet, PacketFate, Phase, Record, STATES, Sample,
+        Saw, SeatId, What,
     },
 };
 

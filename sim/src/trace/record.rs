@@ -29,6 +29,17 @@ pub struct SeatId(pub u32);
 pub struct Cast {
     /// Everybody.
     pub members: Vec<CastMember>,
+    /// The network namespaces, by their number in packets.
+    pub namespaces: Vec<Namespace>,
+}
+
+/// A network namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Namespace {
+    /// Its name.
+    pub name: String,
+    /// Every address it has had.
+    pub addresses: Vec<Ipv4Addr>,
 }
 
 /// Somebody who takes part.
@@ -376,7 +387,7 @@ pub struct Saw {
 /// A packet on the network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Packet {
-    /// The network namespace it is seen in: an index of an actor's host.
+    /// The network namespace it is seen in, an index into [`Cast::namespaces`].
     pub host: u16,
     /// It leaves the namespace; otherwise it comes in.
     pub outgoing: bool,

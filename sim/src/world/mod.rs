@@ -14,6 +14,7 @@
 mod calls;
 mod faults;
 pub(crate) mod heap;
+mod knowledge;
 pub(crate) mod moments;
 mod origin;
 mod player;
@@ -25,6 +26,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 use proxy_core::time::{Duration, Instant};
 
 use self::{
+    faults::InForce,
     heap::Heap,
     moments::{Happened, Moments},
     origin::OriginHost,
@@ -33,9 +35,9 @@ use self::{
     timeline::Timeline,
 };
 use crate::{
-    net::{HostId, ListenerId, Net, NetEvent, NetTimer, SockId},
+    net::{BridgeId, HostId, ListenerId, Net, NetEvent, NetTimer, SockId, dns::Dns},
     oracle::{Finding, Oracles},
-    scenario::model::{HostRef, PullRef, Role, Scenario},
+    scenario::model::{HostRef, Network, PullRef, Role, Scenario},
     trace::{ActorId, Cast, CastMember, Log, Phase, Record, Tracer, What},
 };
 
@@ -113,6 +115,7 @@ pub struct World<'a> {
     now: Instant,
     heap: Heap<(Wake, u64)>,
     net: Net,
+    dns: Dns,
     tracer: Tracer,
     oracles: Oracles,
     cast: Cast,
@@ -122,7 +125,9 @@ pub struct World<'a> {
     /// The line behind what happens at the moment.
     line: u32,
     timeline: Timeline,
+    in_force: InForce,
     moments: Moments,
+    bridges: Vec<BridgeId>,
     proxies: Vec<ProxyHost>,
     origins: Vec<OriginHost>,
     groups: Vec<PlayerGroup>,
@@ -133,6 +138,8 @@ pub struct World<'a> {
     members: Vec<Members>,
     /// Addresses somebody has or had; a new one is none of them.
     addresses: BTreeMap<Ipv4Addr, HostId>,
+    /// The address each host has, or had last.
+    homes: BTreeMap<HostRef, Ipv4Addr>,
     /// Bytes on their way from a socket to a peer.
     buffer: Vec<u8>,
     keep: Keep,
@@ -168,9 +175,9 @@ impl<'a> World<'a> {
         world.finish()
     }
 
-    /// Runs a scenario up to a record and returns the world as it stands.
-    pub fn run_until(scenario: &'a Scenario, seed: u64, step: u64) -> Self {
-        let mut world = Self::new(scenario, seed, Keep { until: Some(step), ..Keep::default() });
+    /// Runs a scenario up to [`Keep::until`] and returns the world as it stands.
+    pub fn run_until(scenario: &'a Scenario, seed: u64, keep: Keep) -> Self {
+        let mut world = Self::new(scenario, seed, keep);
         world.begin();
         world.safety();
         world.calm();
@@ -189,6 +196,7 @@ impl<'a> World<'a> {
             now: Instant::ZERO,
             heap: Heap::new(),
             net: Net::new(seed),
+            dns: Dns::default(),
             tracer: Tracer::new(keep.records.then(Log::default)),
             oracles: Oracles::default(),
             cast: Cast::default(),
@@ -196,7 +204,9 @@ impl<'a> World<'a> {
             cause: 0,
             line: 0,
             timeline,
+            in_force: InForce::default(),
             moments,
+            bridges: Vec::new(),
             proxies: Vec::new(),
             origins: Vec::new(),
             groups: Vec::new(),
@@ -205,6 +215,7 @@ impl<'a> World<'a> {
             listeners: BTreeMap::new(),
             members: Vec::new(),
             addresses: BTreeMap::new(),
+            homes: BTreeMap::new(),
             buffer: Vec::with_capacity(64 * 1024),
             keep,
         };
@@ -216,8 +227,10 @@ impl<'a> World<'a> {
     /// Makes the networks and their hosts.
     fn build(&mut self) {
         let scenario = self.scenario;
-        self.net.set_tap(self.keep.packets);
-        let bridges: Vec<_> = scenario.nets.iter().map(|net| faults::add_bridge(&mut self.net, net)).collect();
+        if self.keep.packets {
+            self.net.open_tap();
+        }
+        self.bridges = scenario.nets.iter().map(|net| faults::add_bridge(&mut self.net, net)).collect();
         let taken = |ip: Ipv4Addr| scenario.hosts.iter().any(|host| host.ip == Some(ip));
         for (index, host) in scenario.hosts.iter().enumerate() {
             let count = match &host.role {
@@ -233,8 +246,9 @@ impl<'a> World<'a> {
                     Some(ip) => Ipv4Addr::from(u32::from(ip) + u32::from(number)),
                     None => self.free_address(net, &taken),
                 };
-                let namespace = self.net.add_host(&name, bridges[usize::from(host.net)], ip);
+                let namespace = self.net.add_host(&name, self.bridges[usize::from(host.net)], ip);
                 self.addresses.insert(ip, namespace);
+                self.homes.entry(HostRef(index as u16)).or_insert(ip);
                 self.cast
                     .members
                     .push(CastMember { name, host: u16::try_from(index).unwrap_or(u16::MAX) });
@@ -259,22 +273,13 @@ impl<'a> World<'a> {
             }
             self.members.push(Members { actor, namespaces, run });
         }
-        for (index, host) in scenario.hosts.iter().enumerate() {
-            let addresses = vec![self.address_of(HostRef(index as u16))];
-            self.net.dns().set(&host.name, addresses, Duration::ZERO);
-        }
-        for name in &scenario.names {
-            let mut addresses: Vec<Ipv4Addr> =
-                name.hosts.iter().map(|host| self.address_of(*host)).collect();
-            addresses.extend(&name.ips);
-            self.net.dns().set(&name.name, addresses, name.ttl);
-        }
+        self.set_names();
     }
 
     /// Returns an address of a network that nobody has or had.
     fn free_address(
         &self,
-        net: &crate::scenario::model::Network,
+        net: &Network,
         taken: &dyn Fn(Ipv4Addr) -> bool,
     ) -> Ipv4Addr {
         let first = u32::from(net.subnet.0) + 2;
@@ -284,12 +289,16 @@ impl<'a> World<'a> {
             .unwrap_or(net.subnet.0)
     }
 
-    fn address_of(&self, host: HostRef) -> Ipv4Addr {
-        self.net.address(self.members[usize::from(host.0)].namespaces[0])
-    }
-
     fn begin(&mut self) {
         self.note(ActorId::WORLD, What::Phase(Phase::Safety));
+        for members in self.members.clone() {
+            for (number, namespace) in members.namespaces.iter().enumerate() {
+                let actor = ActorId(members.actor.0 + number as u16);
+                if let Some(ip) = self.net.address(*namespace) {
+                    self.note(actor, What::Address { ip });
+                }
+            }
+        }
         for proxy in 0..self.proxies.len() {
             self.start_proxy(proxy);
         }
@@ -344,7 +353,7 @@ impl<'a> World<'a> {
         self.note(ActorId::WORLD, What::Phase(Phase::End));
         if !self.is_over() {
             let left = self.left_over();
-            self.oracles.on_end(left);
+            self.oracles.on_end(&left);
         }
     }
 
@@ -405,7 +414,7 @@ impl<'a> World<'a> {
     /// Carries what one wake caused until nothing moves at this instant.
     fn settle(&mut self) {
         loop {
-            while let Some((at, timer)) = self.net.poll_schedule() {
+            while let Some((at, timer)) = self.net.poll_schedule(self.now) {
                 self.heap.push(at, (Wake::Net(timer), self.cause));
             }
             if self.keep.packets {
@@ -431,8 +440,7 @@ impl<'a> World<'a> {
             | NetEvent::Readable { sock }
             | NetEvent::Writable { sock }
             | NetEvent::Eof { sock }
-            | NetEvent::Reset { sock }
-            | NetEvent::Closed { sock } => {
+            | NetEvent::Reset { sock } => {
                 let Some(owner) = self.owners.get(&sock).copied() else { return };
                 owner
             }
@@ -459,7 +467,7 @@ impl<'a> World<'a> {
     }
 
     fn note_packets(&mut self) {
-        while let Some(packet) = self.net.poll_packet() {
+        while let Some(packet) = self.net.poll_tap() {
             let packet = faults::packet_record(&packet);
             let record = self.tracer.record(self.now, ActorId::WORLD, self.cause, self.line, What::Packet(packet));
             debug_assert!(matches!(record, Record { .. }));

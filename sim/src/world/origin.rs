@@ -35,16 +35,12 @@ pub(super) struct OriginHost {
     /// Counts the lives of the process.
     pub(super) life: u32,
     pub(super) frozen: u32,
-    /// The port is closed by a fault.
-    pub(super) refusing: u32,
     /// Publishers are away by a fault, by stream; `None` counts for all.
     pub(super) away: BTreeMap<Option<String>, u32>,
     /// Publishers are there, as far as the process's own life goes.
     publishes: bool,
     /// What publishers send from now on, where it is not what the model says.
     pub(super) content: BTreeMap<String, Publisher>,
-    /// News for a frozen process.
-    held: Vec<NetEvent>,
     /// Plays and complaints told so far.
     told: (u32, usize),
     is_serving: bool,
@@ -73,14 +69,17 @@ impl OriginHost {
             is_up: false,
             life: 0,
             frozen: 0,
-            refusing: 0,
             away: BTreeMap::new(),
             publishes: false,
             content: BTreeMap::new(),
-            held: Vec::new(),
             told: (0, 0),
             is_serving: false,
         }
+    }
+
+    /// Returns how many connections it has.
+    pub(super) fn sockets(&self) -> usize {
+        self.conns.len()
     }
 
     fn is_away(&self, stream: &str) -> bool {
@@ -130,27 +129,18 @@ impl World<'_> {
         self.origin_listens(o);
     }
 
-    /// Opens the port, unless a fault keeps it closed.
-    pub(super) fn origin_listens(&mut self, o: usize) {
+    /// Opens the port.
+    fn origin_listens(&mut self, o: usize) {
         let origin = &mut self.origins[o];
-        if !origin.is_up || origin.refusing > 0 || origin.listener.is_some() {
+        if !origin.is_up || origin.listener.is_some() {
             return;
         }
-        let listener = self.net.listen(origin.namespace, origin.spec.port, BACKLOG);
+        let Some(listener) = self.net.listen(origin.namespace, origin.spec.port, BACKLOG) else { return };
         origin.listener = Some(listener);
         let actor = origin.actor;
         self.listeners.insert(listener, Owner::Origin(o as u16));
         self.note(actor, What::Moment(Moment::Listening));
         self.happened(Happened::Listening(self.host_of(actor)));
-        self.look_at_serving(o);
-    }
-
-    /// Closes the port; what is connected stays.
-    pub(super) fn origin_refuses(&mut self, o: usize) {
-        if let Some(listener) = self.origins[o].listener.take() {
-            self.net.unlisten(listener, self.now);
-            self.listeners.remove(&listener);
-        }
         self.look_at_serving(o);
     }
 
@@ -174,6 +164,17 @@ impl World<'_> {
         }
         let publisher = origin.content.get(stream).unwrap_or(&origin.spec.publisher).clone();
         origin.model.publish(stream, publisher, self.now);
+        self.pump_origin(o);
+    }
+
+    /// Begins a publisher's life in place of one that is on the air, if there is one.
+    pub(super) fn republish(&mut self, o: usize, stream: &str) {
+        let origin = &mut self.origins[o];
+        if !origin.is_up || origin.model.epoch(stream).is_none() {
+            return;
+        }
+        let publisher = origin.content.get(stream).unwrap_or(&origin.spec.publisher).clone();
+        origin.model.republish(stream, publisher, self.now);
         self.pump_origin(o);
     }
 
@@ -211,7 +212,6 @@ impl World<'_> {
         origin.armed = None;
         origin.model.restart();
         origin.conns.clear();
-        origin.held.clear();
         for sock in std::mem::take(&mut origin.socks).into_keys() {
             self.owners.remove(&sock);
         }
@@ -223,9 +223,6 @@ impl World<'_> {
 
     /// A frozen process runs again.
     pub(super) fn thaw_origin(&mut self, o: usize) {
-        for event in std::mem::take(&mut self.origins[o].held) {
-            self.origin_net(o, event);
-        }
         self.origins[o].armed = None;
         self.origin_due(o);
         self.look_at_serving(o);
@@ -348,10 +345,6 @@ impl World<'_> {
         if !origin.is_up {
             return;
         }
-        if origin.frozen > 0 {
-            origin.held.push(event);
-            return;
-        }
         match event {
             NetEvent::Accepted { sock, .. } => {
                 origin.accepted += 1;
@@ -374,7 +367,7 @@ impl World<'_> {
                 self.origin_read(o, sock);
                 self.origin_hangup(o, sock);
             }
-            NetEvent::Reset { sock } | NetEvent::Closed { sock } => self.origin_hangup(o, sock),
+            NetEvent::Reset { sock } => self.origin_hangup(o, sock),
             // An origin dials nobody.
             NetEvent::Connected { .. } | NetEvent::DialFailed { .. } => {}
         }

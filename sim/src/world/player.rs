@@ -2,16 +2,16 @@
 
 use std::{
     collections::VecDeque,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
 use bytes::{Buf, Bytes};
 use proxy_core::{io::PlayOutput, time::Instant};
 
-use super::{Happened, Owner, Running, Wake, World, proxy::dial_failure};
+use super::{Happened, Owner, Running, Wake, World};
 use crate::{
     net::{HostId, NetEvent, SockId},
-    player::{ModelPlayer, PlayerConfig, PlayerState, Reading},
+    player::{Leave, ModelPlayer, PlayerConfig, PlayerState, Reading},
     scenario::model::{HostRef, LeaveBy, PlayerModel},
     trace::{ActorId, Saw, SeatId, What},
     viewer::{Report, ViewerConfig},
@@ -49,6 +49,23 @@ pub(super) struct Seat {
     seen: Seen,
     is_gone: bool,
     was_watching: bool,
+}
+
+impl Seat {
+    pub(super) fn actor(&self) -> ActorId {
+        self.actor
+    }
+
+    /// Tells what it does and has seen.
+    pub(super) fn describe(&self, now: Instant) -> String {
+        let report = self.model.report();
+        let gone = if self.is_gone { ", has left" } else { "" };
+        let last = report.last_frame.map_or_else(
+            || "no frame".to_owned(),
+            |last| format!("{} frames, the last {:?} ago", report.frames, now.since(last)),
+        );
+        format!("{:?}, {last}, {} connections{gone}", self.model.state(), report.connections)
+    }
 }
 
 /// What was told of a report.
@@ -141,8 +158,8 @@ impl World<'_> {
         let actor = self.seats[s].actor;
         self.note(actor, What::PlayerLeaves { seat: SeatId(s as u32) });
         if by == LeaveBy::Stop {
-            self.seats[s].model.say_goodbye();
-            self.pump_seat(s);
+            self.seats[s].model.leave(Leave::InOrder);
+            self.write_seat(s);
         }
         let seat = &mut self.seats[s];
         seat.model.stop();
@@ -180,23 +197,14 @@ impl World<'_> {
     fn pump_seat(&mut self, s: usize) {
         let seat = &mut self.seats[s];
         if seat.model.poll_dial(self.now) {
-            let ip = IpAddr::V4(self.net.address(self.members[usize::from(seat.at.0)].namespaces[0]));
+            let ip = IpAddr::V4(self.homes.get(&seat.at).copied().unwrap_or(Ipv4Addr::UNSPECIFIED));
             let sock = self.net.dial(seat.namespace, SocketAddr::new(ip, seat.port), self.now);
             seat.sock = Some(sock);
             self.owners.insert(sock, Owner::Seat(s as u32));
         }
-        while let Some(bytes) = seat.model.poll_transmit() {
-            seat.queue.push_back(bytes);
-        }
+        self.write_seat(s);
+        let seat = &mut self.seats[s];
         if let Some(sock) = seat.sock {
-            while let Some(front) = seat.queue.front_mut() {
-                let len = self.net.send(sock, front, self.now);
-                front.advance(len);
-                if !front.is_empty() {
-                    break;
-                }
-                seat.queue.pop_front();
-            }
             if seat.model.wants_close() {
                 self.net.close(sock, self.now);
                 self.seat_lost(s, "gave up");
@@ -213,6 +221,23 @@ impl World<'_> {
         }
     }
 
+    /// Writes what the player has to say and the socket takes.
+    fn write_seat(&mut self, s: usize) {
+        let seat = &mut self.seats[s];
+        while let Some(bytes) = seat.model.poll_transmit() {
+            seat.queue.push_back(bytes);
+        }
+        let Some(sock) = seat.sock else { return };
+        while let Some(front) = seat.queue.front_mut() {
+            let len = self.net.send(sock, front, self.now);
+            front.advance(len);
+            if !front.is_empty() {
+                break;
+            }
+            seat.queue.pop_front();
+        }
+    }
+
     /// News of a socket.
     pub(super) fn seat_net(&mut self, s: usize, event: NetEvent) {
         match event {
@@ -223,7 +248,9 @@ impl World<'_> {
                 self.note(actor, What::PlayerConnected { seat: SeatId(s as u32), local });
                 self.pump_seat(s);
             }
-            NetEvent::DialFailed { why, .. } => self.seat_lost(s, &format!("dial: {}", dial_failure(why))),
+            NetEvent::DialFailed { error, .. } => {
+                self.seat_lost(s, &format!("dial: {}", crate::trace::words::kebab(&error)));
+            }
             NetEvent::Readable { .. } => self.read_seat(s),
             NetEvent::Writable { .. } => self.pump_seat(s),
             NetEvent::Eof { sock } => {
@@ -233,8 +260,13 @@ impl World<'_> {
                     self.seat_lost(s, "EOF");
                 }
             }
-            NetEvent::Reset { .. } => self.seat_lost(s, "RST"),
-            NetEvent::Closed { .. } => self.seat_lost(s, "timed out"),
+            NetEvent::Reset { sock } => {
+                self.read_seat(s);
+                if self.seats[s].sock == Some(sock) {
+                    self.net.close(sock, self.now);
+                    self.seat_lost(s, "RST");
+                }
+            }
             // A player listens to nobody.
             NetEvent::Accepted { .. } => {}
         }

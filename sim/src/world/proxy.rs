@@ -24,7 +24,7 @@ use proxyd::{api::Step, config::Settings};
 use super::{Happened, Owner, Wake, World, calls::Pending};
 use crate::{
     dice::Dice,
-    net::{HostId, ListenerId, NetEvent, SockId},
+    net::{DialError, HostId, ListenerId, NetEvent, SockId},
     raw::{
         chunk::{ChunkReader, kind},
         media::{self, Tag},
@@ -51,8 +51,6 @@ pub(super) struct ProxyHost {
     seed: u64,
     pub(super) is_up: bool,
     pub(super) frozen: u32,
-    /// News for a frozen process.
-    held: Vec<NetEvent>,
     rtmp: Option<ListenerId>,
     http: Option<ListenerId>,
     conns: BTreeMap<ConnId, Conn>,
@@ -89,6 +87,8 @@ struct Lookup {
 #[derive(Debug)]
 struct Conn {
     sock: SockId,
+    /// The peer's address and ours.
+    ends: (SocketAddr, SocketAddr),
     queue: VecDeque<Bytes>,
     kind: Kind,
     is_open: bool,
@@ -164,7 +164,6 @@ impl ProxyHost {
             seed,
             is_up: false,
             frozen: 0,
-            held: Vec::new(),
             rtmp: None,
             http: None,
             conns: BTreeMap::new(),
@@ -206,13 +205,11 @@ impl World<'_> {
         proxy.sampled = None;
         proxy.armed = None;
         let (namespace, (rtmp, http)) = (proxy.namespace, proxy.ports());
-        let ip = IpAddr::V4(self.net.address(namespace));
+        let ip = IpAddr::V4(self.home_of(self.host_of(self.proxies[p].actor)));
         let mut listens = |port: u16| {
-            (port != 0).then(|| {
-                let listener = self.net.listen(namespace, port, BACKLOG);
-                self.listeners.insert(listener, Owner::Proxy(p as u16));
-                listener
-            })
+            let listener = if port == 0 { None } else { self.net.listen(namespace, port, BACKLOG) }?;
+            self.listeners.insert(listener, Owner::Proxy(p as u16));
+            Some(listener)
         };
         let (rtmp_listener, http_listener) = (listens(rtmp), listens(http));
         let proxy = &mut self.proxies[p];
@@ -233,7 +230,6 @@ impl World<'_> {
         proxy.conns.clear();
         proxy.dirty.clear();
         proxy.asks.clear();
-        proxy.held.clear();
         proxy.answers.clear();
         proxy.pending.clear();
         proxy.steps.clear();
@@ -247,11 +243,8 @@ impl World<'_> {
         }
     }
 
-    /// A frozen process runs again: news and deadlines in the order they came.
+    /// A frozen process runs again; the network tells it what it has missed.
     pub(super) fn thaw_proxy(&mut self, p: usize) {
-        for event in std::mem::take(&mut self.proxies[p].held) {
-            self.proxy_net(p, event);
-        }
         self.proxies[p].armed = None;
         self.proxy_due(p);
     }
@@ -315,8 +308,7 @@ impl World<'_> {
         match output {
             Output::Resolve { query, host } => {
                 self.note(actor, What::Out(Outward::Resolve { query: query.0 }));
-                let namespace = self.proxies[p].namespace;
-                let found = self.net.dns().lookup(namespace, &host, self.now);
+                let found = self.dns.lookup(&host, self.now);
                 let Some((at, answer)) = found else { return };
                 let proxy = &mut self.proxies[p];
                 proxy.lookups += 1;
@@ -328,7 +320,7 @@ impl World<'_> {
                 self.note(actor, What::Out(Outward::Connect { conn: conn.0, addr }));
                 let sock = self.net.dial(self.proxies[p].namespace, addr, self.now);
                 self.owners.insert(sock, Owner::Proxy(p as u16));
-                self.proxies[p].insert(conn, sock, Kind::Origin(Box::new(Ear::new())), false);
+                self.proxies[p].insert(conn, sock, Kind::Origin(Box::new(Ear::new())), (addr, addr));
             }
             Output::Transmit { conn, bytes } => {
                 self.tracer.take_bytes(&bytes);
@@ -450,18 +442,14 @@ impl World<'_> {
         if !proxy.is_up {
             return;
         }
-        if proxy.frozen > 0 {
-            proxy.held.push(event);
-            return;
-        }
         match event {
             NetEvent::Accepted { listener, sock, peer, local } => {
                 proxy.accepted += 1;
                 let conn = ConnId::accepted(proxy.accepted);
                 if Some(listener) == proxy.http {
-                    proxy.insert(conn, sock, Kind::Request(Vec::new()), true);
+                    proxy.insert(conn, sock, Kind::Request(Vec::new()), (peer, local));
                 } else {
-                    proxy.insert(conn, sock, Kind::Rtmp, true);
+                    proxy.insert(conn, sock, Kind::Rtmp, (peer, local));
                     self.proxy_input(p, Input::Accepted { conn, peer, local });
                 }
             }
@@ -472,10 +460,10 @@ impl World<'_> {
                 }
                 self.proxy_input(p, Input::Connected { conn, outcome: Ok(local) });
             }
-            NetEvent::DialFailed { sock, why } => {
+            NetEvent::DialFailed { sock, error } => {
                 let Some(conn) = proxy.socks.get(&sock).copied() else { return };
                 self.drop_conn(p, conn, false);
-                self.proxy_input(p, Input::Connected { conn, outcome: Err(why) });
+                self.proxy_input(p, Input::Connected { conn, outcome: Err(connect_error(error)) });
             }
             NetEvent::Readable { sock } => self.proxy_read(p, sock),
             NetEvent::Writable { sock } => {
@@ -488,8 +476,10 @@ impl World<'_> {
                 self.proxy_read(p, sock);
                 self.proxy_hangup(p, sock, Hangup::Eof);
             }
-            NetEvent::Reset { sock } => self.proxy_hangup(p, sock, Hangup::Reset),
-            NetEvent::Closed { sock } => self.proxy_hangup(p, sock, Hangup::Error),
+            NetEvent::Reset { sock } => {
+                self.proxy_read(p, sock);
+                self.proxy_hangup(p, sock, Hangup::Reset);
+            }
         }
     }
 
@@ -555,7 +545,7 @@ impl World<'_> {
         let (path, params) = target.split_once('?').unwrap_or((&target, ""));
         match key_of(path) {
             Some(key) => {
-                let (peer, local) = self.net.endpoints(sock);
+                let (peer, local) = entry.ends;
                 let params = params.to_owned();
                 self.proxy_input(p, Input::PlayHttp { conn, key, params, peer, local });
             }
@@ -638,9 +628,10 @@ impl World<'_> {
 }
 
 impl ProxyHost {
-    fn insert(&mut self, conn: ConnId, sock: SockId, kind: Kind, is_open: bool) {
+    fn insert(&mut self, conn: ConnId, sock: SockId, kind: Kind, ends: (SocketAddr, SocketAddr)) {
+        let is_open = !matches!(kind, Kind::Origin(_));
         self.socks.insert(sock, conn);
-        self.conns.insert(conn, Conn { sock, queue: VecDeque::new(), kind, is_open, closing: false });
+        self.conns.insert(conn, Conn { sock, ends, queue: VecDeque::new(), kind, is_open, closing: false });
     }
 }
 
@@ -652,13 +643,12 @@ fn key_of(path: &str) -> Option<StreamKey> {
     StreamKey::new(DEFAULT_VHOST, app, stream).ok()
 }
 
-/// Maps what the network says of a dial to what a driver says of it.
-pub(super) const fn dial_failure(why: ConnectError) -> &'static str {
-    match why {
-        ConnectError::Refused => "refused",
-        ConnectError::Unreachable => "unreachable",
-        ConnectError::TimedOut => "timed out",
-        ConnectError::Reset => "reset",
-        ConnectError::Other => "failed",
+/// Maps what a kernel says of a dial to what a driver says of it.
+const fn connect_error(error: DialError) -> ConnectError {
+    match error {
+        DialError::Refused => ConnectError::Refused,
+        DialError::Unreachable => ConnectError::Unreachable,
+        DialError::TimedOut => ConnectError::TimedOut,
+        DialError::NoPort => ConnectError::Other,
     }
 }

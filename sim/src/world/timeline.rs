@@ -1,11 +1,12 @@
 //! The timeline: what happens when, and what is to be undone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proxy_core::time::Duration;
 
 use super::{Happened, Running, Wake, World};
 use crate::{
+    origin::Publisher,
     scenario::model::{Act, HostRef, PullRef, Scenario},
     trace::{ActorId, What},
 };
@@ -19,7 +20,7 @@ pub(super) struct Timeline {
     /// The pull of each `app/stream`.
     pub(super) pulls: BTreeMap<String, PullRef>,
     /// Faults in force, by event.
-    pub(super) in_force: BTreeMap<u16, ()>,
+    pub(super) in_force: BTreeSet<u16>,
     calls: u32,
     /// Repair scripts at work.
     repairing: bool,
@@ -34,7 +35,7 @@ impl Timeline {
                 pulls.insert(format!("{}/{stream}", pull.app), PullRef(index as u16));
             }
         }
-        Self { pulls, in_force: BTreeMap::new(), calls: 0, repairing: true }
+        Self { pulls, in_force: BTreeSet::new(), calls: 0, repairing: true }
     }
 
     pub(super) fn next_call(&mut self) -> u32 {
@@ -73,7 +74,7 @@ impl World<'_> {
                 }
             }
             Act::Fault(fault) => {
-                self.timeline.in_force.insert(index as u16, ());
+                self.timeline.in_force.insert(index as u16);
                 if let Some(time) = fault.time {
                     self.heap.push(self.now + time, (Wake::Lift(index as u16), self.cause));
                 }
@@ -83,9 +84,27 @@ impl World<'_> {
         self.happened(Happened::Began(index));
     }
 
+    /// Publishers come, or come with something else.
+    fn publishes(&mut self, origin: HostRef, stream: Option<&str>, publisher: Option<&Publisher>, silently: bool) {
+        let Some(o) = self.origin_of(origin) else { return };
+        for name in self.origins[o].spec.streams.clone() {
+            if stream.is_some_and(|stream| stream != name) {
+                continue;
+            }
+            if let Some(publisher) = publisher {
+                self.origins[o].content.insert(name.clone(), publisher.clone());
+            }
+            if !silently {
+                self.origins[o].model.unpublish(&name, self.now);
+            }
+            self.republish(o, &name);
+        }
+        self.let_publish(o);
+    }
+
     /// A fault is lifted, once.
     pub(super) fn lift(&mut self, index: usize) {
-        if self.timeline.in_force.remove(&(index as u16)).is_none() {
+        if !self.timeline.in_force.remove(&(index as u16)) {
             return;
         }
         let event = &self.scenario.events[index];
@@ -98,7 +117,7 @@ impl World<'_> {
 
     /// Every fault is lifted for good, whatever is away comes back.
     pub(super) fn heal(&mut self) {
-        let in_force: Vec<u16> = self.timeline.in_force.keys().copied().collect();
+        let in_force: Vec<u16> = self.timeline.in_force.iter().copied().collect();
         for index in in_force {
             self.lift(usize::from(index));
         }

@@ -1,113 +1,21 @@
-//! Model origin and model player face to face, on a clock of numbers: a good origin breaks no promise, and each
-//! deliberate wrong breaks the one it is about.
+//! Presets, wire styles, codecs and misdeeds from the first connection on.
 
 use proxy_core::time::{Duration, Instant};
 use sim::{
     origin::{
         Audio, Behaviour, Defect, EndBy, Handshake, Like, MetadataStyle, Missing, ModelOrigin, OnCall,
-        OnConnect, OriginOutput, PeerConn, PlayEnd, Publisher, PublisherClock, Reconnect, SecondPlay,
-        StartStyle, Unpublish, Video, Withhold,
+        OnConnect, PeerConn, PlayEnd, Publisher, PublisherClock, Reconnect, SecondPlay, StartStyle,
+        Unpublish, Video, Withhold,
     },
-    player::{ModelPlayer, PlayerConfig, PlayerState, Reading},
+    player::PlayerState,
     raw::{
         chunk::{ChunkStyle, Headers},
-        media::{AudioCodec, VideoCodec},
+        media::{AudioCodec, StampKind, VideoCodec},
     },
-    viewer::{Report, Seen, ViewerConfig},
+    viewer::Seen,
 };
 
-const NAME: &str = "live/one";
-
-/// Origin and player with a perfect wire between them.
-struct Pair {
-    origin: ModelOrigin,
-    player: ModelPlayer,
-    conn: u64,
-    now: Instant,
-    /// Bytes that reach the player at a time.
-    piece: usize,
-}
-
-impl Pair {
-    fn new(behaviour: Behaviour) -> Self {
-        let viewer = ViewerConfig { seen_max: 100_000, ..ViewerConfig::stamped(NAME) };
-        let (config, _) = PlayerConfig::from_url("rtmp://origin/live/one", viewer).expect("a plain url");
-        let now = Instant::from_millis(1000);
-        Self {
-            origin: ModelOrigin::new(behaviour),
-            player: ModelPlayer::new(
-                PlayerConfig { redial: Some(Duration::from_millis(100)), ..config },
-                now,
-            ),
-            conn: 0,
-            now,
-            piece: usize::MAX,
-        }
-    }
-
-    fn publish(&mut self, publisher: Publisher) {
-        self.origin.publish(NAME, publisher, self.now);
-    }
-
-    fn run(&mut self, time: Duration) {
-        let end = self.now + time;
-        loop {
-            self.settle();
-            let next = [self.origin.deadline(), self.player.deadline(self.now)].into_iter().flatten().min();
-            let Some(next) = next.filter(|next| *next <= end) else { break };
-            self.now = next.max(self.now);
-            self.origin.handle_timeout(self.now);
-        }
-        self.now = end;
-    }
-
-    fn settle(&mut self) {
-        loop {
-            if self.player.poll_dial(self.now) {
-                self.conn += 1;
-                self.player.on_connected(self.now);
-                self.origin.on_accepted(PeerConn(self.conn), self.now);
-            }
-            if let Some(bytes) = self.player.poll_transmit() {
-                self.origin.handle_bytes(PeerConn(self.conn), &bytes, self.now);
-                continue;
-            }
-            match self.origin.poll_output() {
-                Some(OriginOutput::Transmit { conn, bytes }) if conn.0 == self.conn => {
-                    for piece in bytes.chunks(self.piece) {
-                        self.player.handle_bytes(piece, self.now);
-                    }
-                    if self.player.wants_close() {
-                        self.player.on_closed("gave up", self.now);
-                        self.origin.on_closed(conn);
-                    }
-                }
-                Some(OriginOutput::Transmit { .. }) => {}
-                Some(OriginOutput::Close { conn }) if conn.0 == self.conn => {
-                    self.player.on_closed("EOF", self.now)
-                }
-                Some(OriginOutput::Reset { conn }) if conn.0 == self.conn => {
-                    self.player.on_closed("RST", self.now)
-                }
-                Some(OriginOutput::Close { .. } | OriginOutput::Reset { .. }) => {}
-                None => return,
-            }
-        }
-    }
-
-    fn report(&self) -> &Report {
-        self.player.report()
-    }
-}
-
-fn small(video: Video) -> Publisher {
-    Publisher { video: Some(video), ..Publisher::default() }
-}
-
-fn is_clean(pair: &Pair) {
-    assert_eq!(pair.report().violations, Vec::<String>::new());
-    assert_eq!(pair.origin.ledger().complaints, Vec::<String>::new());
-}
+use crate::{Hand, NAME, Pair, is_clean, small};
 
 #[test]
 fn every_preset_shows_a_viewer_a_clean_stream() {
@@ -196,9 +104,7 @@ fn a_joiner_with_gop_cache_begins_with_the_keyframe_under_way() {
         .seen
         .iter()
         .filter_map(|seen| match seen {
-            Seen::Frame { stamp: Some(stamp), .. } if stamp.kind != sim::raw::media::StampKind::Audio => {
-                Some(stamp.number)
-            }
+            Seen::Frame { stamp: Some(stamp), .. } if stamp.kind != StampKind::Audio => Some(stamp.number),
             Seen::Frame { .. } | Seen::Header { .. } | Seen::Metadata(_) => None,
         })
         .collect();
@@ -563,88 +469,14 @@ fn clients_that_misbehave_are_complained_of() {
     check(&|hand| hand.control(9, &[0x17, 1]), "sent media");
 }
 
-/// Speaks to an origin message by message, after handshake, connect and createStream.
-struct Hand {
-    origin: ModelOrigin,
-    writer: sim::raw::chunk::ChunkWriter,
-    said: Vec<u8>,
-    closed: bool,
-}
-
-impl Hand {
-    const CONN: PeerConn = PeerConn(1);
-    const NOW: Instant = Instant::ZERO;
-
-    fn new(behaviour: Behaviour) -> Self {
-        let writer =
-            sim::raw::chunk::ChunkWriter::new(ChunkStyle { chunk_size: 128, ..ChunkStyle::default() });
-        let mut hand = Self { origin: ModelOrigin::new(behaviour), writer, said: Vec::new(), closed: false };
-        hand.origin.on_accepted(Self::CONN, Self::NOW);
-        let mut out = Vec::new();
-        let mut handshake = sim::raw::handshake::ClientHandshake::new(1, &mut out);
-        hand.bytes(&out);
-        let mut c2 = Vec::new();
-        let said = std::mem::take(&mut hand.said);
-        assert_eq!(handshake.handle_bytes(&said, &mut c2), Ok(Some(Vec::new())));
-        hand.bytes(&c2);
-        let object = sim::raw::amf0::Amf::Object(vec![
-            ("app".into(), sim::raw::amf0::Amf::text("live")),
-            ("tcUrl".into(), sim::raw::amf0::Amf::text("rtmp://origin/live")),
-        ]);
-        hand.command(0, &[sim::raw::amf0::Amf::text("connect"), sim::raw::amf0::Amf::Number(1.0), object]);
-        hand.command(0, &[sim::raw::amf0::Amf::text("createStream"), sim::raw::amf0::Amf::Number(2.0)]);
-        hand
-    }
-
-    fn play(&mut self, stream: u32) {
-        self.call(stream, &["play", "one"]);
-    }
-
-    fn call(&mut self, stream: u32, words: &[&str]) {
-        use sim::raw::amf0::Amf;
-        let mut values = vec![Amf::text(words[0]), Amf::Number(0.0), Amf::Null];
-        values.extend(words[1..].iter().map(|word| Amf::text(word)));
-        self.command(stream, &values);
-    }
-
-    fn command(&mut self, stream: u32, values: &[sim::raw::amf0::Amf]) {
-        self.message(20, stream, sim::raw::amf0::write_all(values));
-    }
-
-    fn control(&mut self, kind: u8, payload: &[u8]) {
-        self.message(kind, 0, payload.to_vec());
-    }
-
-    fn message(&mut self, kind: u8, stream: u32, payload: Vec<u8>) {
-        let mut out = Vec::new();
-        let message = sim::raw::chunk::RawMessage { kind, stream, timestamp: 0, payload: payload.into() };
-        self.writer.write(3, &message, &mut out);
-        self.bytes(&out);
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.origin.handle_bytes(Self::CONN, bytes, Self::NOW);
-        while let Some(output) = self.origin.poll_output() {
-            match output {
-                OriginOutput::Transmit { bytes, .. } => self.said.extend_from_slice(&bytes),
-                OriginOutput::Close { .. } | OriginOutput::Reset { .. } => self.closed = true,
-            }
-        }
-    }
-}
-
 #[test]
-fn a_limited_reader_takes_what_its_rate_allows() {
-    let (config, _) = PlayerConfig::from_url("http://h/x.flv", ViewerConfig::plain()).expect("a plain url");
-    let mut player = ModelPlayer::new(
-        PlayerConfig { reading: Reading::Rate { bytes_per_second: 1000 }, ..config },
-        Instant::ZERO,
-    );
-    assert!(player.poll_dial(Instant::ZERO));
-    player.on_connected(Instant::ZERO);
-    assert_eq!(player.read_budget(Instant::ZERO), 16 * 1024);
-    player.handle_bytes(&[b'H'; 16 * 1024], Instant::ZERO);
-    assert_eq!(player.read_budget(Instant::ZERO), 0);
-    assert!(player.deadline(Instant::ZERO).is_some());
-    assert_eq!(player.read_budget(Instant::from_millis(2000)), 2000);
+fn a_play_that_was_closed_is_under_way_no_more() {
+    let mut hand = Hand::new(Behaviour::default());
+    hand.play(1);
+    hand.call(0, &["closeStream"]);
+    hand.call(1, &["play", "two"]);
+    let mut other = Hand::on(hand.origin, PeerConn(2));
+    other.play(1);
+    let ledger = other.origin.ledger();
+    assert_eq!((ledger.plays_total, ledger.plays_at_once_max, ledger.open), (3, 1, 2));
 }

@@ -1,0 +1,377 @@
+//! `repull-sim defects`: plants each field bug in a copy of the source, and watches a scenario fail by its promise.
+//!
+//! ```text
+//!  sim/defects/NAME.patch ──► scratch copy ──► its own build ──► "which defect are you?" ──► scenarios
+//!                                                                                   must fail by the promise it names
+//! ```
+//! A copy is built in target folders of its own, with a profile of its own: in the project's a planted binary would be
+//! left behind as the fresh one. The binary says which defect it was built with, and no other is judged.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use serde_json::Value;
+
+use super::exit;
+use crate::{
+    runner::{self, File},
+    scenario::model::Scenario,
+};
+
+/// The environment variable a planted copy is built with; the binary keeps it.
+const PLANTED: &str = "REPULL_SIM_PLANTED";
+
+/// The defect this binary was built with.
+pub const DEFECT: Option<&str> = option_env!("REPULL_SIM_PLANTED");
+
+/// What is to be judged.
+#[derive(Clone, Debug)]
+pub struct DefectOptions {
+    /// Names of defects; none: all.
+    pub names: Vec<String>,
+    /// Copies built at a time.
+    pub jobs: usize,
+    /// Every so many of them, beginning with one that `turn` decides; for a gate that takes a handful each time.
+    pub handful: Option<Handful>,
+    /// The project's folder.
+    pub root: PathBuf,
+    /// Only whether the patches apply.
+    pub check_only: bool,
+}
+
+/// A rotating choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handful {
+    /// How many.
+    pub count: usize,
+    /// Which turn it is.
+    pub turn: u64,
+}
+
+/// A planted defect, as its patch describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Defect {
+    name: String,
+    patch: PathBuf,
+    /// What it brings back, in a sentence.
+    sentence: String,
+    /// The promises by which it may be caught; any of them counts.
+    promises: Vec<String>,
+    /// Why it fails more than half of the field's files, if it does.
+    why_many: Option<String>,
+}
+
+/// What became of a defect.
+#[derive(Debug)]
+struct Judged {
+    defect: Defect,
+    verdict: Caught,
+    /// Field files that hold with it, of how many.
+    field: (usize, usize),
+}
+
+#[derive(Debug)]
+enum Caught {
+    /// By this scenario and promise, in the run of this number.
+    By { scenario: String, promise: String, runs: usize },
+    /// Scenarios that name it hold, or fail by something else.
+    Survived(String),
+    /// It could not be judged.
+    Error(String),
+}
+
+/// Judges defects and prints a table; returns the exit code.
+pub fn defects(options: &DefectOptions) -> u8 {
+    match judge_all(options) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("repull-sim: {error}");
+            exit::USAGE
+        }
+    }
+}
+
+fn judge_all(options: &DefectOptions) -> io::Result<u8> {
+    let all = read_defects(&options.root.join("sim/defects"))?;
+    let chosen = choose(&all, options)?;
+    let files = runner::find_files(&[options.root.join("scenarios")])?;
+    let scenarios = runner::read_files(&files).map_err(|problems| {
+        let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        io::Error::other(text.join("\n"))
+    })?;
+    refuse_strangers(&all, &files, &scenarios)?;
+    let next = AtomicUsize::new(0);
+    let judged = Mutex::new(Vec::new());
+    let bench = Bench { options, files: &files, scenarios: &scenarios };
+    run_lanes(options.jobs.clamp(1, chosen.len().max(1)), |lane| {
+        while let Some(defect) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+            eprintln!("planting {} ({})", defect.name, defect.sentence);
+            let judgement = bench.judge(defect, lane);
+            judged.lock().unwrap_or_else(PoisonError::into_inner).push(judgement);
+        }
+    });
+    let mut judged = judged.into_inner().unwrap_or_else(PoisonError::into_inner);
+    judged.sort_by(|a, b| a.defect.name.cmp(&b.defect.name));
+    Ok(print(&judged))
+}
+
+#[expect(clippy::disallowed_methods, reason = "each thread waits for processes: cargo, and planted binaries")]
+fn run_lanes(lanes: usize, work: impl Fn(usize) + Sync) {
+    std::thread::scope(|scope| {
+        for lane in 0..lanes {
+            let work = &work;
+            scope.spawn(move || work(lane));
+        }
+    });
+}
+
+/// Reads every patch's head: `key: value` lines before the first `---`.
+fn read_defects(folder: &Path) -> io::Result<Vec<Defect>> {
+    let mut defects = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let patch = entry?.path();
+        if patch.extension().is_none_or(|extension| extension != "patch") {
+            continue;
+        }
+        let text = fs::read_to_string(&patch)?;
+        let head = || text.lines().take_while(|line| !line.starts_with("---"));
+        let value = |key: &str| head().find_map(|line| line.strip_prefix(key)?.strip_prefix(':').map(str::trim));
+        let name = patch.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
+        let missing = |key: &str| io::Error::other(format!("{}: no `{key}:` line before the patch", patch.display()));
+        defects.push(Defect {
+            sentence: value("defect").ok_or_else(|| missing("defect"))?.to_owned(),
+            promises: value("promise")
+                .ok_or_else(|| missing("promise"))?
+                .split(',')
+                .map(|promise| promise.trim().to_owned())
+                .collect(),
+            why_many: value("why-many").map(str::to_owned),
+            name,
+            patch,
+        });
+    }
+    defects.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(defects)
+}
+
+fn choose(all: &[Defect], options: &DefectOptions) -> io::Result<Vec<Defect>> {
+    if !options.names.is_empty() {
+        let find = |name: &String| {
+            all.iter().find(|defect| defect.name == *name).cloned().ok_or_else(|| {
+                let known: Vec<&str> = all.iter().map(|defect| defect.name.as_str()).collect();
+                io::Error::other(format!("no defect `{name}`; there are {}", known.join(", ")))
+            })
+        };
+        return options.names.iter().map(find).collect();
+    }
+    let Some(Handful { count, turn }) = options.handful else { return Ok(all.to_vec()) };
+    let len = all.len().max(1);
+    let start = usize::try_from(turn % len as u64).unwrap_or(0) * count % len;
+    Ok((0..count.min(len)).filter_map(|n| all.get((start + n) % len).cloned()).collect())
+}
+
+/// Every defect is named by a scenario, and every name in a scenario is a defect.
+fn refuse_strangers(all: &[Defect], files: &[File], scenarios: &[Scenario]) -> io::Result<()> {
+    for (file, scenario) in files.iter().zip(scenarios) {
+        if let Some(name) = scenario.defects.iter().find(|name| !all.iter().any(|defect| defect.name == **name)) {
+            return Err(io::Error::other(format!("{}: there is no defect `{name}`", file.path.display())));
+        }
+    }
+    let is_named = |defect: &&Defect| scenarios.iter().any(|scenario| scenario.defects.contains(&defect.name));
+    match all.iter().find(|defect| !is_named(defect)) {
+        Some(defect) => Err(io::Error::other(format!("no scenario names the defect `{}`", defect.name))),
+        None => Ok(()),
+    }
+}
+
+/// What every judgement needs.
+struct Bench<'a> {
+    options: &'a DefectOptions,
+    files: &'a [File],
+    scenarios: &'a [Scenario],
+}
+
+impl Bench<'_> {
+    fn judge(&self, defect: &Defect, lane: usize) -> Judged {
+        let mut field = (0, 0);
+        let verdict = self.try_judge(defect, lane, &mut field).unwrap_or_else(|error| Caught::Error(error.to_string()));
+        Judged { defect: defect.clone(), verdict, field }
+    }
+
+    fn try_judge(&self, defect: &Defect, lane: usize, field: &mut (usize, usize)) -> io::Result<Caught> {
+        let scratch = self.options.root.join("target/defects").join(&defect.name);
+        self.plant(defect, &scratch)?;
+        if self.options.check_only {
+            return Ok(Caught::By { scenario: "(applies)".to_owned(), promise: String::new(), runs: 0 });
+        }
+        let target = self.options.root.join(format!("target/defects/lane{lane}"));
+        let binary = build(defect, &scratch, &target)?;
+        let said = Command::new(&binary).arg("defect").output()?;
+        if String::from_utf8_lossy(&said.stdout).trim() != defect.name {
+            let text = format!("{} says it is not the binary with this defect", binary.display());
+            return Err(io::Error::other(text));
+        }
+        let caught = self.catch(defect, &binary)?;
+        *field = self.field(&binary)?;
+        Ok(caught)
+    }
+
+    /// Makes a copy of the source with the patch in it.
+    fn plant(&self, defect: &Defect, scratch: &Path) -> io::Result<()> {
+        if scratch.exists() {
+            fs::remove_dir_all(scratch)?;
+        }
+        fs::create_dir_all(scratch)?;
+        for part in ["Cargo.toml", "Cargo.lock", ".cargo", "proxy-core", "proxyd", "sim", "tests"] {
+            copy(&self.options.root.join(part), &scratch.join(part))?;
+        }
+        let patch = fs::canonicalize(&defect.patch)?;
+        let applied = Command::new("patch")
+            .args(["--strip=1", "--batch", "--forward", "--fuzz=2", "--no-backup-if-mismatch", "--input"])
+            .arg(patch)
+            .current_dir(scratch)
+            .output()
+            .map_err(|error| io::Error::new(error.kind(), format!("patch cannot be run: {error}")))?;
+        if applied.status.success() {
+            return Ok(());
+        }
+        let told = String::from_utf8_lossy(&applied.stdout).trim().to_owned();
+        let name = &defect.name;
+        Err(io::Error::other(format!(
+            "the patch no longer applies:\n{told}\n  make its change by hand in {0}, then\n  \
+             (sed '/^---/,$d' sim/defects/{name}.patch; diff -ru --label a/FILE --label b/FILE FILE {0}/FILE) > fresh.patch \
+             && mv fresh.patch sim/defects/{name}.patch",
+            scratch.display()
+        )))
+    }
+
+    /// Runs the scenarios that name the defect until one fails as it must.
+    fn catch(&self, defect: &Defect, binary: &Path) -> io::Result<Caught> {
+        let naming = self.files.iter().zip(self.scenarios).filter(|(_, scenario)| scenario.defects.contains(&defect.name));
+        let mut seen = Vec::new();
+        let mut runs = 0;
+        for (file, scenario) in naming {
+            for seed in &scenario.run.seeds {
+                runs += 1;
+                match one_run(binary, &file.path, *seed)? {
+                    Some(promise) if defect.promises.contains(&promise) => {
+                        return Ok(Caught::By { scenario: scenario.id.clone(), promise, runs });
+                    }
+                    Some(promise) => seen.push(format!("{} broke {promise}", scenario.id)),
+                    None => seen.push(format!("{} held", scenario.id)),
+                }
+            }
+        }
+        seen.dedup();
+        Ok(Caught::Survived(seen.join(", ")))
+    }
+
+    /// Counts the field's files that hold.
+    fn field(&self, binary: &Path) -> io::Result<(usize, usize)> {
+        let folder = self.options.root.join("scenarios/field");
+        let output = Command::new(binary).args(["run", "--format", "json", "--jobs", "1"]).arg(folder).output()?;
+        let runs = runs_of(&output)?;
+        let mut held: BTreeMap<&str, bool> = BTreeMap::new();
+        for run in &runs {
+            let id = run["scenario"].as_str().unwrap_or_default();
+            *held.entry(id).or_insert(true) &= run["verdict"] == "held";
+        }
+        Ok((held.values().filter(|held| **held).count(), held.len()))
+    }
+}
+
+/// Returns the promise one run broke first, `determinism` if it was made twice and differed, `None` if it held.
+fn one_run(binary: &Path, file: &Path, seed: u64) -> io::Result<Option<String>> {
+    let seed = seed.to_string();
+    let output = Command::new(binary).args(["run", "--format", "json", "--seed", &seed]).arg(file).output()?;
+    let runs = runs_of(&output)?;
+    let Some(run) = runs.first() else { return Err(io::Error::other("no run in the report")) };
+    Ok(match run["verdict"].as_str() {
+        Some("held") => None,
+        Some("differs") => Some("determinism".to_owned()),
+        _ => Some(run["findings"][0]["promise"].as_str().unwrap_or("?").to_owned()),
+    })
+}
+
+fn runs_of(output: &Output) -> io::Result<Vec<Value>> {
+    let value: Value = serde_json::from_slice(&output.stdout).map_err(|_| {
+        // A planted panic is as good as a broken promise, but nobody promised it: say what it was.
+        io::Error::other(format!("no report: {}", String::from_utf8_lossy(&output.stderr).trim()))
+    })?;
+    Ok(value["runs"].as_array().cloned().unwrap_or_default())
+}
+
+fn build(defect: &Defect, scratch: &Path, target: &Path) -> io::Result<PathBuf> {
+    let output = Command::new("cargo")
+        .args(["build", "--locked", "--quiet", "--profile", "planted", "-p", "sim", "--bin", "repull-sim"])
+        .current_dir(scratch)
+        .env("CARGO_TARGET_DIR", target)
+        .env(PLANTED, &defect.name)
+        .stdin(Stdio::null())
+        .output()?;
+    if !output.status.success() {
+        let told = String::from_utf8_lossy(&output.stderr);
+        return Err(io::Error::other(format!("the planted copy does not build:\n{}", told.trim())));
+    }
+    Ok(target.join("planted/repull-sim"))
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    if !from.is_dir() {
+        fs::copy(from, to)?;
+        return Ok(());
+    }
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        if entry.file_name() != "target" {
+            copy(&entry.path(), &to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
+}
+
+fn print(judged: &[Judged]) -> u8 {
+    let width = judged.iter().map(|judged| judged.defect.name.len()).max().unwrap_or(0).max(6);
+    println!("{:<width$}  {:<40}  {:<16}  {:>4}  field files that hold", "defect", "scenario", "promise", "runs");
+    let (mut survived, mut errors) = (0, 0);
+    for Judged { defect, verdict, field: (held, all) } in judged {
+        let name = &defect.name;
+        match verdict {
+            Caught::By { scenario, promise, runs } => {
+                let why = match (&defect.why_many, held * 2 < *all) {
+                    (Some(why), true) => format!(" ({why})"),
+                    (None, true) => " (fewer than half: the patch must say why-many)".to_owned(),
+                    (_, false) => String::new(),
+                };
+                println!("{name:<width$}  {scenario:<40}  {promise:<16}  {runs:>4}  {held} of {all}{why}");
+                errors += usize::from(held * 2 < *all && defect.why_many.is_none());
+            }
+            Caught::Survived(seen) => {
+                survived += 1;
+                let promises = defect.promises.join(" or ");
+                println!("{name:<width$}  SURVIVED: {promises} expected; {seen}");
+            }
+            Caught::Error(error) => {
+                errors += 1;
+                println!("{name:<width$}  ERROR: {error}");
+            }
+        }
+    }
+    println!("{} planted, {} caught, {survived} survived, {errors} errors", judged.len(), judged.len() - survived - errors);
+    if errors > 0 {
+        exit::USAGE
+    } else if survived > 0 {
+        exit::SURVIVED
+    } else {
+        exit::HELD
+    }
+}

@@ -1,0 +1,181 @@
+//! `repull-sim run`: scenario files, each run made twice and judged.
+
+use std::{
+    fs,
+    io::{IsTerminal, Write},
+    path::{Path, PathBuf},
+};
+
+use super::exit;
+use crate::{
+    report::{self, Format, Report, story},
+    runner::{self, File, Job, Ran, Verdict},
+    scenario::{self, model::Scenario},
+    world::{Keep, World},
+};
+
+/// What is to be run, and how it is told.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Files and folders.
+    pub paths: Vec<PathBuf>,
+    /// This seed instead of each file's own.
+    pub seed: Option<u64>,
+    /// Threads.
+    pub jobs: usize,
+    /// The form of the report.
+    pub format: Format,
+    /// A `.trace` per run goes here.
+    pub out: Option<PathBuf>,
+    /// The explicit file, without ranges, goes here.
+    pub resolve: Option<PathBuf>,
+}
+
+/// Runs and tells; returns the exit code.
+pub fn run(options: &RunOptions) -> u8 {
+    let mut files = match runner::find_files(&options.paths) {
+        Ok(files) => files,
+        Err(error) => {
+            eprintln!("repull-sim: {error}");
+            return exit::USAGE;
+        }
+    };
+    if let Err(code) = resolve_ranges(&mut files, options) {
+        return code;
+    }
+    let scenarios = match runner::read_files(&files) {
+        Ok(scenarios) => scenarios,
+        Err(problems) => {
+            for problem in &problems {
+                eprintln!("{problem}");
+            }
+            return exit::USAGE;
+        }
+    };
+    let mut jobs = Vec::new();
+    for (file, scenario) in scenarios.iter().enumerate() {
+        let seeds = options.seed.map_or_else(|| scenario.run.seeds.clone(), |seed| vec![seed]);
+        jobs.extend(seeds.into_iter().map(|seed| Job { file, seed }));
+    }
+    if let Some(folder) = &options.out
+        && let Err(error) = keep_traces(folder, &files, &scenarios, &jobs)
+    {
+        eprintln!("repull-sim: {}: {error}", folder.display());
+        return exit::USAGE;
+    }
+    let mut progress = Progress::new(jobs.len());
+    let mut results: Vec<(Job, Ran)> = Vec::new();
+    runner::run_all(&scenarios, &jobs, options.jobs, |job, ran| {
+        progress.on_ran(&ran);
+        results.push((job, ran));
+    });
+    progress.end();
+    results.sort_by_key(|(job, _)| *job);
+    let reports: Vec<Report> =
+        results.into_iter().map(|(job, ran)| tell(&files[job.file], &scenarios[job.file], ran)).collect();
+    print!("{}", report::write(options.format, &reports));
+    verdict(&reports)
+}
+
+/// Writes the explicit file if asked to, and makes the others explicit too: a run has no ranges.
+fn resolve_ranges(files: &mut [File], options: &RunOptions) -> Result<(), u8> {
+    let Some(target) = &options.resolve else { return Ok(()) };
+    let [file] = files else {
+        eprintln!("repull-sim: --resolve writes one file: name one scenario");
+        return Err(exit::USAGE);
+    };
+    let seed = options.seed.unwrap_or(1);
+    let text = scenario::resolve(&file.text, &file.path.display().to_string(), seed).map_err(|problems| {
+        for problem in &problems {
+            eprintln!("{problem}");
+        }
+        exit::USAGE
+    })?;
+    fs::write(target, &text).map_err(|error| {
+        eprintln!("repull-sim: {}: {error}", target.display());
+        exit::USAGE
+    })?;
+    file.text = text;
+    file.path.clone_from(target);
+    Ok(())
+}
+
+fn keep_traces(folder: &Path, files: &[File], scenarios: &[Scenario], jobs: &[Job]) -> std::io::Result<()> {
+    fs::create_dir_all(folder)?;
+    for job in jobs {
+        let scenario = &scenarios[job.file];
+        let logged = runner::run_logged(scenario, &files[job.file].text, job.seed, true);
+        fs::write(folder.join(format!("{}-{}.trace", scenario.id, job.seed)), logged.write())?;
+    }
+    Ok(())
+}
+
+fn tell(file: &File, scenario: &Scenario, ran: Ran) -> Report {
+    let mut told = String::new();
+    let mut until = None;
+    if let Verdict::Broken(findings) = &ran.verdict {
+        let outcome = World::run(scenario, ran.seed, Keep { records: true, ..Keep::default() });
+        let records: Vec<_> = outcome.log.iter().flat_map(|log| log.records()).collect();
+        told = story(scenario, &file.text, findings, outcome.oracles.scene(), &outcome.cast, &records);
+        until = findings.first().map(|finding| finding.step);
+    }
+    let until = until.map_or_else(String::new, |step| format!(" --until {step}"));
+    let replay = format!("repull-sim replay {} --seed {}{until}", file.path.display(), ran.seed);
+    let is_known = file.path.components().any(|part| part.as_os_str() == "known");
+    Report { path: file.path.clone(), is_known, ran, story: told, replay }
+}
+
+fn verdict(reports: &[Report]) -> u8 {
+    let counted = || reports.iter().filter(|report| !report.is_known).map(|report| &report.ran.verdict);
+    if counted().any(|verdict| matches!(verdict, Verdict::Differs(_))) {
+        return exit::NOT_DETERMINISTIC;
+    }
+    let broken: Vec<_> = counted()
+        .filter_map(|verdict| match verdict {
+            Verdict::Broken(findings) => Some(findings),
+            Verdict::Held | Verdict::Differs(_) => None,
+        })
+        .flatten()
+        .collect();
+    if broken.is_empty() {
+        exit::HELD
+    } else if broken.iter().all(|finding| finding.promise == crate::oracle::MARKS_WANTED) {
+        exit::MARK_MISSED
+    } else {
+        exit::BROKEN
+    }
+}
+
+/// A line on the terminal while runs are made.
+struct Progress {
+    all: usize,
+    done: usize,
+    failed: usize,
+    is_terminal: bool,
+}
+
+impl Progress {
+    fn new(all: usize) -> Self {
+        Self { all, done: 0, failed: 0, is_terminal: std::io::stderr().is_terminal() }
+    }
+
+    fn on_ran(&mut self, ran: &Ran) {
+        self.done += 1;
+        self.failed += usize::from(!matches!(ran.verdict, Verdict::Held));
+        // A file, not a terminal, wants to hear less often.
+        let every = if self.is_terminal { 1 } else { 1000 };
+        if self.done.is_multiple_of(every) {
+            let start = if self.is_terminal { "\r" } else { "" };
+            let end = if self.is_terminal { "  " } else { "\n" };
+            eprint!("{start}{} of {} runs, {} failed{end}", self.done, self.all, self.failed);
+            // A progress line that cannot be written is no reason to stop.
+            let _ = std::io::stderr().flush();
+        }
+    }
+
+    fn end(&self) {
+        if self.is_terminal {
+            eprint!("\r{:60}\r", "");
+        }
+    }
+}

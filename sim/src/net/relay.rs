@@ -1,0 +1,129 @@
+//! The machine's userland proxy: a process that accepts on a published port, dials the container, and copies bytes.
+//!
+//! Like docker-proxy it accepts before the container listens, hangs up when its dial fails (moby#16976, #47951), and
+//! makes a full close of a half-close (moby#27539).
+
+use std::net::SocketAddr;
+
+use proxy_core::time::Instant;
+
+use super::{MACHINE, Net, NetEvent, Publishing, RelayId, SockId, packet::Endpoint, tcp::Holder};
+use crate::net::socket_addr;
+
+/// How a userland proxy hangs up when it cannot reach the container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnRelayFailure {
+    /// It closes: FIN, or RST if the dialler has sent something.
+    Close,
+    /// It resets.
+    Reset,
+}
+
+/// Bytes copied at a time (Go's `io.Copy`).
+const COPY_BYTES: usize = 32 * 1024;
+
+/// A connection that a userland proxy carries.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    front: SockId,
+    back: Option<SockId>,
+    connected: bool,
+    target: Endpoint,
+    on_failure: OnRelayFailure,
+}
+
+impl Net {
+    pub(super) fn new_relay(&mut self, front: SockId, publishing: Publishing) -> RelayId {
+        let id = RelayId(self.next_relay);
+        self.next_relay += 1;
+        let Publishing { target, on_failure } = publishing;
+        self.relays.insert(id, Relay { front, back: None, connected: false, target, on_failure });
+        id
+    }
+
+    pub(super) fn unlisten_relay(&mut self, port: u16, now: Instant) {
+        let Some(listener) = self.listeners.get(&(MACHINE, port)) else { return };
+        let (id, Some(publishing)) = (listener.id, listener.relay) else { return };
+        self.unlisten(id, now);
+        let carried: Vec<RelayId> = self
+            .relays
+            .iter()
+            .filter(|(_, relay)| relay.target == publishing.target)
+            .map(|(&relay, _)| relay)
+            .collect();
+        for relay in carried {
+            self.end_relay(relay, Net::abort, now);
+        }
+    }
+
+    /// Lets the userland proxies act on what their sockets tell.
+    pub(super) fn run_relays(&mut self, now: Instant) {
+        while let Some((id, event)) = self.relay_events.pop_front() {
+            self.on_relay(id, event, now);
+        }
+    }
+
+    fn on_relay(&mut self, id: RelayId, event: NetEvent, now: Instant) {
+        let Some(relay) = self.relays.get_mut(&id) else { return };
+        match event {
+            NetEvent::Accepted { .. } => {
+                let target: SocketAddr = socket_addr(relay.target);
+                let back = self.dial_as(MACHINE, target, Holder::Relay(id), now);
+                if let Some(relay) = self.relays.get_mut(&id) {
+                    relay.back = Some(back);
+                }
+            }
+            NetEvent::Connected { .. } => {
+                relay.connected = true;
+                self.pump_both(id, now);
+            }
+            NetEvent::DialFailed { .. } => {
+                let hang_up = match relay.on_failure {
+                    OnRelayFailure::Close => Net::close,
+                    OnRelayFailure::Reset => Net::abort,
+                };
+                self.end_relay(id, hang_up, now);
+            }
+            NetEvent::Readable { .. } | NetEvent::Writable { .. } => self.pump_both(id, now),
+            // A half-close becomes a full one; what is on its way to the other side still goes out.
+            NetEvent::Eof { .. } => self.end_relay(id, Net::close, now),
+            NetEvent::Reset { .. } => self.end_relay(id, Net::abort, now),
+        }
+    }
+
+    fn pump_both(&mut self, id: RelayId, now: Instant) {
+        let Some(relay) = self.relays.get(&id).filter(|relay| relay.connected) else { return };
+        let (front, Some(back)) = (relay.front, relay.back) else { return };
+        self.pump(front, back, now);
+        self.pump(back, front, now);
+    }
+
+    fn pump(&mut self, from: SockId, to: SockId, now: Instant) {
+        let mut bytes = self.spares.take();
+        loop {
+            bytes.clear();
+            let room = self.room(to).min(COPY_BYTES);
+            if room == 0 {
+                if self.unread(from) > 0
+                    && let Some(end) = self.end_mut(to)
+                {
+                    end.wants_room = true;
+                }
+                break;
+            }
+            if self.recv(from, room, &mut bytes, now) == 0 {
+                break;
+            }
+            self.send(to, &bytes, now);
+        }
+        self.spares.put(bytes);
+    }
+
+    fn end_relay(&mut self, id: RelayId, hang_up: fn(&mut Self, SockId, Instant), now: Instant) {
+        let Some(relay) = self.relays.remove(&id) else { return };
+        hang_up(self, relay.front, now);
+        if let Some(back) = relay.back {
+            hang_up(self, back, now);
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Results in four forms: text, JSON, JUnit and GitHub's annotations.
+
+use std::{fmt::Write as _, path::PathBuf};
+
+use serde_json::{Value, json};
+
+use super::story::seconds;
+use crate::{
+    runner::{Difference, Ran, Verdict},
+    trace::{Cast, words},
+};
+
+/// The form of a report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: one object.
+    Json,
+    /// For CI servers: JUnit's XML.
+    Junit,
+    /// For GitHub Actions: workflow commands that annotate the scenario's lines.
+    Github,
+}
+
+/// A run to tell of.
+#[derive(Debug)]
+pub struct Report {
+    /// The scenario's file.
+    pub path: PathBuf,
+    /// An open find: told, but not counted.
+    pub is_known: bool,
+    /// What became of it.
+    pub ran: Ran,
+    /// The story, if it failed.
+    pub story: String,
+    /// The command that shows it again.
+    pub replay: String,
+}
+
+impl Report {
+    fn is_good(&self) -> bool {
+        matches!(self.ran.verdict, Verdict::Held)
+    }
+}
+
+/// Writes a report.
+pub fn write(format: Format, reports: &[Report]) -> String {
+    match format {
+        Format::Text => text(reports),
+        Format::Json => json(reports),
+        Format::Junit => junit(reports),
+        Format::Github => github(reports),
+    }
+}
+
+fn text(reports: &[Report]) -> String {
+    let mut out = String::new();
+    for report in reports.iter().filter(|report| !report.is_good()) {
+        let word = if report.is_known { "known " } else { "FAILED" };
+        let _ = writeln!(out, "{word}  {} seed {} ({})", report.ran.id, report.ran.seed, report.path.display());
+        out.push_str(&wrongs(&report.ran));
+        out.push_str(&report.story);
+        let _ = writeln!(out, "  see it again\n    {}\n", report.replay);
+    }
+    if let [report] = reports
+        && report.is_good()
+    {
+        out.push_str(&measured(&report.ran));
+    }
+    out.push_str(&summary(reports));
+    out
+}
+
+/// The last line of every text.
+fn summary(reports: &[Report]) -> String {
+    let held = reports.iter().filter(|report| report.is_good()).count();
+    let known = reports.iter().filter(|report| !report.is_good() && report.is_known).count();
+    let failed = reports.len() - held - known;
+    let steps: u64 = reports.iter().map(|report| report.ran.steps).sum();
+    let mut line = format!("{held} held, {failed} failed");
+    if known > 0 {
+        let _ = write!(line, ", {known} known");
+    }
+    let _ = writeln!(line, " of {} runs, each made twice; {steps} records", reports.len());
+    line
+}
+
+fn measured(ran: &Ran) -> String {
+    let mut out = String::new();
+    for measured in &ran.measured {
+        let (observed, bound) = (seconds(measured.observed), seconds(measured.bound));
+        let _ = writeln!(out, "  {:<40} {observed:>12} of {bound}", measured.what);
+    }
+    if !ran.marks.is_empty() {
+        let _ = writeln!(out, "  marks: {}", ran.marks.join(", "));
+    }
+    out
+}
+
+fn wrongs(ran: &Ran) -> String {
+    let mut out = String::new();
+    match &ran.verdict {
+        Verdict::Held => {}
+        Verdict::Broken(findings) => {
+            for finding in findings {
+                let asked = if finding.line > 0 { format!(" [line {}]", finding.line) } else { String::new() };
+                let _ = writeln!(
+                    out,
+                    "  {} broke `{}` at {} (step {}){asked}: {}",
+                    if finding.line > 0 { "the scenario's own end" } else { "promise" },
+                    finding.promise,
+                    finding.at,
+                    finding.step,
+                    finding.text
+                );
+            }
+        }
+        Verdict::Differs(difference) => out.push_str(&describe_difference(difference)),
+    }
+    out
+}
+
+fn describe_difference(difference: &Difference) -> String {
+    let mut out = String::from("  two runs with the same seed differ: ");
+    if difference.step == 0 {
+        out.push_str("by their hashes, and in eight further pairs of runs by nothing\n");
+        return out;
+    }
+    let _ = writeln!(out, "first at record {}", difference.step);
+    for (name, record) in [("one", &difference.first), ("other", &difference.second)] {
+        let told = record.as_ref().map_or_else(|| "(over)".to_owned(), |record| words::line(record, &Cast::default()));
+        let _ = writeln!(out, "    {name:<6} {told}");
+    }
+    out
+}
+
+fn json(reports: &[Report]) -> String {
+    let runs: Vec<Value> = reports.iter().map(json_of).collect();
+    let held = reports.iter().filter(|report| report.is_good()).count();
+    let value = json!({ "runs": runs, "held": held, "failed": reports.len() - held });
+    format!("{value:#}\n")
+}
+
+fn json_of(report: &Report) -> Value {
+    let ran = &report.ran;
+    let verdict = match &ran.verdict {
+        Verdict::Held => "held",
+        Verdict::Broken(_) => "broken",
+        Verdict::Differs(_) => "differs",
+    };
+    let findings = match &ran.verdict {
+        Verdict::Broken(findings) => findings.as_slice(),
+        Verdict::Held | Verdict::Differs(_) => &[],
+    };
+    let nanos = |time: proxy_core::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    json!({
+        "scenario": ran.id,
+        "file": report.path.display().to_string(),
+        "seed": ran.seed,
+        "verdict": verdict,
+        "known": report.is_known,
+        "steps": ran.steps,
+        "hash": format!("{:016x}", ran.hash),
+        "time_ns": nanos(ran.time),
+        "findings": findings.iter().map(|finding| json!({
+            "promise": finding.promise,
+            "at_ns": finding.at.as_nanos(),
+            "step": finding.step,
+            "line": finding.line,
+            "text": finding.text,
+        })).collect::<Vec<_>>(),
+        "measured": ran.measured.iter().map(|measured| json!({
+            "what": measured.what,
+            "observed_ns": nanos(measured.observed),
+            "bound_ns": nanos(measured.bound),
+        })).collect::<Vec<_>>(),
+        "marks": ran.marks,
+        "cells": ran.cells.iter().map(|(state, event)| {
+            format!("{} × {}", words::kebab(state), words::kebab(event))
+        }).collect::<Vec<_>>(),
+        "replay": if report.is_good() { Value::Null } else { report.replay.clone().into() },
+    })
+}
+
+fn junit(reports: &[Report]) -> String {
+    use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
+
+    let mut junit = quick_junit::Report::new("repull-sim");
+    let mut suite = TestSuite::new("scenarios");
+    for report in reports {
+        let status = match &report.ran.verdict {
+            Verdict::Held => TestCaseStatus::success(),
+            Verdict::Broken(findings) => {
+                let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+                status.set_message(findings.first().map_or("", |finding| &finding.text));
+                status.set_type(findings.first().map_or("", |finding| finding.promise));
+                status.set_description(format!("{}{}  {}\n", wrongs(&report.ran), report.story, report.replay));
+                status
+            }
+            Verdict::Differs(difference) => {
+                let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+                status.set_type("determinism");
+                status.set_message(describe_difference(difference).trim());
+                status
+            }
+        };
+        let mut case = TestCase::new(format!("{} seed {}", report.ran.id, report.ran.seed), status);
+        case.set_classname(report.path.display().to_string());
+        suite.add_test_case(case);
+    }
+    junit.add_test_suite(suite);
+    // Nothing here can fail to be written: it is text.
+    junit.to_string().unwrap_or_default() + "\n"
+}
+
+fn github(reports: &[Report]) -> String {
+    let escape = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    let mut out = String::new();
+    for report in reports.iter().filter(|report| !report.is_good()) {
+        let level = if report.is_known { "warning" } else { "error" };
+        let (title, text, line) = match &report.ran.verdict {
+            Verdict::Held => continue,
+            Verdict::Broken(findings) => {
+                let Some(first) = findings.first() else { continue };
+                (format!("{} broke {}", report.ran.id, first.promise), first.text.clone(), first.line.max(1))
+            }
+            Verdict::Differs(difference) => {
+                (format!("{} is not deterministic", report.ran.id), describe_difference(difference), 1)
+            }
+        };
+        let text = escape(&format!("{text}\n{}{}", report.story, report.replay));
+        let (path, title) = (report.path.display(), escape(&title).replace(',', "%2C").replace(':', "%3A"));
+        let _ = writeln!(out, "::{level} file={path},line={line},title={title}::{text}");
+    }
+    out.push_str(&summary(reports));
+    out
+}

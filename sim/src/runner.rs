@@ -1,0 +1,216 @@
+//! Runs scenario files: every run twice, every difference named.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use proxy_core::time::Duration;
+
+use crate::{
+    oracle::{Finding, Measured},
+    scenario::{self, Problem, model::Scenario},
+    trace::{Cast, Log, Logged, Record},
+    world::{Keep, Outcome, World},
+};
+
+/// A scenario file.
+#[derive(Debug)]
+pub struct File {
+    /// Where it is, as the user named it.
+    pub path: PathBuf,
+    /// Its text.
+    pub text: String,
+}
+
+/// One run to make: a file and a seed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Job {
+    /// An index into the files.
+    pub file: usize,
+    /// The seed.
+    pub seed: u64,
+}
+
+/// What became of a run.
+#[derive(Debug)]
+pub struct Ran {
+    /// The scenario's id.
+    pub id: String,
+    /// The seed.
+    pub seed: u64,
+    /// Records made.
+    pub steps: u64,
+    /// The hash over them.
+    pub hash: u64,
+    /// Virtual time.
+    pub time: Duration,
+    /// How it went.
+    pub verdict: Verdict,
+    /// Worst times beside their bounds.
+    pub measured: Vec<Measured>,
+    /// Marks reached.
+    pub marks: Vec<&'static str>,
+    /// Cells of the pull's table reached, `state × event`.
+    pub cells: Vec<(proxy_core::io::PullState, proxy_core::io::PullEventKind)>,
+}
+
+/// How a run went.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Every promise was held.
+    Held,
+    /// Promises were broken.
+    Broken(Vec<Finding>),
+    /// Two runs of the same differ.
+    Differs(Difference),
+}
+
+/// Where two runs of the same differ.
+#[derive(Debug)]
+pub struct Difference {
+    /// The number of the first record that is not the same.
+    pub step: usize,
+    /// It in the first run, if there is one.
+    pub first: Option<Record>,
+    /// It in the second run, if there is one.
+    pub second: Option<Record>,
+}
+
+/// Finds scenario files: files as they are, in folders every `.toml` below, sorted.
+///
+/// # Errors
+/// There is no such file, or none in a folder.
+pub fn find_files(paths: &[PathBuf]) -> io::Result<Vec<File>> {
+    let mut found = Vec::new();
+    for path in paths {
+        let mut files = Vec::new();
+        walk(path, &mut files)?;
+        if files.is_empty() {
+            let text = format!("{}: no scenario below it (*.toml)", path.display());
+            return Err(io::Error::new(io::ErrorKind::NotFound, text));
+        }
+        files.sort();
+        for path in files {
+            let text = fs::read_to_string(&path)
+                .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+            found.push(File { path, text });
+        }
+    }
+    Ok(found)
+}
+
+fn walk(path: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    let naming = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    if !fs::metadata(path).map_err(naming)?.is_dir() {
+        files.push(path.to_owned());
+        return Ok(());
+    }
+    for entry in fs::read_dir(path).map_err(naming)? {
+        let path = entry.map_err(naming)?.path();
+        if path.is_dir() {
+            walk(&path, files)?;
+        } else if path.extension().is_some_and(|extension| extension == "toml") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Reads every file.
+///
+/// # Errors
+/// The problems of all files.
+pub fn read_files(files: &[File]) -> Result<Vec<Scenario>, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut scenarios = Vec::new();
+    for file in files {
+        match scenario::read(&file.text, &file.path.display().to_string()) {
+            Ok(scenario) => scenarios.push(scenario),
+            Err(found) => problems.extend(found),
+        }
+    }
+    if problems.is_empty() { Ok(scenarios) } else { Err(problems) }
+}
+
+/// Runs a scenario twice and compares.
+pub fn run_twice(scenario: &Scenario, seed: u64) -> Ran {
+    let first = World::run(scenario, seed, Keep::default());
+    let second = World::run(scenario, seed, Keep::default());
+    let same = (first.hash, first.steps) == (second.hash, second.steps);
+    let difference = if same { None } else { Some(find_difference(scenario, seed)) };
+    ran(scenario, seed, first, difference)
+}
+
+/// Runs a scenario once.
+pub fn run_once(scenario: &Scenario, seed: u64) -> Ran {
+    let outcome = World::run(scenario, seed, Keep::default());
+    ran(scenario, seed, outcome, None)
+}
+
+fn ran(scenario: &Scenario, seed: u64, outcome: Outcome, difference: Option<Difference>) -> Ran {
+    let verdict = match (difference, outcome.findings.is_empty()) {
+        (Some(difference), _) => Verdict::Differs(difference),
+        (None, true) => Verdict::Held,
+        (None, false) => Verdict::Broken(outcome.findings),
+    };
+    Ran {
+        id: scenario.id.clone(),
+        seed,
+        steps: outcome.steps,
+        hash: outcome.hash,
+        time: outcome.time,
+        verdict,
+        measured: outcome.oracles.measured().to_vec(),
+        marks: outcome.oracles.marks(),
+        cells: outcome.oracles.cells(),
+    }
+}
+
+/// Two runs differed: makes them once more and finds out where. Runs that differ do not differ at the same place each
+/// time, but somewhere they do.
+fn find_difference(scenario: &Scenario, seed: u64) -> Difference {
+    let keep = Keep { records: true, ..Keep::default() };
+    for _ in 0..8 {
+        let first = World::run(scenario, seed, keep).log.unwrap_or_default();
+        let second = World::run(scenario, seed, keep).log.unwrap_or_default();
+        if let Some(step) = first.first_difference(&second) {
+            let nth = |log: &Log| log.records().nth(step - 1);
+            return Difference { step, first: nth(&first), second: nth(&second) };
+        }
+    }
+    Difference { step: 0, first: None, second: None }
+}
+
+/// Runs a scenario and keeps every record, and packets if wanted.
+pub fn run_logged(scenario: &Scenario, text: &str, seed: u64, packets: bool) -> Logged {
+    let outcome = World::run(scenario, seed, Keep { records: true, packets, until: None });
+    logged(scenario, text, seed, &outcome.cast, outcome.log)
+}
+
+fn logged(scenario: &Scenario, text: &str, seed: u64, cast: &Cast, log: Option<Log>) -> Logged {
+    let records = log.map(|log| log.records().collect()).unwrap_or_default();
+    Logged { scenario: scenario.id.clone(), text: text.to_owned(), seed, cast: cast.clone(), records }
+}
+
+/// Runs jobs on several threads and hands each result over, in no order, with its job.
+#[expect(clippy::disallowed_methods, reason = "each thread runs worlds of its own; what a run does is its own")]
+pub fn run_all(scenarios: &[Scenario], jobs: &[Job], threads: usize, on_ran: impl FnMut(Job, Ran) + Send) {
+    let next = AtomicUsize::new(0);
+    let on_ran = Mutex::new(on_ran);
+    std::thread::scope(|scope| {
+        for _ in 0..threads.clamp(1, jobs.len().max(1)) {
+            scope.spawn(|| {
+                while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let ran = run_twice(&scenarios[job.file], job.seed);
+                    let mut on_ran = on_ran.lock().unwrap_or_else(PoisonError::into_inner);
+                    on_ran(*job, ran);
+                }
+            });
+        }
+    });
+}

@@ -1,0 +1,745 @@
+//! Faults: what each does to the world, and how it is undone.
+//!
+//! A fault on a process stops or freezes it; one on a host's network goes to the router; one on what an origin says
+//! goes to the model. Faults on one host may overlap: each is undone by its own end, and what remains in force is what
+//! the others say.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use proxy_core::time::Duration;
+
+use super::{Members, Running, World, origin::OriginHost};
+use crate::{
+    net::{
+        Bandwidth, BridgeId, BridgeKind, BridgeSpec, ConntrackPolicy, ConntrackSpec, FilterId, HostId, LinkSpec,
+        NeighbourPolicy, Net, OnRelayFailure, Publish as PublishMode, Seen, TapRecord, Verdict, dns::DnsFault, filter,
+    },
+    origin::{
+        Behaviour, Change, CutAt, CutBy as ModelCutBy, Ending as ModelEnding, Flow, Handshake, Like, Publisher,
+        Then as ModelThen, Which,
+    },
+    player::Reading,
+    scenario::model::{
+        AddressTaken, Comeback, CutBy, Direction, DnsAnswer, Ending, Fault, FaultEvent, HostRef, LinkQuality,
+        Network, NextIp, OriginModel, PartitionHow, Publish, PublishVia, Then,
+    },
+    trace::{ActorId, CastMember, Packet, PacketFate, What},
+};
+
+/// How long those who talked to a host go on sending to its old network card, where entries are left stale: a fresh
+/// entry of Linux is believed for 15 to 45 s, delayed 5 s and probed for 3 s; a scenario has 40 s.
+const STALE_FOR: Duration = Duration::from_secs(8);
+/// What may wait in front of a link of limited bandwidth, in bytes.
+const QUEUE_BYTES: u64 = 256 * 1024;
+/// How long a packet that is overtaken is held back.
+const REORDER_BY: Duration = Duration::from_millis(5);
+
+/// What is in force, by event.
+#[derive(Debug, Default)]
+pub(super) struct InForce {
+    /// Filters of the router.
+    filters: BTreeMap<usize, Vec<FilterId>>,
+    /// What links suffer, by host.
+    links: BTreeMap<HostId, BTreeMap<usize, LinkPart>>,
+    /// What an origin's model suffers, by origin.
+    origins: BTreeMap<usize, BTreeMap<usize, Fault>>,
+    /// Answers of names, by name.
+    names: BTreeMap<String, BTreeMap<usize, DnsFault>>,
+}
+
+/// One thing a link suffers.
+#[derive(Clone, Copy, Debug)]
+enum LinkPart {
+    Loss(u32),
+    Duplicate(u32),
+    Reorder(u32),
+    Latency(Duration, Duration),
+    Bandwidth(u64),
+    Mtu(u16, bool),
+}
+
+/// Makes a network of a scenario.
+pub(super) fn add_bridge(net: &mut Net, spec: &Network) -> BridgeId {
+    let neighbours =
+        if spec.on_stop.neighbours_stale { NeighbourPolicy::Stale(STALE_FOR) } else { NeighbourPolicy::Refreshed };
+    let conntrack = if spec.on_stop.conntrack_kept { ConntrackPolicy::Kept } else { ConntrackPolicy::Flushed };
+    if let Some(established) = spec.conntrack_timeout {
+        net.set_conntrack(ConntrackSpec { established, ..ConntrackSpec::LINUX });
+    }
+    net.add_bridge(
+        &spec.name,
+        BridgeSpec {
+            subnet: spec.subnet.0,
+            prefix: spec.subnet.1,
+            gateway: spec.gateway,
+            kind: if spec.is_docker { BridgeKind::Docker } else { BridgeKind::Plain },
+            link: link_of(&spec.link),
+            neighbours,
+            conntrack,
+        },
+    )
+}
+
+fn link_of(quality: &LinkQuality) -> LinkSpec {
+    LinkSpec {
+        latency_min: quality.latency_min,
+        latency_max: quality.latency_max,
+        loss: quality.loss_ppm,
+        duplicate: quality.duplicate_ppm,
+        reorder: quality.reorder_ppm,
+        reorder_by: REORDER_BY,
+        bandwidth: quality.bandwidth.map(bandwidth),
+        mtu: u16::try_from(quality.mtu).unwrap_or(u16::MAX),
+        mtu_answered: true,
+    }
+}
+
+fn bandwidth(bits_per_second: u64) -> Bandwidth {
+    Bandwidth { bits_per_second, queue_bytes: QUEUE_BYTES }
+}
+
+/// Publishes a host's port on the machine.
+pub(super) fn publish(net: &mut Net, host: HostId, publish: Publish) {
+    let mode = match publish.via {
+        PublishVia::Dnat => PublishMode::Dnat,
+        PublishVia::DockerProxy => PublishMode::Userland(OnRelayFailure::Close),
+    };
+    net.publish(publish.port, host, publish.port, mode);
+}
+
+/// Makes a record of what the tap saw.
+pub(super) fn packet_record(seen: &TapRecord) -> Packet {
+    let (outgoing, fate) = match seen.seen {
+        Seen::Sent | Seen::Rewritten => (true, PacketFate::Passed),
+        Seen::Delivered => (false, PacketFate::Passed),
+        Seen::Dropped(why) => (true, PacketFate::Dropped(crate::trace::words::kebab(&why))),
+    };
+    Packet { host: seen.host.0, outgoing, fate, bytes: seen.packet.clone() }
+}
+
+impl World<'_> {
+    /// Something goes wrong.
+    pub(super) fn inflict(&mut self, index: usize, event: &FaultEvent) {
+        let members = self.members[usize::from(event.on.0)].clone();
+        match &event.fault {
+            Fault::Term(comeback) => self.goes_down(&members, comeback, Going::Politely),
+            Fault::Kill(comeback) => self.goes_down(&members, comeback, Going::Killed),
+            Fault::Vanish(comeback) => self.goes_down(&members, comeback, Going::Vanished),
+            Fault::Freeze | Fault::Pause => self.freezes(&members),
+            Fault::Refuse => {
+                let refuse = |net: &mut Net, namespace| net.refuse(namespace, None);
+                self.opening(index, &members, refuse);
+            }
+            Fault::Blackhole => {
+                let swallow = |net: &mut Net, namespace| net.drop_syn(namespace, None);
+                self.opening(index, &members, swallow);
+            }
+            Fault::Partition { with, direction, how } => {
+                let verdict = match how {
+                    PartitionHow::Drop => Verdict::Drop,
+                    PartitionHow::Reject => Verdict::Reset,
+                };
+                self.partition(index, &members, with, *direction, verdict);
+            }
+            Fault::Loss { ppm } => self.link(index, &members, Some(LinkPart::Loss(*ppm))),
+            Fault::Duplicate { ppm } => self.link(index, &members, Some(LinkPart::Duplicate(*ppm))),
+            Fault::Reorder { ppm } => self.link(index, &members, Some(LinkPart::Reorder(*ppm))),
+            Fault::Latency { min, max } => self.link(index, &members, Some(LinkPart::Latency(*min, *max))),
+            Fault::Bandwidth { bits } => self.link(index, &members, Some(LinkPart::Bandwidth(*bits))),
+            Fault::Mtu { bytes, icmp } => {
+                let mtu = u16::try_from(*bytes).unwrap_or(u16::MAX);
+                self.link(index, &members, Some(LinkPart::Mtu(mtu, *icmp)));
+            }
+            Fault::LinkDown => {
+                for namespace in &members.namespaces {
+                    self.net.set_up(*namespace, false);
+                }
+            }
+            Fault::VethRecreate => {
+                for namespace in &members.namespaces {
+                    self.net.set_up(*namespace, false);
+                }
+            }
+            Fault::Disconnect { .. } => {
+                let bridge = self.bridge_of(event.on);
+                for namespace in &members.namespaces {
+                    self.net.disconnect(*namespace, bridge, self.now);
+                }
+            }
+            Fault::ConntrackFlush => self.net.flush_conntrack(),
+            Fault::MoveAddress { ip, taken } => {
+                let old = self.home_of(event.on);
+                let ip = self.next_ip(event.on, *ip);
+                self.move_address(event.on, ip);
+                self.take_address(event.on, old, *taken);
+            }
+            Fault::AcceptClose
+            | Fault::AcceptReset
+            | Fault::AcceptSilence
+            | Fault::Behave(_)
+            | Fault::Split { .. }
+            | Fault::Coalesce { .. }
+            | Fault::Trickle { .. }
+            | Fault::NoMedia { .. }
+            | Fault::Drip { .. }
+            | Fault::NoKeyframes => {
+                if let Running::Origin(o) = members.run {
+                    let in_force = self.in_force.origins.entry(usize::from(o)).or_default();
+                    in_force.insert(index, event.fault.clone());
+                    self.shape_origin(usize::from(o));
+                }
+            }
+            Fault::Cut { at, by } => {
+                if let Running::Origin(o) = members.run {
+                    self.cut_plays(usize::from(o), *at, *by);
+                }
+            }
+            Fault::End { ending, then } => {
+                if let Running::Origin(o) = members.run {
+                    self.end_plays(usize::from(o), *ending, *then);
+                }
+            }
+            Fault::ReconnectRequest { tc_url } => {
+                if let Running::Origin(o) = members.run {
+                    let origin = &mut self.origins[usize::from(o)];
+                    origin.model.request_reconnect(Which::All, tc_url.as_deref(), self.now);
+                    self.pump_origin(usize::from(o));
+                }
+            }
+            Fault::PublisherAway { stream, .. } => {
+                if let Running::Origin(o) = members.run {
+                    *self.origins[usize::from(o)].away.entry(stream.clone()).or_insert(0) += 1;
+                    self.unpublish(usize::from(o), stream.as_deref());
+                }
+            }
+            Fault::TimestampJump { by } => {
+                if let Running::Origin(o) = members.run {
+                    let origin = &mut self.origins[usize::from(o)];
+                    for stream in &origin.spec.streams {
+                        origin.model.change(stream, &Change::ClockJump(*by), self.now);
+                    }
+                    self.pump_origin(usize::from(o));
+                }
+            }
+            Fault::Dns { name, answer } => {
+                let fault = self.dns_fault(name, answer);
+                self.in_force.names.entry(name.clone()).or_default().insert(index, fault);
+                self.answer_name(name);
+            }
+            Fault::WallClock { by } => {
+                if let Running::Proxy(p) = members.run {
+                    self.proxies[usize::from(p)].wall_offset += by;
+                }
+            }
+            Fault::SlowReader { rate } => {
+                if let Running::Players(group) = members.run {
+                    self.players_read(usize::from(group), Some(Reading::Rate { bytes_per_second: *rate }));
+                }
+            }
+            Fault::Stuck => {
+                if let Running::Players(group) = members.run {
+                    self.players_read(usize::from(group), Some(Reading::Until { bytes: 0 }));
+                }
+            }
+        }
+    }
+
+    /// A fault is over.
+    pub(super) fn relieve(&mut self, index: usize, event: &FaultEvent) {
+        let members = self.members[usize::from(event.on.0)].clone();
+        match &event.fault {
+            Fault::Term(comeback) | Fault::Kill(comeback) => {
+                self.comes_back(event.on, &members, comeback, Going::Killed);
+            }
+            Fault::Vanish(comeback) => self.comes_back(event.on, &members, comeback, Going::Vanished),
+            Fault::Freeze | Fault::Pause => self.thaws(&members),
+            Fault::Refuse | Fault::Blackhole | Fault::Partition { .. } => {
+                for id in self.in_force.filters.remove(&index).unwrap_or_default() {
+                    self.net.lift(id);
+                }
+            }
+            Fault::Loss { .. }
+            | Fault::Duplicate { .. }
+            | Fault::Reorder { .. }
+            | Fault::Latency { .. }
+            | Fault::Bandwidth { .. }
+            | Fault::Mtu { .. } => self.link(index, &members, None),
+            Fault::LinkDown => {
+                for namespace in &members.namespaces {
+                    self.net.set_up(*namespace, true);
+                }
+            }
+            Fault::VethRecreate => {
+                for namespace in &members.namespaces {
+                    self.net.recreate_veths(*namespace, self.now);
+                }
+            }
+            Fault::Disconnect { ip } => {
+                let bridge = self.bridge_of(event.on);
+                let ip = self.next_ip(event.on, *ip);
+                self.net.connect(members.namespaces[0], bridge, ip);
+                self.settled_at(event.on, ip);
+            }
+            Fault::AcceptClose
+            | Fault::AcceptReset
+            | Fault::AcceptSilence
+            | Fault::Behave(_)
+            | Fault::Split { .. }
+            | Fault::Coalesce { .. }
+            | Fault::Trickle { .. }
+            | Fault::NoMedia { .. }
+            | Fault::Drip { .. }
+            | Fault::NoKeyframes => {
+                if let Running::Origin(o) = members.run {
+                    if let Some(in_force) = self.in_force.origins.get_mut(&usize::from(o)) {
+                        in_force.remove(&index);
+                    }
+                    self.shape_origin(usize::from(o));
+                }
+            }
+            Fault::End { .. } => {
+                if let Running::Origin(o) = members.run {
+                    self.plays_go_on(usize::from(o));
+                }
+            }
+            Fault::PublisherAway { stream, back } => {
+                if let Running::Origin(o) = members.run {
+                    self.publisher_returns(usize::from(o), stream.as_ref(), back.as_deref());
+                }
+            }
+            Fault::Dns { name, .. } => {
+                if let Some(in_force) = self.in_force.names.get_mut(name) {
+                    in_force.remove(&index);
+                }
+                self.answer_name(name);
+            }
+            Fault::SlowReader { .. } | Fault::Stuck => {
+                if let Running::Players(group) = members.run {
+                    self.players_read(usize::from(group), None);
+                }
+            }
+            // What happened once, and for good.
+            Fault::ConntrackFlush
+            | Fault::Cut { .. }
+            | Fault::MoveAddress { .. }
+            | Fault::ReconnectRequest { .. }
+            | Fault::TimestampJump { .. }
+            | Fault::WallClock { .. } => {}
+        }
+    }
+
+    // ---- processes and containers ----
+
+    fn goes_down(&mut self, members: &Members, comeback: &Comeback, how: Going) {
+        let host = self.host_of(members.actor);
+        match members.run {
+            Running::Origin(o) => self.stop_origin(usize::from(o), how == Going::Politely),
+            Running::Proxy(p) => self.stop_proxy(usize::from(p)),
+            Running::Players(_) => {}
+        }
+        let old = self.home_of(host);
+        for namespace in &members.namespaces {
+            match how {
+                Going::Politely | Going::Killed => self.net.kill_process(*namespace, self.now),
+                Going::Vanished => self.net.remove_host(*namespace, self.now),
+            }
+        }
+        // A process that ends and comes back elsewhere takes its container along.
+        if how != Going::Vanished && comeback.ip != NextIp::Same {
+            for namespace in &members.namespaces {
+                self.net.remove_host(*namespace, self.now);
+            }
+        }
+        self.take_address(host, old, comeback.taken);
+    }
+
+    fn comes_back(&mut self, host: HostRef, members: &Members, comeback: &Comeback, how: Going) {
+        if comeback.never {
+            return;
+        }
+        if how == Going::Vanished || comeback.ip != NextIp::Same {
+            let ip = self.next_ip(host, comeback.ip);
+            let bridge = self.bridge_of(host);
+            for namespace in &members.namespaces {
+                self.net.revive_host(*namespace, bridge, ip);
+            }
+            self.settled_at(host, ip);
+        }
+        match members.run {
+            Running::Origin(o) => self.start_origin(usize::from(o), Some(comeback)),
+            Running::Proxy(p) => self.start_proxy(usize::from(p)),
+            Running::Players(_) => {}
+        }
+    }
+
+    fn freezes(&mut self, members: &Members) {
+        for namespace in &members.namespaces {
+            self.net.pause(*namespace);
+        }
+        match members.run {
+            Running::Origin(o) => {
+                self.origins[usize::from(o)].frozen += 1;
+                self.look_at_serving(usize::from(o));
+            }
+            Running::Proxy(p) => self.proxies[usize::from(p)].frozen += 1,
+            Running::Players(group) => {
+                self.players_read(usize::from(group), Some(Reading::Until { bytes: 0 }));
+            }
+        }
+    }
+
+    fn thaws(&mut self, members: &Members) {
+        match members.run {
+            Running::Origin(o) => {
+                let origin = &mut self.origins[usize::from(o)];
+                origin.frozen = origin.frozen.saturating_sub(1);
+                if origin.frozen == 0 {
+                    self.net.resume(members.namespaces[0]);
+                    self.thaw_origin(usize::from(o));
+                }
+            }
+            Running::Proxy(p) => {
+                let proxy = &mut self.proxies[usize::from(p)];
+                proxy.frozen = proxy.frozen.saturating_sub(1);
+                if proxy.frozen == 0 {
+                    self.net.resume(members.namespaces[0]);
+                    self.thaw_proxy(usize::from(p));
+                }
+            }
+            Running::Players(group) => {
+                for namespace in &members.namespaces {
+                    self.net.resume(*namespace);
+                }
+                self.players_read(usize::from(group), None);
+            }
+        }
+    }
+
+    // ---- the network ----
+
+    /// Something happens to packets that open connections to a host.
+    fn opening(&mut self, index: usize, members: &Members, act: impl Fn(&mut Net, HostId) -> FilterId) {
+        let ids = members.namespaces.iter().map(|namespace| act(&mut self.net, *namespace)).collect();
+        self.in_force.filters.insert(index, ids);
+    }
+
+    fn partition(
+        &mut self,
+        index: usize,
+        members: &Members,
+        with: &[HostRef],
+        direction: Direction,
+        verdict: Verdict,
+    ) {
+        let direction = match direction {
+            Direction::Both => filter::Direction::Both,
+            Direction::To => filter::Direction::To,
+            Direction::From => filter::Direction::From,
+        };
+        let peers: Vec<Option<HostId>> = if with.is_empty() {
+            vec![None]
+        } else {
+            with.iter()
+                .flat_map(|host| self.members[usize::from(host.0)].namespaces.clone())
+                .map(Some)
+                .collect()
+        };
+        let mut ids = Vec::new();
+        for namespace in &members.namespaces {
+            for peer in &peers {
+                ids.push(self.net.partition(*namespace, *peer, direction, verdict));
+            }
+        }
+        self.in_force.filters.insert(index, ids);
+    }
+
+    fn link(&mut self, index: usize, members: &Members, part: Option<LinkPart>) {
+        for namespace in &members.namespaces {
+            let parts = self.in_force.links.entry(*namespace).or_default();
+            match part {
+                Some(part) => {
+                    parts.insert(index, part);
+                }
+                None => {
+                    parts.remove(&index);
+                }
+            }
+            let mut spec = LinkSpec { reorder_by: REORDER_BY, ..LinkSpec::CLEAR };
+            for part in parts.values() {
+                match *part {
+                    LinkPart::Loss(ppm) => spec.loss = spec.loss.max(ppm),
+                    LinkPart::Duplicate(ppm) => spec.duplicate = spec.duplicate.max(ppm),
+                    LinkPart::Reorder(ppm) => spec.reorder = spec.reorder.max(ppm),
+                    LinkPart::Latency(min, max) => {
+                        (spec.latency_min, spec.latency_max) = (spec.latency_min + min, spec.latency_max + max);
+                    }
+                    LinkPart::Bandwidth(bits) => spec.bandwidth = Some(bandwidth(bits)),
+                    LinkPart::Mtu(bytes, icmp) => (spec.mtu, spec.mtu_answered) = (spec.mtu.min(bytes), icmp),
+                }
+            }
+            let spec = (!parts.is_empty()).then_some(spec);
+            self.net.set_link(*namespace, spec, spec);
+        }
+    }
+
+    fn bridge_of(&self, host: HostRef) -> BridgeId {
+        self.bridges[usize::from(self.scenario.hosts[usize::from(host.0)].net)]
+    }
+
+    /// Chooses a host's next address.
+    fn next_ip(&self, host: HostRef, next: NextIp) -> Ipv4Addr {
+        let spec = &self.scenario.hosts[usize::from(host.0)];
+        match next {
+            NextIp::Ip(ip) => ip,
+            NextIp::Same => self.homes.get(&host).copied().unwrap_or(spec.ip.unwrap_or(Ipv4Addr::UNSPECIFIED)),
+            NextIp::New => self.free_address(&self.scenario.nets[usize::from(spec.net)], &|_| false),
+        }
+    }
+
+    /// A host has another address: names follow it, and a published port too.
+    pub(super) fn settled_at(&mut self, host: HostRef, ip: Ipv4Addr) {
+        let namespace = self.members[usize::from(host.0)].namespaces[0];
+        self.addresses.insert(ip, namespace);
+        self.homes.insert(host, ip);
+        let actor = self.members[usize::from(host.0)].actor;
+        self.note(actor, What::Address { ip });
+        if let Some(spec) = self.scenario.hosts[usize::from(host.0)].publish {
+            publish(&mut self.net, namespace, spec);
+        }
+        self.set_names();
+    }
+
+    fn move_address(&mut self, host: HostRef, ip: Ipv4Addr) {
+        let namespace = self.members[usize::from(host.0)].namespaces[0];
+        self.net.move_address(namespace, self.bridge_of(host), ip, self.now);
+        self.settled_at(host, ip);
+    }
+
+    /// Somebody else gets an address.
+    fn take_address(&mut self, host: HostRef, ip: Ipv4Addr, taken: AddressTaken) {
+        if taken == AddressTaken::Nobody {
+            return;
+        }
+        let spec = &self.scenario.hosts[usize::from(host.0)];
+        let name = format!("{}-successor", spec.name);
+        let namespace = self.net.add_host(&name, self.bridge_of(host), ip);
+        self.addresses.insert(ip, namespace);
+        self.note(ActorId::WORLD, What::Address { ip });
+        match taken {
+            AddressTaken::Nobody | AddressTaken::Refusing => {}
+            AddressTaken::Silent => {
+                self.net.partition(namespace, None, filter::Direction::To, Verdict::Drop);
+            }
+            AddressTaken::OtherServer => {
+                let actor = ActorId(u16::try_from(self.cast.members.len()).unwrap_or(u16::MAX));
+                self.cast.members.push(CastMember { name, host: u16::MAX });
+                let model = OriginModel {
+                    like: Like::ZlMediaKit,
+                    behaviour: Behaviour::like(Like::ZlMediaKit),
+                    port: match &spec.role {
+                        crate::scenario::model::Role::Origin(model) => model.port,
+                        crate::scenario::model::Role::Proxy(_) | crate::scenario::model::Role::Player(_) => 1935,
+                    },
+                    streams: Vec::new(),
+                    publisher: Publisher::default(),
+                    boot: Duration::ZERO,
+                    first_frame: Duration::ZERO,
+                    published: false,
+                    up: true,
+                };
+                self.origins.push(OriginHost::new(actor, namespace, model));
+                self.begin_origin(self.origins.len() - 1);
+            }
+        }
+    }
+
+    // ---- names ----
+
+    /// Sets every name to what its hosts' addresses are.
+    pub(super) fn set_names(&mut self) {
+        for (index, host) in self.scenario.hosts.iter().enumerate() {
+            let address = vec![IpAddr::V4(self.home_of(HostRef(index as u16)))];
+            self.dns.set(&host.name, address, Duration::ZERO);
+        }
+        for name in &self.scenario.names {
+            let mut addresses: Vec<IpAddr> =
+                name.hosts.iter().map(|host| IpAddr::V4(self.home_of(*host))).collect();
+            addresses.extend(name.ips.iter().copied().map(IpAddr::V4));
+            self.dns.set(&name.name, addresses, name.ttl);
+        }
+    }
+
+    /// Returns a host's address, or the one it had last.
+    pub(super) fn home_of(&self, host: HostRef) -> Ipv4Addr {
+        self.homes.get(&host).copied().unwrap_or(Ipv4Addr::UNSPECIFIED)
+    }
+
+    fn dns_fault(&mut self, name: &str, answer: &DnsAnswer) -> DnsFault {
+        match answer {
+            DnsAnswer::NxDomain => DnsFault::NotFound,
+            DnsAnswer::ServFail => DnsFault::Failed,
+            DnsAnswer::Silent => DnsFault::Silent,
+            DnsAnswer::Slow(time) => DnsFault::Slow(*time),
+            DnsAnswer::Stale => DnsFault::Addresses(self.dns.addresses(name)),
+            DnsAnswer::Addresses(ips) => DnsFault::Addresses(ips.iter().copied().map(IpAddr::V4).collect()),
+        }
+    }
+
+    /// Answers a name as the last fault in force says.
+    fn answer_name(&mut self, name: &str) {
+        let fault = self.in_force.names.get(name).and_then(|in_force| in_force.values().next_back().cloned());
+        self.dns.set_fault(name, fault);
+    }
+
+    // ---- an origin's model ----
+
+    /// Gives a model the behaviour its faults say.
+    fn shape_origin(&mut self, o: usize) {
+        let none = BTreeMap::new();
+        let in_force = self.in_force.origins.get(&o).unwrap_or(&none);
+        let mut behaviour = self.origins[o].spec.behaviour.clone();
+        for fault in in_force.values() {
+            shape(&mut behaviour, fault);
+        }
+        let (flow, origin) = (behaviour.flow, &mut self.origins[o]);
+        origin.model.set_behaviour(behaviour);
+        origin.model.set_flow(Which::All, flow, self.now);
+        self.pump_origin(o);
+    }
+
+    /// Cuts live connections, each at a byte of what it says from here on.
+    fn cut_plays(&mut self, o: usize, at: u64, by: CutBy) {
+        let by = match by {
+            CutBy::Fin => ModelCutBy::Fin,
+            CutBy::Reset => ModelCutBy::Reset,
+            CutBy::Silence => ModelCutBy::Silence,
+        };
+        self.origins[o].model.cut(Which::All, CutAt::Message(at), by, self.now);
+        self.pump_origin(o);
+    }
+
+    /// Tells live plays that they end, true or not.
+    fn end_plays(&mut self, o: usize, ending: Ending, then: Then) {
+        let then = match then {
+            Then::Silence => ModelThen::Quiet,
+            Then::Close => ModelThen::Fin,
+            Then::Reset => ModelThen::Reset,
+            Then::GoesOn => ModelThen::GoOn,
+        };
+        let origin = &mut self.origins[o];
+        match model_ending(ending) {
+            Some(ending) => {
+                origin.model.tell(Which::All, ending, then, self.now);
+            }
+            None => {
+                let by = match then {
+                    ModelThen::GoOn | ModelThen::Quiet => ModelCutBy::Silence,
+                    ModelThen::Fin => ModelCutBy::Fin,
+                    ModelThen::Reset => ModelCutBy::Reset,
+                };
+                origin.model.cut(Which::All, CutAt::Message(0), by, self.now);
+            }
+        }
+        self.pump_origin(o);
+    }
+
+    /// A publisher is back, and plays that were told of their end are told so.
+    fn plays_go_on(&mut self, o: usize) {
+        self.origins[o].model.tell(Which::All, ModelEnding::PublishNotify, ModelThen::GoOn, self.now);
+        self.pump_origin(o);
+    }
+
+    fn publisher_returns(&mut self, o: usize, stream: Option<&String>, back: Option<&Publisher>) {
+        let origin = &mut self.origins[o];
+        if let Some(away) = origin.away.get_mut(&stream.cloned()) {
+            *away = away.saturating_sub(1);
+        }
+        if let Some(back) = back {
+            for name in origin.spec.streams.clone() {
+                if stream.is_none_or(|stream| *stream == name) {
+                    self.origins[o].content.insert(name, back.clone());
+                }
+            }
+        }
+        self.let_publish(o);
+    }
+}
+
+/// Adds to a behaviour what a fault makes of it.
+fn shape(behaviour: &mut Behaviour, fault: &Fault) {
+    match fault {
+        Fault::Behave(behaving) => *behaviour = behaving.behaviour.clone(),
+        Fault::AcceptClose => behaviour.handshake = Handshake::Close,
+        Fault::AcceptReset => behaviour.handshake = Handshake::Reset,
+        Fault::AcceptSilence => behaviour.handshake = Handshake::Silent,
+        Fault::Split { bytes } => {
+            behaviour.flow = Flow::Pieces { len: *bytes as usize, every: Duration::ZERO };
+        }
+        Fault::Coalesce { hold } => behaviour.flow = Flow::Held { time: *hold },
+        Fault::Trickle { bytes, every } => {
+            behaviour.flow = Flow::Pieces { len: *bytes as usize, every: *every };
+        }
+        Fault::NoMedia { audio, video } => {
+            behaviour.muted.audio |= audio;
+            behaviour.muted.video |= video;
+        }
+        Fault::Drip { every } => behaviour.drip = Some(*every),
+        Fault::NoKeyframes => behaviour.keyless = true,
+        Fault::Term(_)
+        | Fault::Kill(_)
+        | Fault::Vanish(_)
+        | Fault::Freeze
+        | Fault::Pause
+        | Fault::Refuse
+        | Fault::Blackhole
+        | Fault::Partition { .. }
+        | Fault::Loss { .. }
+        | Fault::Duplicate { .. }
+        | Fault::Reorder { .. }
+        | Fault::Latency { .. }
+        | Fault::Bandwidth { .. }
+        | Fault::Mtu { .. }
+        | Fault::LinkDown
+        | Fault::VethRecreate
+        | Fault::Disconnect { .. }
+        | Fault::ConntrackFlush
+        | Fault::MoveAddress { .. }
+        | Fault::Cut { .. }
+        | Fault::End { .. }
+        | Fault::ReconnectRequest { .. }
+        | Fault::PublisherAway { .. }
+        | Fault::TimestampJump { .. }
+        | Fault::Dns { .. }
+        | Fault::WallClock { .. }
+        | Fault::SlowReader { .. }
+        | Fault::Stuck => {}
+    }
+}
+
+const fn model_ending(ending: Ending) -> Option<ModelEnding> {
+    Some(match ending {
+        Ending::Silent => return None,
+        Ending::StreamEof => ModelEnding::StreamEof,
+        Ending::StreamDry => ModelEnding::StreamDry,
+        Ending::UnpublishNotify => ModelEnding::UnpublishNotify,
+        Ending::PlayStop => ModelEnding::PlayStop,
+        Ending::PlayComplete => ModelEnding::PlayComplete,
+        Ending::StreamNotFound => ModelEnding::StreamNotFound,
+        Ending::PlayFailed => ModelEnding::PlayFailed,
+        Ending::InsufficientBw => ModelEnding::InsufficientBw,
+        Ending::ConnectClosed => ModelEnding::ConnectClosed,
+        Ending::ConnectRejected => ModelEnding::ConnectRejected,
+        Ending::AppShutdown => ModelEnding::AppShutdown,
+    })
+}
+
+/// How something goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Going {
+    Politely,
+    Killed,
+    Vanished,
+}
