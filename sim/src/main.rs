@@ -13,8 +13,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use sim::{
     cli::{
         bench::{self, BenchOptions},
+        check,
         defects::{self, DefectOptions, Handful},
-        exit, replay, run,
+        exit, props, replay, run,
         view::{self, ViewAs},
     },
     origin::Like,
@@ -181,6 +182,26 @@ enum Command {
         #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = parse_time)]
         time: Duration,
     },
+    /// Tell what is wrong in scenario files: place, offending word, allowed ones.
+    ///
+    /// Of a folder every *.toml below it.
+    Check {
+        /// Files and folders.
+        #[arg(value_name = "PATH", required = true)]
+        paths: Vec<PathBuf>,
+        /// Tell what each file says.
+        #[arg(long)]
+        explain: bool,
+    },
+    /// List the words of scenario files: properties, events, faults, models, moments.
+    Props {
+        /// A section, or a word whose parameters are told.
+        #[arg(value_name = "WORD")]
+        word: Option<String>,
+        /// Print the JSON Schema for editors.
+        #[arg(long, conflicts_with = "word")]
+        schema: bool,
+    },
     /// Watch urls until Ctrl-C or SIGTERM, and tell what a person in front of each would see.
     ///
     /// A line for each event: seconds since 1970, the player's name, then CONNECTED, FIRSTMEDIA, GAPSTART,
@@ -306,6 +327,19 @@ impl From<Software> for Like {
 fn main() -> ExitCode {
     let command = match Cli::parse().command {
         Command::Run(args) => return ExitCode::from(run::run(&args.into_options())),
+        Command::Check { paths, explain } => {
+            let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+            // Whoever closes our output early has read enough.
+            return ExitCode::from(check::run(&paths, explain, &mut out, &mut err).unwrap_or(exit::HELD));
+        }
+        Command::Props { schema: true, .. } => {
+            return ExitCode::from(props::schema(&mut std::io::stdout()).unwrap_or(exit::HELD));
+        }
+        Command::Props { word, schema: false } => {
+            let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+            let code = props::run(word.as_deref(), sim::oracle::PROMISES, &mut out, &mut err);
+            return ExitCode::from(code.unwrap_or(exit::HELD));
+        }
         Command::Replay { file, seed, until, last } => {
             return ExitCode::from(replay::replay(&replay::ReplayOptions { path: file, seed, until, last }));
         }

@@ -110,7 +110,7 @@ fn memory(runs: u64) -> Result<(), String> {
 
 fn everything(options: &BenchOptions) -> Result<(), String> {
     let Some(folder) = &options.scenarios else { return Ok(()) };
-    let files = runner::find_files(std::slice::from_ref(folder)).map_err(|error| error.to_string())?;
+    let files = runner::find_files(std::slice::from_ref(folder))?;
     let scenarios = runner::read_files(&files)
         .map_err(|problems| problems.iter().map(|problem| format!("{problem}\n")).collect::<String>())?;
     let mut jobs = Vec::new();

@@ -102,7 +102,7 @@ pub fn defects(options: &DefectOptions) -> u8 {
 fn judge_all(options: &DefectOptions) -> io::Result<u8> {
     let all = read_defects(&options.root.join("sim/defects"))?;
     let chosen = choose(&all, options)?;
-    let files = runner::find_files(&[options.root.join("scenarios")])?;
+    let files = runner::find_files(&[options.root.join("scenarios")]).map_err(io::Error::other)?;
     let scenarios = runner::read_files(&files).map_err(|problems| {
         let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
         io::Error::other(text.join("\n"))

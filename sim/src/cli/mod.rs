@@ -1,8 +1,10 @@
 //! The commands of `repull-sim` that run scenarios. Each returns the exit code; `main` leaves with it.
 
 pub mod bench;
+pub mod check;
 pub mod defects;
 pub mod exit;
+pub mod props;
 pub mod replay;
 pub mod run;
 pub mod view;

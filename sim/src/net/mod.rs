@@ -55,15 +55,6 @@ use std::{
 
 use proxy_core::time::{Duration, Instant};
 
-pub use self::{
-    filter::{Direction, FilterId, FilterSpec, Traffic, Verdict},
-    link::{Bandwidth, LinkSpec},
-    nat::ConntrackSpec,
-    neighbours::{NeighbourPolicy, SearchId},
-    relay::OnRelayFailure,
-    router::{BridgeId, BridgeKind, BridgeSpec, ConntrackPolicy, DropReason, HostId, MACHINE},
-    tap::{Seen, TapRecord},
-};
 use self::{
     dice::{Dice, Purpose},
     packet::Endpoint,
@@ -71,6 +62,15 @@ use self::{
     router::{Fate, Router, Ticket},
     tap::Tap,
     tcp::{End, Spares},
+};
+pub use self::{
+    filter::{Direction, FilterId, FilterSpec, Traffic, Verdict},
+    link::{Bandwidth, LinkSpec},
+    nat::ConntrackSpec,
+    neighbours::{NeighbourPolicy, SearchId},
+    relay::HangUp,
+    router::{BridgeId, BridgeKind, BridgeSpec, ConntrackPolicy, DropReason, HostId, MACHINE},
+    tap::{Seen, TapRecord},
 };
 
 /// A socket. Never used twice.
@@ -184,7 +184,7 @@ pub enum Publish {
     /// The machine's NAT rewrites packets.
     Dnat,
     /// A process on the machine accepts, dials, and copies bytes; if its dial fails, it hangs up like this.
-    Userland(OnRelayFailure),
+    Userland(HangUp),
 }
 
 /// How large a host's socket buffers are.
@@ -202,8 +202,7 @@ pub struct SocketSpec {
 
 impl SocketSpec {
     /// 64 KiB each way, Linux's ephemeral ports.
-    pub const DEFAULT: Self =
-        Self { rx_bytes: 65_536, tx_bytes: 65_536, port_min: 32_768, port_max: 60_999 };
+    pub const DEFAULT: Self = Self { rx_bytes: 65_536, tx_bytes: 65_536, port_min: 32_768, port_max: 60_999 };
 }
 
 /// What is in use, to see that everything is given back.
@@ -232,7 +231,9 @@ pub struct Counts {
 struct Train {
     at: Instant,
     ticket: Ticket,
-    packets: Vec<Vec<u8>>,
+    first: Vec<u8>,
+    /// Most trains are one packet long.
+    rest: Vec<Vec<u8>>,
 }
 
 /// Who has an address pair.
@@ -257,7 +258,7 @@ struct Listener {
 #[derive(Clone, Copy, Debug)]
 struct Publishing {
     target: Endpoint,
-    on_failure: OnRelayFailure,
+    on_failure: HangUp,
 }
 
 #[derive(Debug)]
@@ -406,7 +407,8 @@ impl Net {
 
     // Faults. Each has its witness in `tests/net_witness*.rs`.
 
-    /// Cuts a host off, from one other namespace or from all. Cross it with [`Net::lift`].
+    /// Cuts a host off, from one other namespace or from all, until [`Net::lift`]. What a userland proxy relays comes
+    /// from the machine: to cut that, name [`MACHINE`].
     pub fn partition(
         &mut self,
         host: HostId,
@@ -527,7 +529,7 @@ impl Net {
         let mut counts = Counts {
             time_wait: self.time_waits.len(),
             listeners: self.listeners.len(),
-            in_flight: self.trains.iter().flatten().map(|train| train.packets.len()).sum(),
+            in_flight: self.trains.iter().flatten().map(|train| 1 + train.rest.len()).sum(),
             parked: self.router.neighbours.parked(),
             conntrack: self.router.conntrack.sweep(now),
             relayed: self.relays.len(),

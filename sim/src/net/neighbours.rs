@@ -121,6 +121,11 @@ impl Neighbours {
         entry.believed_by.contains(&namespace).then_some(entry.holder)
     }
 
+    /// Nobody is mistaken about anybody.
+    pub(crate) fn is_right(&self) -> bool {
+        self.stale.is_empty()
+    }
+
     /// Lets those who had talked to `holder` go on sending to it.
     pub(crate) fn mislead(
         &mut self,
@@ -135,9 +140,7 @@ impl Neighbours {
 
     /// Everybody on the bridge hears who owns `ip`: a gratuitous ARP, or the owner's own first question.
     pub(crate) fn announce(&mut self, bridge: BridgeId, ip: Ipv4Addr) {
-        if !self.stale.is_empty() {
-            self.stale.remove(&(bridge, ip));
-        }
+        self.stale.remove(&(bridge, ip));
     }
 
     /// Lets a packet wait for an answer. Returns the search and when it looks next, if this began it, and the
@@ -158,8 +161,7 @@ impl Neighbours {
         let id = SearchId(self.next);
         self.next += 1;
         let gives_up = now + self.dice.between(GIVES_UP.0, GIVES_UP.1);
-        let search =
-            Search { namespace, bridge, ip, parked: vec![trip], started: now, probes: 1, gives_up };
+        let search = Search { namespace, bridge, ip, parked: vec![trip], started: now, probes: 1, gives_up };
         let at = search.next();
         self.by_target.insert((namespace, bridge, ip), id);
         self.searches.insert(id, search);

@@ -205,15 +205,7 @@ pub fn reset_for(header: &Header, out: &mut Vec<u8>, fix: bool) -> bool {
 }
 
 /// Writes a TCP packet without options and payload.
-pub fn write_tcp(
-    out: &mut Vec<u8>,
-    src: Endpoint,
-    dst: Endpoint,
-    seq: u32,
-    ack: u32,
-    flags: u8,
-    fix: bool,
-) {
+pub fn write_tcp(out: &mut Vec<u8>, src: Endpoint, dst: Endpoint, seq: u32, ack: u32, flags: u8, fix: bool) {
     write_ip(out, src.ip, dst.ip, PROTOCOL_TCP, TCP_HEADER, fix);
     out.extend_from_slice(&src.port.to_be_bytes());
     out.extend_from_slice(&dst.port.to_be_bytes());
@@ -228,13 +220,7 @@ pub fn write_tcp(
 }
 
 /// Writes the ICMP error with which `from` answers a packet that was sent with this header.
-pub fn write_unreachable(
-    out: &mut Vec<u8>,
-    from: Ipv4Addr,
-    about: &Header,
-    reason: Unreachable,
-    fix: bool,
-) {
+pub fn write_unreachable(out: &mut Vec<u8>, from: Ipv4Addr, about: &Header, reason: Unreachable, fix: bool) {
     write_ip(out, from, about.src.ip, PROTOCOL_ICMP, 8 + IP_HEADER + 8, fix);
     let (code, mtu) = match reason {
         Unreachable::Network => (0, 0),

@@ -7,6 +7,9 @@
 //! an answer carries them, and a burst is acknowledged once: what Linux does in quick-ack mode with GRO. Linux's
 //! 40 ms delay comes only after long one-way flows, would cost a timer per message, and moves no deadline that
 //! anything here depends on.
+//!
+//! Congestion control is Reno. Without any, `smoltcp` resends a whole window after every timeout, and a narrow link with
+//! a short queue never recovers: 125 KB over 1 Mbit/s with 5 KB of queue took 20 minutes, with Reno 7 s.
 
 use std::net::Ipv4Addr;
 
@@ -66,8 +69,8 @@ pub(crate) struct Spares {
     stacks: Vec<Stack>,
 }
 
-/// Spares kept; what comes on top is freed.
-const SPARES_MAX: usize = 256;
+/// Packet buffers kept; what comes on top is freed.
+const SPARES_MAX: usize = 4096;
 
 impl Spares {
     /// Gives a packet buffer back.
@@ -199,7 +202,7 @@ impl End {
         socket.set_nagle_enabled(false);
         socket.set_ack_delay(None);
         socket.set_timeout(None);
-        socket.set_congestion_control(tcp::CongestionControl::None);
+        socket.set_congestion_control(tcp::CongestionControl::Reno);
         Box::new(Self {
             id: setup.id,
             host: setup.host,
@@ -390,10 +393,9 @@ pub(crate) fn patience(state: tcp::State, orphan: bool) -> Option<Duration> {
             | tcp::State::TimeWait,
             _,
         )
-        | (
-            tcp::State::FinWait1 | tcp::State::FinWait2 | tcp::State::Closing | tcp::State::LastAck,
-            false,
-        ) => None,
+        | (tcp::State::FinWait1 | tcp::State::FinWait2 | tcp::State::Closing | tcp::State::LastAck, false) => {
+            None
+        }
     }
 }
 

@@ -140,7 +140,9 @@ impl Router {
             if !holds(ticket.to, ticket.to_life) || !holds(ticket.from, ticket.from_life) {
                 return Err(DropReason::LinkDown);
             }
-            if self.filtered && header.is_some_and(|header| self.judge(ticket.sender, ticket.to, header).is_some()) {
+            if self.filtered
+                && header.is_some_and(|header| self.judge(ticket.sender, ticket.to, header).is_some())
+            {
                 return Err(DropReason::Filtered);
             }
         }
@@ -164,10 +166,6 @@ impl Router {
             self.end(trip, from, DropReason::NoRoute, Answer::Icmp(Unreachable::Network), at, out);
             return;
         };
-        if self.bridge(bridge).owners.get(&trip.header.src.ip) == Some(&from) {
-            // Asking for a neighbour tells everybody who asks.
-            self.neighbours.announce(bridge, trip.header.src.ip);
-        }
         let (to, to_veth) = match self.hop(from, veth, bridge, next, at) {
             Hop::To(to, to_veth) => (to, to_veth),
             Hop::Nobody => {
@@ -185,6 +183,7 @@ impl Router {
                 return;
             }
         };
+        self.neighbours_hear((from, to), bridge, trip.header.src.ip);
         if to != MACHINE && self.filtered {
             let Some(passed) = self.filter(trip, to, at, out) else { return };
             trip = passed;
@@ -238,6 +237,16 @@ impl Router {
         match owner.and_then(|host| Some((host, self.wire(host, bridge)?))) {
             Some((host, veth)) => Hop::To(host, veth),
             None => Hop::Unresolved,
+        }
+    }
+
+    /// Who talks to somebody for the first time asks for its neighbour, and everybody hears who asks.
+    fn neighbours_hear(&mut self, (from, to): (HostId, HostId), bridge: BridgeId, src: Ipv4Addr) {
+        if self.neighbours.is_right() || self.bridge(bridge).owners.get(&src) != Some(&from) {
+            return;
+        }
+        if !self.order.contains_key(&(from, to)) && !self.order.contains_key(&(to, from)) {
+            self.neighbours.announce(bridge, src);
         }
     }
 
@@ -335,8 +344,9 @@ impl Router {
         }
         let dst = target.unwrap_or(header.dst);
         let goes_by = self.bridge_of(dst.ip).ok_or(DropReason::NoRoute)?;
-        let leaves_docker = came_by
-            .is_some_and(|came_by| came_by != goes_by && self.bridge(came_by).spec.kind == BridgeKind::Docker);
+        let leaves_docker = came_by.is_some_and(|came_by| {
+            came_by != goes_by && self.bridge(came_by).spec.kind == BridgeKind::Docker
+        });
         // What comes back to its own bridge would be answered past the machine, so it is masqueraded as well.
         let turns_back = target.is_some() && came_by == Some(goes_by);
         let mut src = header.src;
@@ -480,12 +490,7 @@ fn through(
 }
 
 fn deliver(trip: Trip, to: HostId, came: Came, at: Instant, out: &mut Vec<Fate>) {
-    let ticket = Ticket {
-        from: came.from,
-        to,
-        sender: trip.sender,
-        from_life: came.from_life,
-        to_life: came.to_life,
-    };
+    let ticket =
+        Ticket { from: came.from, to, sender: trip.sender, from_life: came.from_life, to_life: came.to_life };
     out.push(Fate::Deliver { at, ticket, packet: trip.packet });
 }

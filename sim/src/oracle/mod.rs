@@ -54,9 +54,6 @@ use crate::{
     trace::{ActorId, Cast, Record, What},
 };
 
-/// The promise of a scenario that its run reaches certain marks.
-pub const MARKS_WANTED: &str = "expect: marks";
-
 /// Every promise that always holds: its name, and what it says.
 pub const PROMISES: &[(&str, &str)] = &[
     (
@@ -113,6 +110,9 @@ pub const PROMISES: &[(&str, &str)] = &[
     ),
     (quiet::NAME, "the proxy sleeps until something is due: no busy loop, no wake-up in the past"),
 ];
+
+/// The promise of a scenario that its run reaches certain marks.
+pub const MARKS_WANTED: &str = "expect: marks";
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -89,8 +89,8 @@ pub fn story(
     story
 }
 
-/// What a reader wants to see of a run: no bytes, no samples, no single frames.
-fn is_notable(record: &Record) -> bool {
+/// Returns whether a reader of a story wants to see a record: no bytes, no samples, no single frames.
+pub fn is_notable(record: &Record) -> bool {
     match &record.what {
         What::Event(event) => !matches!(event.kind, EventKind::PullStepped { .. }),
         What::Phase(_)
@@ -112,6 +112,7 @@ fn is_notable(record: &Record) -> bool {
         | What::Arrived { .. }
         | What::OriginAccepted
         | What::OriginPlays { .. }
+        | What::Address { .. }
         | What::PlayerConnected { .. }
         | What::Saw { .. }
         | What::Packet(_) => false,

@@ -8,12 +8,13 @@ use toml_edit::{Document, Item, Table, TableLike};
 use super::{
     form::{Form, Key, Kind, Roles, may},
     forms::{self, CONNTRACK, KINDS, NEIGHBOURS, ROLES},
+    lookup::network,
     model::{
         Host, LeftBehind, LinkQuality, Name, Network, OriginModel, PlayerModel, Publish, PullSpec, Role, Run,
         Scenario,
     },
     publisher,
-    read::{Reader, network, offer},
+    read::{Reader, offer},
     values::{Span, Values},
     words,
 };

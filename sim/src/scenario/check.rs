@@ -7,8 +7,9 @@ use proxy_core::url::OriginUrl;
 use super::{
     build::addresses,
     expect::{is_end, window},
-    model::{Act, Anchor, Host, HostRef, PullSpec, Role, Scenario, Wanted, When},
-    read::{Reader, network, offer},
+    lookup::network,
+    model::{Act, Anchor, Host, HostRef, Role, Scenario, Wanted, When},
+    read::{Reader, offer},
     unit::TIME,
     values::{Span, Values},
 };
@@ -35,27 +36,33 @@ impl Reader<'_> {
             self.error(&root.at("host"), "there is no host of role proxy");
         }
         for pull in &scenario.pulls {
-            self.check_url(scenario, pull);
+            let at = self.place_of_line(pull.line, "url");
+            self.check_url(scenario, &pull.url, pull.count == 1, &at);
+        }
+        for host in &scenario.hosts {
+            let Role::Proxy(settings) = &host.role else { continue };
+            for proxy in &settings.proxies {
+                let at = self.text.find(&proxy.url).map_or(0..0, |at| at..at + proxy.url.len());
+                self.check_url(scenario, &proxy.url, true, &at);
+            }
         }
         self.check_names_answered(scenario);
         self.check_events(scenario);
         self.check_windows(scenario);
     }
 
-    fn check_url(&mut self, scenario: &Scenario, pull: &PullSpec) {
-        let at = self.place_of_line(pull.line, "url");
-        let url = pull.url.replace("{n}", "1");
-        let url = match OriginUrl::parse(&url) {
+    fn check_url(&mut self, scenario: &Scenario, url: &str, is_one: bool, at: &Span) {
+        let url = match OriginUrl::parse(&url.replace("{n}", "1")) {
             Ok(url) => url,
             // What an operator may mistype is a story of its own, so it is only remarked on.
-            Err(error) => return self.warn(&at, format!("url: {error}")),
+            Err(error) => return self.warn(at, format!("url: {error}")),
         };
         let host = url.host.as_str();
         if host == "localhost" {
             return;
         }
         if let Ok(ip) = host.parse::<Ipv4Addr>() {
-            return self.check_ip(scenario, ip, url.port, &at);
+            return self.check_ip(scenario, ip, url.port, at);
         }
         let known = || {
             let hosts = scenario.hosts.iter().map(|host| host.name.as_str());
@@ -66,9 +73,11 @@ impl Reader<'_> {
                 "url: nothing is called {host}; if that is meant, write [name.{host}] missing = true{}",
                 offer(host, known())
             );
-            return self.error(&at, text);
+            return self.error(at, text);
         }
-        self.check_stream(scenario, host, pull, &url, &at);
+        if is_one {
+            self.check_stream(scenario, host, &url, at);
+        }
     }
 
     fn check_ip(&mut self, scenario: &Scenario, ip: Ipv4Addr, port: u16, at: &Span) {
@@ -96,7 +105,7 @@ impl Reader<'_> {
     }
 
     /// Warns of a stream that the origin a url leads to does not have: a slip, unless it is the story.
-    fn check_stream(&mut self, scenario: &Scenario, name: &str, pull: &PullSpec, url: &OriginUrl, at: &Span) {
+    fn check_stream(&mut self, scenario: &Scenario, name: &str, url: &OriginUrl, at: &Span) {
         let Some(Host { role: Role::Origin(model), .. }) =
             scenario.hosts.iter().find(|host| host.name == name)
         else {
@@ -104,7 +113,7 @@ impl Reader<'_> {
         };
         let stream = url.stream.split('?').next().unwrap_or_default();
         let wanted = format!("{}/{stream}", url.app);
-        if pull.count == 1 && !model.streams.contains(&wanted) {
+        if !model.streams.contains(&wanted) {
             let text =
                 format!("url: {name} has no {wanted}{}", offer(&wanted, model.streams.iter().take(20)));
             self.warn(at, text);

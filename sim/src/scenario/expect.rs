@@ -133,7 +133,7 @@ impl Reader<'_> {
                 return Some(PullRef(0));
             }
             let words = offer("", &self.names.pulls);
-            self.error(&values.span, format!("this [[expect]] has no pull: which one?{words}"));
+            self.error(&values.span, format!("this [[expect]] has no pull; say which{words}"));
         }
         None
     }

@@ -6,8 +6,6 @@ use super::{
     words::{self, list},
 };
 
-/// Sizes in bytes: up to 16 MiB.
-const BYTES: Kind = Kind::Whole(0, 16 << 20);
 /// TCP ports.
 const PORT: Kind = Kind::Whole(1, 65_535);
 

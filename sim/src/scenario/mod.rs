@@ -17,15 +17,19 @@ mod explain;
 mod faults;
 mod form;
 mod forms;
+mod lookup;
 pub mod model;
 mod moment;
 mod print;
+mod print_who;
 mod publisher;
 mod read;
 mod schema;
+mod show;
 mod timeline;
 mod unit;
 mod values;
+pub mod vocabulary;
 mod words;
 
 use std::fmt;
@@ -109,4 +113,23 @@ pub fn load(text: &str, file: &str, seed: Option<u64>) -> Result<Loaded, Vec<Pro
 /// All problems of the file.
 pub fn resolve(text: &str, file: &str, seed: u64) -> Result<String, Vec<Problem>> {
     load(text, file, Some(seed)).map(|loaded| loaded.explicit)
+}
+
+/// Returns the JSON Schema as text, as it is kept beside the scenarios.
+pub fn schema_text() -> String {
+    serde_json::to_string_pretty(&schema()).expect("a JSON value has text")
+}
+
+impl Scenario {
+    /// Forgets where in a file things stand: two files that say the same are then equal.
+    #[must_use]
+    pub fn without_lines(mut self) -> Self {
+        self.nets.iter_mut().for_each(|net| net.line = 0);
+        self.hosts.iter_mut().for_each(|host| host.line = 0);
+        self.names.iter_mut().for_each(|name| name.line = 0);
+        self.pulls.iter_mut().for_each(|pull| pull.line = 0);
+        self.events.iter_mut().for_each(|event| event.line = 0);
+        self.expects.iter_mut().for_each(|expect| expect.line = 0);
+        self
+    }
 }

@@ -306,7 +306,7 @@ pub enum Act {
         players: HostRef,
         /// At this proxy or origin.
         at: HostRef,
-        /// `app/stream`.
+        /// `app/stream`; `{n}` in it is the player's number in its group, from 1.
         stream: String,
         /// By these outputs; of several, each player of the group plays all.
         via: Vec<PlayOutput>,

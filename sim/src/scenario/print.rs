@@ -4,31 +4,25 @@
 
 use std::fmt::Write;
 
-use proxy_core::{
-    io::{BackoffLaw, PullOptions},
-    time::Duration,
-};
-use proxyd::config::{Field, KEYS, Settings, StaticProxy, has_option};
-use toml_edit::Value;
-
 use super::{
+    expect::window,
     faults,
-    form::{Form, Key, Need},
-    forms::{self, CONNTRACK, KINDS, NEIGHBOURS, VERBS},
+    form::{Form, Key},
+    forms::{self, VERBS},
     model::{
         Act, Anchor, Call, Comeback, DnsAnswer, Event, Expect, Fault, FaultEvent, Host, HostRef, Name,
-        Network, NextIp, OriginModel, PlayerModel, PullRef, PullSpec, ReplyWanted, Role, Scenario, Wanted,
-        When,
+        PullRef, ReplyWanted, Role, Scenario, Wanted, When,
     },
-    publisher::stub,
-    unit::{RATE, SHARE, TIME},
+    print_who::{config, model_pairs, net_pairs, player_pairs, pull_pairs, whole_content},
+    show::{Pairs, args, key_text, list, next_ip, quote, rate, section, share, shift, span, texts, time},
+    unit::TIME,
     words,
 };
-use crate::origin::{Behaviour, Handshake, Missing, OnConnect, Publisher};
+use crate::origin::{Behaviour, Handshake, Missing, OnConnect};
 
 /// Returns the canonical text of a scenario.
 pub fn print(scenario: &Scenario) -> String {
-    let printer = Printer { scenario, events: event_names(scenario) };
+    let printer = Printer::new(scenario);
     let mut out = String::new();
     let mut root = Pairs::of(&forms::ROOT);
     root.put("schema", "1".to_owned());
@@ -69,54 +63,28 @@ pub fn print(scenario: &Scenario) -> String {
     out
 }
 
-/// Keys and values of a table as TOML.
-struct Pairs {
-    keys: Vec<&'static Key>,
-    pairs: Vec<(String, String)>,
-}
-
-impl Pairs {
-    fn of(form: &'static Form) -> Self {
-        Self { keys: form.keys().collect(), pairs: Vec::new() }
-    }
-
-    /// Adds a key, unless its absence means the same.
-    fn put(&mut self, name: &str, value: String) {
-        let key = self.keys.iter().find(|key| key.name == name);
-        let is_default = key.is_some_and(|key| matches!(key.need, Need::Else(default) if default == value));
-        if !is_default {
-            self.pairs.push((key_text(name), value));
-        }
-    }
-
-    fn maybe(&mut self, name: &str, value: Option<String>) {
-        if let Some(value) = value {
-            self.put(name, value);
-        }
-    }
-
-    fn inline(&self) -> String {
-        if self.pairs.is_empty() {
-            return "{}".to_owned();
-        }
-        let pairs: Vec<_> = self.pairs.iter().map(|(key, value)| format!("{key} = {value}")).collect();
-        format!("{{ {} }}", pairs.join(", "))
-    }
-
-    fn lines(&self, out: &mut String) {
-        for (key, value) in &self.pairs {
-            writeln!(out, "{key} = {value}").expect("a String takes everything");
-        }
-    }
-}
-
-struct Printer<'a> {
+pub(super) struct Printer<'a> {
     scenario: &'a Scenario,
     /// Names of events, also of those that are referred to without having one.
     events: Vec<Option<String>>,
 }
 
-impl Printer<'_> {
+impl<'a> Printer<'a> {
+    pub(super) fn new(scenario: &'a Scenario) -> Self {
+        Self { scenario, events: event_names(scenario) }
+    }
+
+    /// Returns what a fault says beside where and how long, for people.
+    pub(super) fn fault_words(&self, fault: &FaultEvent) -> String {
+        let mut pairs = Pairs { keys: Vec::new(), pairs: Vec::new() };
+        let form = faults::find(fault_name(&fault.fault));
+        pairs.keys.extend(form.into_iter().flat_map(|form| form.keys));
+        self.fault(&FaultEvent { time: None, ..fault.clone() }, &mut pairs);
+        let own =
+            pairs.pairs.iter().skip(2).map(|(key, value)| format!(", {key} = {}", value.replace('"', "")));
+        own.collect()
+    }
+
     fn host_name(&self, host: HostRef) -> String {
         self.scenario.hosts.get(usize::from(host.0)).map_or_else(String::new, |host| quote(&host.name))
     }
@@ -171,7 +139,8 @@ impl Printer<'_> {
         pairs
     }
 
-    fn when(&self, when: &When, event: Option<usize>) -> String {
+    /// Returns a moment as TOML.
+    pub(super) fn when(&self, when: &When, event: Option<usize>) -> String {
         let offset = i128::from(when.offset);
         let shown = (TIME.show)(offset.abs());
         let name = |event: &usize| self.events.get(*event).cloned().flatten().unwrap_or_default();
@@ -464,7 +433,7 @@ fn expect_form(what: &Wanted) -> &'static Form {
 fn event_names(scenario: &Scenario) -> Vec<Option<String>> {
     let mut names: Vec<_> = scenario.events.iter().map(|event| event.name.clone()).collect();
     let whens = scenario.events.iter().enumerate().map(|(index, event)| (Some(index), &event.at));
-    let expected = scenario.expects.iter().filter_map(|expect| super::expect::window(&expect.what));
+    let expected = scenario.expects.iter().filter_map(|expect| window(&expect.what));
     let expected = expected.flat_map(|(from, until)| [Some(from), until]).flatten().map(|when| (None, when));
     for (index, when) in whens.chain(expected) {
         let named = match when.anchor {
@@ -482,167 +451,6 @@ fn event_names(scenario: &Scenario) -> Vec<Option<String>> {
         }
     }
     names
-}
-
-fn net_pairs(net: &Network) -> Pairs {
-    let mut pairs = Pairs::of(&forms::NET);
-    pairs.put("kind", quote(words::word(KINDS, net.is_docker)));
-    pairs.put("subnet", quote(&format!("{}/{}", net.subnet.0, net.subnet.1)));
-    if net.gateway != super::build::first_address(net.subnet) {
-        pairs.put("gateway", quote(&net.gateway.to_string()));
-    }
-    pairs.put("latency", span(net.link.latency_min, net.link.latency_max));
-    pairs.put("loss", share(net.link.loss_ppm));
-    pairs.put("duplicate", share(net.link.duplicate_ppm));
-    pairs.put("reorder", share(net.link.reorder_ppm));
-    pairs.maybe("bandwidth", net.link.bandwidth.map(rate));
-    pairs.put("mtu", net.link.mtu.to_string());
-    let mut on_stop = Pairs::of(&forms::ON_STOP);
-    on_stop.put("neighbours", quote(words::word(NEIGHBOURS, net.on_stop.neighbours_stale)));
-    on_stop.put("conntrack", quote(words::word(CONNTRACK, net.on_stop.conntrack_kept)));
-    on_stop.put("reassign_ip", net.on_stop.reassign_ip.to_string());
-    pairs.put("on_stop", on_stop.inline());
-    pairs.maybe("conntrack_timeout", net.conntrack_timeout.map(time));
-    pairs
-}
-
-fn player_pairs(model: &PlayerModel) -> Pairs {
-    let mut pairs = Pairs::of(&forms::PLAYER_MODEL);
-    pairs.maybe("retry", model.retry.map(time));
-    pairs.maybe("read_rate", model.read_rate.map(|bytes| rate(bytes * 8)));
-    pairs
-}
-
-fn model_pairs(model: &OriginModel) -> Pairs {
-    let mut pairs = Pairs::of(&forms::MODEL);
-    pairs.put("like", quote(words::word(words::LIKES, model.like)));
-    pairs.put("stream", streams(&model.streams));
-    pairs.put("port", model.port.to_string());
-    pairs.put("boot", time(model.boot));
-    pairs.put("first_frame", time(model.first_frame));
-    pairs.put("published", model.published.to_string());
-    pairs.put("up", model.up.to_string());
-    content_pairs(&model.publisher, Some(&stub()), &mut pairs);
-    behaviour_pairs(&model.behaviour, &Behaviour::like(model.like), &mut pairs);
-    pairs
-}
-
-/// Says all of what a publisher sends, since what is left out is as the origin's model has it.
-fn whole_content(publisher: &Publisher) -> Pairs {
-    let mut pairs = Pairs::of(&forms::PUBLISHER);
-    content_pairs(publisher, None, &mut pairs);
-    pairs
-}
-
-/// Says where a publisher differs from a base, or all of it.
-fn content_pairs(publisher: &Publisher, base: Option<&Publisher>, pairs: &mut Pairs) {
-    let is_new = |is_other: bool| base.is_none() || is_other;
-    match &publisher.video {
-        None if is_new(base.is_some_and(|base| base.video.is_some())) => {
-            pairs.put("video", "false".to_owned())
-        }
-        None => {}
-        Some(video) => {
-            let old = base.and_then(|base| base.video.as_ref());
-            if is_new(old.is_none_or(|old| old.codec != video.codec)) {
-                pairs.put("video", quote(words::word(words::VIDEO, video.codec)));
-            }
-            if is_new(old.is_none_or(|old| (old.fps, old.gop) != (video.fps, video.gop))) {
-                pairs.put("fps", video.fps.to_string());
-                pairs.put("gop", video.gop.to_string());
-            }
-            if is_new(old.is_none_or(|old| old.size != video.size)) {
-                pairs.put("size", size(video.size));
-            }
-            if is_new(old.is_none_or(|old| old.bytes != video.bytes)) {
-                pairs.put("bytes", format!("[{}, {}]", video.bytes.0, video.bytes.1));
-            }
-            pairs.maybe("video_until", video.until.map(time));
-            pairs.maybe(
-                "resize",
-                video.resize.map(|(at, to)| format!("{{ at = {}, size = {} }}", time(at), size(to))),
-            );
-        }
-    }
-    match &publisher.audio {
-        None if is_new(base.is_some_and(|base| base.audio.is_some())) => {
-            pairs.put("audio", "false".to_owned())
-        }
-        None => {}
-        Some(audio) => {
-            pairs.put("audio", quote(words::word(words::AUDIO, audio.codec)));
-            pairs.put("audio_period", time(audio.period));
-            if !audio.from.is_zero() {
-                pairs.put("audio_from", time(audio.from));
-            }
-            pairs.maybe("audio_until", audio.until.map(time));
-        }
-    }
-    let clock = &publisher.clock;
-    if is_new(base.is_some_and(|base| base.clock.base != clock.base)) {
-        pairs.put("clock", clock.base.to_string());
-    }
-    if is_new(base.is_some_and(|base| base.clock.mask31 != clock.mask31)) {
-        pairs.put("mask31", clock.mask31.to_string());
-    }
-    pairs.maybe("jump", clock.jump.map(|(at, by)| format!("{{ at = {}, by = {} }}", time(at), shift(by))));
-}
-
-fn behaviour_pairs(to: &Behaviour, from: &Behaviour, pairs: &mut Pairs) {
-    if to.handshake != from.handshake {
-        let is_strict = to.handshake == Handshake::Strict;
-        pairs.put("handshake", quote(if is_strict { "strict" } else { "simple" }));
-    }
-    if to.missing != from.missing {
-        let word = match to.missing {
-            Missing::Wait => "wait",
-            Missing::NotFound { close: false, .. } => "not-found",
-            Missing::NotFound { close: true, .. } => "not-found-close",
-            Missing::Never => "silent",
-            Missing::Close => "close",
-        };
-        pairs.put("missing", quote(word));
-        if let Missing::NotFound { after, .. } = to.missing {
-            pairs.put("missing_after", time(after));
-        }
-    }
-    let mut other = |name: &str, is_other: bool, value: String| {
-        if is_other {
-            pairs.put(name, value);
-        }
-    };
-    let unpublish = quote(words::word(words::UNPUBLISH, to.unpublish));
-    other("unpublish", to.unpublish != from.unpublish, unpublish);
-    let second = quote(words::word(words::SECOND_PLAY, to.second_play));
-    other("second_play", to.second_play != from.second_play, second);
-    other("command_delay", to.command_delay != from.command_delay, time(to.command_delay));
-    other("pings", to.pings_answered != from.pings_answered, to.pings_answered.to_string());
-    if let Some(every) = to.ping_every {
-        other("ping_every", to.ping_every != from.ping_every, time(every));
-    }
-    other("gop_cache", to.gop_cache != from.gop_cache, to.gop_cache.to_string());
-    other(
-        "media_before_start",
-        to.media_before_start != from.media_before_start,
-        to.media_before_start.to_string(),
-    );
-    other("metadata", to.metadata != from.metadata, quote(words::word(words::METADATA, to.metadata)));
-    other("window", to.window != from.window, to.window.to_string());
-    other(
-        "stops_unacknowledged",
-        to.stops_unacknowledged != from.stops_unacknowledged,
-        to.stops_unacknowledged.to_string(),
-    );
-    let (to, from) = (&to.wire, &from.wire);
-    other("chunk_size", to.chunk_size != from.chunk_size, to.chunk_size.to_string());
-    other("headers", to.headers != from.headers, quote(words::word(words::HEADERS, to.headers)));
-    other(
-        "extended_in_continuations",
-        to.extended_in_continuations != from.extended_in_continuations,
-        to.extended_in_continuations.to_string(),
-    );
-    other("interleave", to.interleave != from.interleave, to.interleave.to_string());
-    other("aggregate", to.aggregate != from.aggregate, to.aggregate.to_string());
 }
 
 fn behaving_pairs(name: &str, behaviour: &Behaviour, pairs: &mut Pairs) {
@@ -708,162 +516,4 @@ fn reply_pairs(reply: &ReplyWanted) -> Pairs {
     pairs.maybe("streams", reply.streams.as_deref().map(texts));
     pairs.put("fields", args(&reply.fields));
     pairs
-}
-
-fn pull_pairs(pull: &PullSpec) -> Pairs {
-    let mut pairs = Pairs::of(&forms::PULL);
-    pairs.put("app", quote(&pull.app));
-    pairs.put("stream", quote(&pull.stream));
-    pairs.put("url", quote(&pull.url));
-    pairs.put("count", pull.count.to_string());
-    let (ours, others): (Vec<_>, Vec<_>) = pull.args.iter().cloned().partition(|(name, _)| has_option(name));
-    for (name, value) in ours {
-        pairs.put(&name, quote(&value));
-    }
-    pairs.put("args", args(&others));
-    pairs
-}
-
-fn config(path: &str, settings: &Settings, out: &mut String) {
-    let defaults = Settings::default();
-    let mut last = "";
-    for key in KEYS {
-        let value = key.field.show(settings);
-        if value == key.field.show(&defaults) {
-            continue;
-        }
-        if key.section != last {
-            write!(out, "\n[{path}.{}]\n", key.section).expect("a String takes everything");
-            last = key.section;
-        }
-        let value = match &key.field {
-            Field::Text(_) | Field::Law(_) | Field::Address(_) | Field::Addresses(_) => quote(&value),
-            Field::Millis(..)
-            | Field::Seconds(..)
-            | Field::Size(..)
-            | Field::Count(..)
-            | Field::Port(_)
-            | Field::Switch(_) => value,
-        };
-        writeln!(out, "{} = {value}", key.name).expect("a String takes everything");
-    }
-    for proxy in &settings.proxies {
-        section(&format!("[[{path}.proxy]]"), &static_pairs(proxy), out);
-    }
-}
-
-fn static_pairs(proxy: &StaticProxy) -> Pairs {
-    let mut pairs = Pairs { keys: Vec::new(), pairs: Vec::new() };
-    pairs.put("vhost", quote(&proxy.key.vhost));
-    pairs.put("app", quote(&proxy.key.app));
-    pairs.put("stream", quote(&proxy.key.stream));
-    pairs.put("url", quote(&proxy.url));
-    let PullOptions {
-        retry_count,
-        force,
-        reply_timeout,
-        law,
-        stall_timeout,
-        track_stall_timeout,
-        first_media_timeout,
-        auto_close,
-        reset_when_replay,
-        fc_subscribe,
-    } = &proxy.options;
-    pairs.put("retry_count", retry_count.to_string());
-    pairs.put("force", force.to_string());
-    let law = law.map(|law| match law {
-        BackoffLaw::Repull => "repull",
-        BackoffLaw::ZlMediaKit => "zlmediakit",
-    });
-    pairs.maybe("law", law.map(quote));
-    for (name, time) in [
-        ("reply_timeout_ms", reply_timeout),
-        ("stall_timeout_ms", stall_timeout),
-        ("track_stall_timeout_ms", track_stall_timeout),
-        ("first_media_timeout_ms", first_media_timeout),
-    ] {
-        pairs.maybe(name, time.map(|time| time.as_millis().to_string()));
-    }
-    for (name, switch) in
-        [("auto_close", auto_close), ("reset_when_replay", reset_when_replay), ("fc_subscribe", fc_subscribe)]
-    {
-        pairs.maybe(name, switch.map(|on| on.to_string()));
-    }
-    pairs
-}
-
-fn section(head: &str, pairs: &Pairs, out: &mut String) {
-    writeln!(out, "\n{head}").expect("a String takes everything");
-    pairs.lines(out);
-}
-
-fn args(args: &[(String, String)]) -> String {
-    let pairs = args.iter().map(|(name, value)| (key_text(name), quote(value))).collect();
-    Pairs { keys: Vec::new(), pairs }.inline()
-}
-
-/// Writes streams, those that count on as a range.
-fn streams(streams: &[String]) -> String {
-    let text = streams.first().and_then(|first| {
-        let stem = first.trim_end_matches(|c: char| c.is_ascii_digit());
-        let from = &first[stem.len()..];
-        let last = streams.last()?.strip_prefix(stem)?;
-        let text = format!("{stem}{{{from}..{last}}}");
-        let counted = super::read::count_out(&text)?;
-        (counted == streams && streams.len() > 1).then_some(text)
-    });
-    match (text, streams) {
-        (Some(text), _) => quote(&text),
-        (None, [one]) => quote(one),
-        (None, several) => texts(several),
-    }
-}
-
-fn key_text(name: &str) -> String {
-    toml_edit::Key::new(name).to_string()
-}
-
-fn quote(text: &str) -> String {
-    Value::from(text).to_string()
-}
-
-fn list(parts: impl Iterator<Item = String>) -> String {
-    format!("[{}]", parts.collect::<Vec<_>>().join(", "))
-}
-
-fn texts(texts: &[String]) -> String {
-    list(texts.iter().map(|text| quote(text)))
-}
-
-fn time(time: Duration) -> String {
-    quote(&(TIME.show)(i128::try_from(time.as_nanos()).unwrap_or(i128::MAX)))
-}
-
-fn shift(millis: i64) -> String {
-    quote(&(TIME.show)(i128::from(millis) * 1_000_000))
-}
-
-fn share(ppm: u32) -> String {
-    quote(&(SHARE.show)(i128::from(ppm)))
-}
-
-fn rate(bits: u64) -> String {
-    quote(&(RATE.show)(i128::from(bits)))
-}
-
-fn size((width, height): (u32, u32)) -> String {
-    quote(&format!("{width}x{height}"))
-}
-
-fn span(min: Duration, max: Duration) -> String {
-    if min == max { time(min) } else { format!("{{ min = {}, max = {} }}", time(min), time(max)) }
-}
-
-fn next_ip(ip: NextIp) -> String {
-    match ip {
-        NextIp::Same => quote("same"),
-        NextIp::New => quote("new"),
-        NextIp::Ip(ip) => quote(&ip.to_string()),
-    }
 }

@@ -171,7 +171,7 @@ impl Reader<'_> {
             (Some((index, _)), None) => u16::try_from(index).ok().map(HostRef),
             _ => {
                 let words = offer("", of_role().map(|(_, (name, _))| name));
-                self.no(&values.span, format!("this event has no {key}: which {}?{words}", role.names()))
+                self.no(&values.span, format!("this event has no {key}; say which {}{words}", role.names()))
             }
         }
     }
@@ -249,7 +249,7 @@ impl Reader<'_> {
             return None;
         } else {
             let words = offer("", self.names.hosts.iter().map(|(name, _)| name));
-            return self.no(at, format!("this event has no on: which host?{words}"));
+            return self.no(at, format!("this event has no on; say which host{words}"));
         };
         let role = self.names.hosts.get(usize::from(on.0)).map_or(Roles::ANY, |(_, role)| *role);
         if !form.on.has(role) {

@@ -31,7 +31,7 @@ pub(super) const TIME: Unit = Unit {
     name: "a time",
     hint: "write a number with ns, us, ms, s, m or h, such as \"1.5s\"",
     parse: |text| parse_with(text, &TIMES),
-    show: |nanos| show_with(nanos, &TIMES[2..]),
+    show: show_time,
 };
 
 /// Shares, in millionths.
@@ -88,6 +88,15 @@ fn parse_with(text: &str, units: &[(&str, i128)]) -> Option<i128> {
     (parts % denominator == 0)
         .then_some(())
         .and_then(|()| Some(sign * (whole.parse::<i128>().ok()? * scale + parts / denominator)))
+}
+
+/// Writes a time: seconds with decimals down to the millisecond, else the unit that needs none.
+fn show_time(nanos: i128) -> String {
+    if nanos.abs() < 1_000_000_000 || nanos % 1_000_000 != 0 {
+        return show_with(nanos, &TIMES[2..]);
+    }
+    let sign = if nanos < 0 { "-" } else { "" };
+    format!("{sign}{}s", decimals(nanos.abs(), 1_000_000_000))
 }
 
 /// Writes a number in the largest unit that needs no decimals.
@@ -147,7 +156,9 @@ mod tests {
         };
         check(TIME, 0, "0s");
         check(TIME, 120_000_000_000, "120s");
-        check(TIME, 1_500_000_000, "1500ms");
+        check(TIME, 1_500_000_000, "1.5s");
+        check(TIME, -3_600_001_000_000, "-3600.001s");
+        check(TIME, 1_500_000_001, "1500000001ns");
         check(TIME, -40_000, "-40us");
         check(SHARE, 5_000, "0.5 %");
         check(SHARE, 1_000_000, "100 %");

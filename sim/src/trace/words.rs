@@ -34,7 +34,7 @@ pub fn describe(record: &Record, cast: &Cast) -> String {
         What::Moment(Moment::Serving) => "serves".to_owned(),
         What::Moment(Moment::Silent) => "serves no more".to_owned(),
         What::Moment(Moment::Watching) => "has its stream".to_owned(),
-        What::Address { ip } => format!("has address {ip}"),
+        What::Address { ip } => format!("has the address {ip}"),
         What::Asked(call) => {
             let about = call.stream.as_deref().unwrap_or("");
             format!("is asked: {} {about} (call {})", call.name, call.call)

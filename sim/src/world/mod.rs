@@ -21,7 +21,10 @@ mod player;
 mod proxy;
 mod timeline;
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use proxy_core::time::{Duration, Instant};
 
@@ -36,7 +39,7 @@ use self::{
 };
 use crate::{
     net::{BridgeId, HostId, ListenerId, Net, NetEvent, NetTimer, SockId, dns::Dns},
-    oracle::{Finding, Oracles},
+    oracle::{Finding, Oracles, Strictness},
     scenario::model::{HostRef, Network, PullRef, Role, Scenario},
     trace::{ActorId, Cast, CastMember, Log, Phase, Record, Tracer, What},
 };
@@ -106,6 +109,8 @@ pub struct Keep {
     pub packets: bool,
     /// Stops after this record.
     pub until: Option<u64>,
+    /// How strictly bounds are judged.
+    pub strictness: Strictness,
 }
 
 /// A world.
@@ -140,6 +145,8 @@ pub struct World<'a> {
     addresses: BTreeMap<Ipv4Addr, HostId>,
     /// The address each host has, or had last.
     homes: BTreeMap<HostRef, Ipv4Addr>,
+    /// What is true about each name, and how long an answer may be kept.
+    truths: BTreeMap<String, (Vec<IpAddr>, Duration)>,
     /// Bytes on their way from a socket to a peer.
     buffer: Vec<u8>,
     keep: Keep,
@@ -196,7 +203,7 @@ impl<'a> World<'a> {
             now: Instant::ZERO,
             heap: Heap::new(),
             net: Net::new(seed),
-            dns: Dns::default(),
+            dns: Dns::new(seed),
             tracer: Tracer::new(keep.records.then(Log::default)),
             oracles: Oracles::default(),
             cast: Cast::default(),
@@ -216,11 +223,12 @@ impl<'a> World<'a> {
             members: Vec::new(),
             addresses: BTreeMap::new(),
             homes: BTreeMap::new(),
+            truths: BTreeMap::new(),
             buffer: Vec::with_capacity(64 * 1024),
             keep,
         };
         world.build();
-        world.oracles = Oracles::new(scenario, &world.cast);
+        world.oracles = Oracles::strict(scenario, &world.cast, keep.strictness);
         world
     }
 
@@ -291,10 +299,10 @@ impl<'a> World<'a> {
 
     fn begin(&mut self) {
         self.note(ActorId::WORLD, What::Phase(Phase::Safety));
-        for members in self.members.clone() {
-            for (number, namespace) in members.namespaces.iter().enumerate() {
-                let actor = ActorId(members.actor.0 + number as u16);
-                if let Some(ip) = self.net.address(*namespace) {
+        for index in 0..self.members.len() {
+            for (number, namespace) in self.members[index].namespaces.clone().into_iter().enumerate() {
+                let actor = ActorId(self.members[index].actor.0 + number as u16);
+                if let Some(ip) = self.net.address(namespace) {
                     self.note(actor, What::Address { ip });
                 }
             }
@@ -429,7 +437,7 @@ impl<'a> World<'a> {
         let owner = match event {
             NetEvent::Accepted { listener, sock, .. } => {
                 let Some(owner) = self.listeners.get(&listener).copied() else {
-                    self.net.abort(sock, self.now);
+                    self.net.abort(sock);
                     return;
                 };
                 self.owners.insert(sock, owner);

@@ -274,7 +274,7 @@ impl World<'_> {
                 }
                 OriginOutput::Reset { conn } => {
                     if let Some(entry) = self.forget_peer(o, conn) {
-                        self.net.abort(entry.sock, self.now);
+                        self.net.abort(entry.sock);
                     }
                 }
             }
@@ -314,7 +314,7 @@ impl World<'_> {
         let origin = &mut self.origins[o];
         let Some(entry) = origin.conns.get_mut(&conn) else { return };
         while let Some(front) = entry.queue.front_mut() {
-            let len = self.net.send(entry.sock, front, self.now);
+            let len = self.net.send(entry.sock, front);
             front.advance(len);
             entry.queued -= len;
             if !front.is_empty() {
@@ -377,7 +377,7 @@ impl World<'_> {
         let mut buffer = std::mem::take(&mut self.buffer);
         while let Some(conn) = self.origins[o].socks.get(&sock).copied() {
             buffer.clear();
-            if self.net.recv(sock, 64 * 1024, &mut buffer, self.now) == 0 {
+            if self.net.recv(sock, 64 * 1024, &mut buffer) == 0 {
                 break;
             }
             self.tracer.take_bytes(&buffer);
