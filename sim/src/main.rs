@@ -353,7 +353,13 @@ fn main() -> ExitCode {
         Command::Defects { names, jobs, handful, turn, check } => {
             let handful = handful.map(|count| Handful { count, turn: turn.unwrap_or(0) });
             let (root, jobs) = (PathBuf::from("."), usize::from(jobs));
-            return ExitCode::from(defects::defects(&DefectOptions { names, jobs, handful, root, check_only: check }));
+            return ExitCode::from(defects::defects(&DefectOptions {
+                names,
+                jobs,
+                handful,
+                root,
+                check_only: check,
+            }));
         }
         Command::Bench { time, runs, scenarios } => {
             let jobs = std::thread::available_parallelism().map_or(1, usize::from);
