@@ -20,6 +20,8 @@ pub(super) struct Demand {
     due: Alarms<(ActorId, u64, Due)>,
     /// Upstream connections by stream, to find those that outlive it.
     conns: BTreeMap<(ActorId, u64), u64>,
+    /// Since when nobody watches, of streams of which it has been told.
+    told: BTreeMap<(ActorId, u64), Instant>,
 }
 
 /// What must have come of a stream.
@@ -55,6 +57,7 @@ impl Oracle for Demand {
         }
         let Some(id) = event.stream.map(|stream| stream.0) else { return };
         if let EventKind::Unregistered { key, reason } = &event.kind {
+            self.told.remove(&(proxy, id));
             for due in [Due::Attempt, Due::Token, Due::NoneReader] {
                 self.due.clear(&(proxy, id, due));
             }
@@ -131,6 +134,7 @@ impl Oracle for Demand {
     fn forget(&mut self, proxy: ActorId) {
         self.due.retain(|(of, _, _)| *of != proxy);
         self.conns.retain(|(of, _), _| *of != proxy);
+        self.told.retain(|(of, _), _| *of != proxy);
     }
 }
 
@@ -148,7 +152,9 @@ impl Demand {
     fn look_at_watchers(&mut self, proxy: ActorId, id: u64, scene: &Scene) {
         let Some(stream) = scene.streams.get(&(proxy, id)) else { return };
         let delay = scene.config(proxy).play.none_reader_delay;
-        self.expect(proxy, id, Due::NoneReader, stream.unwatched_since.map(|since| since + delay));
+        let told = self.told.get(&(proxy, id));
+        let untold = stream.unwatched_since.filter(|since| told != Some(since));
+        self.expect(proxy, id, Due::NoneReader, untold.map(|since| since + delay));
     }
 
     fn judge_none_reader(&mut self, record: &Record, id: u64, scene: &Scene, findings: &mut Findings) {
@@ -157,6 +163,13 @@ impl Demand {
         let Some(stream) = scene.streams.get(&(proxy, id)) else { return };
         let delay = scene.config(proxy).play.none_reader_delay;
         let since = stream.unwatched_since;
+        let is_news = since != self.told.get(&(proxy, id)).copied();
+        self.told.extend(since.map(|since| ((proxy, id), since)));
+        if !is_news {
+            let text =
+                format!("that nobody watches {} was told twice: once was promised", name_of(&stream.key));
+            findings.broken(NAME, proxy, text);
+        }
         let is_true = since.is_some_and(|since| since + delay <= record.at);
         if !is_true {
             let watched = match since {
@@ -266,6 +279,25 @@ mod tests {
             }
             story.at(30_000).timeout();
         })
+    }
+
+    #[test]
+    fn that_nobody_watches_is_told_once() {
+        let check = |twice: bool| {
+            check(|story| {
+                story.register(1, "live/a");
+                story.dials(1, 2);
+                story.streams(1, 2);
+                story.at(20_000).event(1, EventKind::NoneReader);
+                story.at(21_000).event(1, EventKind::Rebuilt);
+                if twice {
+                    story.event(1, EventKind::NoneReader);
+                }
+                story.at(50_000).timeout();
+            })
+        };
+        assert_eq!(check(false), [""; 0]);
+        assert_eq!(check(true), ["demand: that nobody watches live/a was told twice: once was promised"]);
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub(super) const NAME: &str = "identity";
 pub(super) struct Identity {
     conns: BTreeMap<(ActorId, u64), Conn>,
     last: BTreeMap<ActorId, Last>,
+    /// Connections that ended in this breath, and whose they were: what leaves the core is told before its steps.
+    ended: Vec<(ActorId, u64, Option<u64>)>,
 }
 
 #[derive(Debug)]
@@ -55,6 +57,7 @@ impl Oracle for Identity {
     }
 
     fn forget(&mut self, proxy: ActorId) {
+        self.ended.retain(|(of, _, _)| *of != proxy);
         self.conns.retain(|(of, _), _| *of != proxy);
         self.last.remove(&proxy);
     }
@@ -62,6 +65,7 @@ impl Oracle for Identity {
 
 impl Identity {
     fn on_in(&mut self, proxy: ActorId, inward: &Inward) {
+        self.ended.clear();
         if let Inward::Accepted { conn, .. } | Inward::PlayHttp { conn, .. } = inward {
             self.conns.insert((proxy, *conn), Conn { stream: None, is_closing: false });
         }
@@ -99,7 +103,10 @@ impl Identity {
                 None => Some(format!("connection {conn} was closed, and it is over")),
             },
             Outward::Abort { conn } => match self.conns.remove(&(proxy, *conn)) {
-                Some(_) => None,
+                Some(entry) => {
+                    self.ended.push((proxy, *conn, entry.stream));
+                    None
+                }
                 None => Some(format!("connection {conn} was aborted, and it is over")),
             },
             Outward::PlayAnswer { conn, streams } => match self.conns.contains_key(&(proxy, *conn)) {
@@ -158,7 +165,11 @@ impl Identity {
             ) if of == proxy => conn,
             _ => return None,
         };
-        let whose = self.conns.get(&(proxy, conn)).and_then(|conn| conn.stream);
+        let ended = || self.ended.iter().find(|(of, over, _)| (*of, *over) == (proxy, conn));
+        let whose = match self.conns.get(&(proxy, conn)) {
+            Some(conn) => conn.stream,
+            None => ended().and_then(|(_, _, stream)| *stream),
+        };
         if matches!(stimulus, PullEventKind::Closed | PullEventKind::ConnectFailed) {
             self.conns.remove(&(proxy, conn));
         }
@@ -211,6 +222,20 @@ mod tests {
             story.out(dial::abort(1));
             // Late news of what is over is ignored.
             story.input(Inward::Closed { conn: 2, hangup: Hangup::Eof });
+        });
+        assert_eq!(texts, [""; 0]);
+    }
+
+    #[test]
+    fn what_ends_with_the_last_frame_has_had_it() {
+        let texts = check(|story| {
+            story.register(1, "live/a");
+            story.dials(1, 2);
+            story.streams(1, 2);
+            story.input(Inward::Received { conn: 2, len: 100 });
+            story.out(dial::abort(2));
+            story.step(1, S::Streaming, E::Frame, S::Streaming);
+            story.step(1, S::Streaming, E::Refused, S::BackingOff);
         });
         assert_eq!(texts, [""; 0]);
     }

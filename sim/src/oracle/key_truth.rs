@@ -8,7 +8,7 @@ use proxy_core::{
 };
 use serde_json::Value;
 
-use super::{CALLS, EVENT, Findings, Kinds, Oracle, SAMPLE, Scene, scene::name_of};
+use super::{CALLS, EVENT, Findings, IN, Kinds, Oracle, SAMPLE, Scene, scene::name_of};
 use crate::trace::{ActorId, Record, What};
 
 pub(super) const NAME: &str = "key-truth";
@@ -17,15 +17,20 @@ pub(super) const NAME: &str = "key-truth";
 #[derive(Debug, Default)]
 pub(super) struct KeyTruth {
     registered: BTreeMap<ActorId, BTreeMap<StreamKey, u64>>,
+    /// Keys told to be free again, with the stream each was: its end is told in the same breath, after the reply.
+    freed: Vec<(ActorId, StreamKey, u64)>,
 }
 
 impl Oracle for KeyTruth {
     fn kinds(&self) -> Kinds {
-        EVENT | CALLS | SAMPLE
+        EVENT | CALLS | SAMPLE | IN
     }
 
     fn on_record(&mut self, record: &Record, scene: &Scene, findings: &mut Findings) {
         let proxy = record.actor;
+        if let What::In(_) = &record.what {
+            self.judge_freed(findings);
+        }
         if let What::Event(event) = &record.what
             && let Some(id) = event.stream.map(|stream| stream.0)
             && let Some(text) = self.on_event(proxy, id, &event.kind)
@@ -50,7 +55,12 @@ impl Oracle for KeyTruth {
             };
             let key = scene.key_of_call(&call.call);
             let answer = Answer { name: &call.call.name, body: &body, key: key.as_ref(), was: call.was };
-            for text in self.judge(proxy, &answer) {
+            let texts = self.judge(proxy, &answer);
+            if body["data"]["state"] == "removed" && call.was.is_none() {
+                let id = key.as_ref().and_then(|key| self.registered.get(&proxy)?.get(key).copied());
+                self.freed.extend(key.zip(id).map(|(key, id)| (proxy, key, id)));
+            }
+            for text in texts {
                 findings.broken(NAME, proxy, text);
             }
         }
@@ -58,6 +68,7 @@ impl Oracle for KeyTruth {
 
     fn forget(&mut self, proxy: ActorId) {
         self.registered.remove(&proxy);
+        self.freed.retain(|(of, _, _)| *of != proxy);
     }
 }
 
@@ -91,6 +102,19 @@ impl KeyTruth {
         }
     }
 
+    /// A new breath: what was told to be free again must be.
+    fn judge_freed(&mut self, findings: &mut Findings) {
+        for (proxy, key, id) in std::mem::take(&mut self.freed) {
+            if self.registered.get(&proxy).and_then(|keys| keys.get(&key)) == Some(&id) {
+                let text = format!(
+                    "addStreamProxy of {} was told that it was removed again, and it is registered as stream {id}",
+                    name_of(&key)
+                );
+                findings.broken(NAME, proxy, text);
+            }
+        }
+    }
+
     /// Judges an answer; getters are answered as things stand, the others have done what they say.
     fn judge(&self, proxy: ActorId, answer: &Answer<'_>) -> Vec<String> {
         let keys = self.registered.get(&proxy);
@@ -113,9 +137,6 @@ impl KeyTruth {
             }
             "addStreamProxy" if code == 0 && !is_there => {
                 texts.push(format!("{}, and it is not registered", told("that it is there")));
-            }
-            "addStreamProxy" if body["data"]["state"] == "removed" && is_there && was.is_none() => {
-                texts.push(format!("{}, and it is registered", told("that it was removed again")));
             }
             "getProxyInfo" if key.is_some() && (code == 0) != is_there => {
                 texts.push(format!("{}, and it is {}", told(&format!("code {code}")), word(is_there)));
@@ -302,6 +323,25 @@ mod tests {
         assert_eq!(
             check(0),
             ["key-truth: the core counts 0 streams, its events registered 1 that are not removed"]
+        );
+    }
+
+    #[test]
+    fn a_key_told_to_be_free_again_is() {
+        let check = |is_removed: bool| {
+            Story::told::<KeyTruth>(|story| {
+                let add = story.register(1, "live/a");
+                story.timeout();
+                story.answers(add, r#"{"code":-1,"data":{"state":"removed"}}"#);
+                if is_removed {
+                    story.removes(1, "live/a", StreamEnd::FirstAttemptFailed);
+                }
+                story.timeout();
+            })
+        };
+        assert_eq!(check(true), [""; 0]);
+        assert!(
+            check(false)[0].contains("was told that it was removed again, and it is registered as stream 1")
         );
     }
 

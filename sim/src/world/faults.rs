@@ -14,8 +14,8 @@ use proxy_core::time::Duration;
 use super::{Members, Running, World, origin::OriginHost};
 use crate::{
     net::{
-        Bandwidth, BridgeId, BridgeKind, BridgeSpec, ConntrackPolicy, ConntrackSpec, FilterId, HostId, LinkSpec,
-        NeighbourPolicy, Net, HangUp, Publish as PublishMode, Seen, TapRecord, Verdict,
+        Bandwidth, BridgeId, BridgeKind, BridgeSpec, ConntrackPolicy, ConntrackSpec, FilterId, HangUp,
+        HostId, LinkSpec, NeighbourPolicy, Net, Publish as PublishMode, Seen, TapRecord, Verdict,
         dns::{DnsReply, NameSpec},
         filter,
     },
@@ -618,7 +618,8 @@ impl World<'_> {
     /// Answers a name with what is true, or as the last fault in force says.
     fn answer_name(&mut self, name: &str) {
         let (addresses, ttl) = self.truths.get(name).cloned().unwrap_or_default();
-        let mut reply = if addresses.is_empty() { DnsReply::NotFound } else { DnsReply::Addresses(addresses) };
+        let mut reply =
+            if addresses.is_empty() { DnsReply::NotFound } else { DnsReply::Addresses(addresses) };
         let mut spec = NameSpec { ttl, ..NameSpec::DEFAULT };
         match self.in_force.names.get(name).and_then(|in_force| in_force.values().next_back()) {
             Some(NameFault::Reply(fault)) => reply = fault.clone(),
