@@ -14,6 +14,8 @@ pub(super) const NAME: &str = "identity";
 pub(super) struct Identity {
     conns: BTreeMap<(ActorId, u64), Conn>,
     last: BTreeMap<ActorId, Last>,
+    /// What was aborted under the input at hand, and whose it was: what came in the same bytes is told behind it.
+    aborted: Option<(ActorId, u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -62,6 +64,7 @@ impl Oracle for Identity {
 
 impl Identity {
     fn on_in(&mut self, proxy: ActorId, inward: &Inward) {
+        self.aborted = None;
         if let Inward::Accepted { conn, .. } | Inward::PlayHttp { conn, .. } = inward {
             self.conns.insert((proxy, *conn), Conn { stream: None, is_closing: false });
         }
@@ -99,7 +102,10 @@ impl Identity {
                 None => Some(format!("connection {conn} was closed, and it is over")),
             },
             Outward::Abort { conn } => match self.conns.remove(&(proxy, *conn)) {
-                Some(_) => None,
+                Some(entry) => {
+                    self.aborted = entry.stream.map(|stream| (proxy, *conn, stream));
+                    None
+                }
                 None => Some(format!("connection {conn} was aborted, and it is over")),
             },
             Outward::PlayAnswer { conn, streams } => match self.conns.contains_key(&(proxy, *conn)) {
@@ -158,7 +164,9 @@ impl Identity {
             ) if of == proxy => conn,
             _ => return None,
         };
+        let aborted = self.aborted.filter(|(of, aborted, _)| (*of, *aborted) == (proxy, conn));
         let whose = self.conns.get(&(proxy, conn)).and_then(|conn| conn.stream);
+        let whose = whose.or(aborted.map(|(_, _, stream)| stream));
         if matches!(stimulus, PullEventKind::Closed | PullEventKind::ConnectFailed) {
             self.conns.remove(&(proxy, conn));
         }
