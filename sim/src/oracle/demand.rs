@@ -20,6 +20,8 @@ pub(super) struct Demand {
     due: Alarms<(ActorId, u64, Due)>,
     /// Upstream connections by stream, to find those that outlive it.
     conns: BTreeMap<(ActorId, u64), u64>,
+    /// Of whom it was told that nobody watches, and since when nobody did.
+    told: BTreeMap<(ActorId, u64), Instant>,
 }
 
 /// What must have come of a stream.
@@ -58,6 +60,7 @@ impl Oracle for Demand {
             for due in [Due::Attempt, Due::Token, Due::NoneReader] {
                 self.due.clear(&(proxy, id, due));
             }
+            self.told.remove(&(proxy, id));
             if let Some(conn) = self.conns.remove(&(proxy, id))
                 && scene.conns.get(&(proxy, conn)).is_some_and(|conn| !conn.is_closing)
             {
@@ -131,6 +134,7 @@ impl Oracle for Demand {
     fn forget(&mut self, proxy: ActorId) {
         self.due.retain(|(of, _, _)| *of != proxy);
         self.conns.retain(|(of, _), _| *of != proxy);
+        self.told.retain(|(of, _), _| *of != proxy);
     }
 }
 
@@ -148,7 +152,9 @@ impl Demand {
     fn look_at_watchers(&mut self, proxy: ActorId, id: u64, scene: &Scene) {
         let Some(stream) = scene.streams.get(&(proxy, id)) else { return };
         let delay = scene.config(proxy).play.none_reader_delay;
-        self.expect(proxy, id, Due::NoneReader, stream.unwatched_since.map(|since| since + delay));
+        let told = self.told.get(&(proxy, id));
+        let since = stream.unwatched_since.filter(|since| told != Some(since));
+        self.expect(proxy, id, Due::NoneReader, since.map(|since| since + delay));
     }
 
     fn judge_none_reader(&mut self, record: &Record, id: u64, scene: &Scene, findings: &mut Findings) {
@@ -157,6 +163,9 @@ impl Demand {
         let Some(stream) = scene.streams.get(&(proxy, id)) else { return };
         let delay = scene.config(proxy).play.none_reader_delay;
         let since = stream.unwatched_since;
+        if let Some(since) = since {
+            self.told.insert((proxy, id), since);
+        }
         let is_true = since.is_some_and(|since| since + delay <= record.at);
         if !is_true {
             let watched = match since {
