@@ -17,6 +17,8 @@ pub(super) const NAME: &str = "key-truth";
 #[derive(Debug, Default)]
 pub(super) struct KeyTruth {
     registered: BTreeMap<ActorId, BTreeMap<StreamKey, u64>>,
+    /// What was told to be removed again, whose removal is told right behind the answer.
+    leaving: BTreeMap<ActorId, BTreeSet<StreamKey>>,
 }
 
 impl Oracle for KeyTruth {
@@ -41,6 +43,15 @@ impl Oracle for KeyTruth {
                 );
                 findings.broken(NAME, proxy, text);
             }
+            for key in self.leaving.remove(&proxy).unwrap_or_default() {
+                if self.registered.get(&proxy).is_some_and(|keys| keys.contains_key(&key)) {
+                    let text = format!(
+                        "addStreamProxy of {} was told that it was removed again, and it is registered",
+                        name_of(&key)
+                    );
+                    findings.broken(NAME, proxy, text);
+                }
+            }
         }
         if let What::Answered { body, .. } = &record.what {
             let Some(call) = &scene.answered else { return };
@@ -53,11 +64,18 @@ impl Oracle for KeyTruth {
             for text in self.judge(proxy, &answer) {
                 findings.broken(NAME, proxy, text);
             }
+            if body["data"]["state"] == "removed"
+                && call.was.is_none()
+                && let Some(key) = key
+            {
+                self.leaving.entry(proxy).or_default().insert(key);
+            }
         }
     }
 
     fn forget(&mut self, proxy: ActorId) {
         self.registered.remove(&proxy);
+        self.leaving.remove(&proxy);
     }
 }
 
@@ -113,9 +131,6 @@ impl KeyTruth {
             }
             "addStreamProxy" if code == 0 && !is_there => {
                 texts.push(format!("{}, and it is not registered", told("that it is there")));
-            }
-            "addStreamProxy" if body["data"]["state"] == "removed" && is_there && was.is_none() => {
-                texts.push(format!("{}, and it is registered", told("that it was removed again")));
             }
             "getProxyInfo" if key.is_some() && (code == 0) != is_there => {
                 texts.push(format!("{}, and it is {}", told(&format!("code {code}")), word(is_there)));
