@@ -53,6 +53,8 @@ impl World<'_> {
         let event = &self.scenario.events[index];
         self.line = event.line;
         self.cause = self.note(ActorId::WORLD, What::Began { event: index as u16 });
+        // Before the act: what it leads to at once, such as a pull's first lookup, counts for moments that wait for it.
+        self.happened(Happened::Began(index));
         if let Some(every) = event.every
             && !matches!(event.act, Act::Repair { .. })
         {
@@ -81,11 +83,16 @@ impl World<'_> {
                 self.inflict(index, fault);
             }
         }
-        self.happened(Happened::Began(index));
     }
 
     /// Publishers come, or come with something else.
-    fn publishes(&mut self, origin: HostRef, stream: Option<&str>, publisher: Option<&Publisher>, silently: bool) {
+    fn publishes(
+        &mut self,
+        origin: HostRef,
+        stream: Option<&str>,
+        publisher: Option<&Publisher>,
+        silently: bool,
+    ) {
         let Some(o) = self.origin_of(origin) else { return };
         for name in self.origins[o].spec.streams.clone() {
             if stream.is_some_and(|stream| stream != name) {
