@@ -71,6 +71,8 @@ impl World<'_> {
         let event = &self.scenario.events[index];
         self.line = event.line;
         self.cause = self.note(ActorId::WORLD, What::Began { event: index as u16 });
+        // Before the act: what it leads to at once, such as a pull's first lookup, counts for moments that wait for it.
+        self.happened(Happened::Began(index));
         if let Some(every) = event.every
             && !matches!(event.act, Act::Repair { .. })
         {
@@ -99,7 +101,6 @@ impl World<'_> {
                 self.inflict(index, fault);
             }
         }
-        self.happened(Happened::Began(index));
     }
 
     /// Publishers come, or come with something else.
