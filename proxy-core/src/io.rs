@@ -296,6 +296,9 @@ pub struct PullOptions {
     pub reset_when_replay: Option<bool>,
     /// Send FCSubscribe before play.
     pub fc_subscribe: Option<bool>,
+    /// The end of the url that is the stream name, where [`crate::url::OriginUrl::parse`] would cut elsewhere. May
+    /// hold secrets.
+    pub play_path: Option<String>,
 }
 
 impl Default for PullOptions {
@@ -311,6 +314,7 @@ impl Default for PullOptions {
             auto_close: None,
             reset_when_replay: None,
             fc_subscribe: None,
+            play_path: None,
         }
     }
 }

@@ -320,7 +320,7 @@ impl Proxy {
         if self.shutdown.is_some() {
             return self.reply(request, Reply::ShuttingDown);
         }
-        let url = match OriginUrl::parse(url) {
+        let url = match OriginUrl::parse_with(url, options.play_path.as_deref()) {
             Ok(url) => url,
             Err(error) => return self.reply(request, Reply::BadUrl(error)),
         };
@@ -373,13 +373,15 @@ impl Proxy {
         let Some(stream) = self.registry.find(key) else { return self.reply(request, Reply::NotFound) };
         let id = stream.id;
         let mut wish = stream.pull.wish().clone();
-        match url.map(OriginUrl::parse) {
+        wish.options = options.unwrap_or(wish.options);
+        // Without a new url the old one may be cut anew.
+        let text = url.or(wish.paths.first().map(|path| path.text.as_str()));
+        match text.map(|text| OriginUrl::parse_with(text, wish.options.play_path.as_deref())) {
             Some(Ok(url)) if self.is_own_literal(key, &url) => return self.reply(request, Reply::OwnUrl),
             Some(Ok(url)) => wish.paths = Vec::from([url]),
             Some(Err(error)) => return self.reply(request, Reply::BadUrl(error)),
             None => {}
         }
-        wish.options = options.unwrap_or(wish.options);
         if let Some(stream) = self.registry.get_mut(id) {
             stream.rewish(wish, &self.config);
         }

@@ -81,6 +81,8 @@ pub enum UrlError {
     AppMissing,
     /// No stream name in the path.
     StreamMissing,
+    /// The path does not end with the stream name the operator gives, behind an application.
+    PlayPath,
     /// A control character or space; in a key also `?`, and `/` in its virtual host.
     Character {
         /// The byte position.
@@ -145,10 +147,23 @@ impl OriginUrl {
     /// # Errors
     /// See [`UrlError`].
     pub fn parse(text: &str) -> Result<Self, UrlError> {
+        Self::parse_with(text, None)
+    }
+
+    /// Parses a url of which the operator says where the stream name begins: servers cut paths in more ways than
+    /// [`Self::parse`] knows. `play_path` is the end of the url as sent in `play`, query included; what is left of the
+    /// path is the application. `None` leaves it to [`Self::parse`].
+    ///
+    /// # Errors
+    /// See [`UrlError`].
+    pub fn parse_with(text: &str, play_path: Option<&str>) -> Result<Self, UrlError> {
         check_text(text)?;
         let (authority, path) = split_url(text)?;
         let path = path.trim_start_matches('/');
-        let (app, stream) = split_path(path)?;
+        let (app, stream) = match play_path {
+            Some(stream) => (split_play_path(path, stream)?, stream),
+            None => split_path(path)?,
+        };
         Self::assemble(text, authority, app, stream)
     }
 
@@ -295,6 +310,16 @@ fn split_path(path: &str) -> Result<(&str, &str), UrlError> {
     Ok((app, stream))
 }
 
+/// Returns the application in front of a stream name that is known.
+fn split_play_path<'a>(path: &'a str, stream: &str) -> Result<&'a str, UrlError> {
+    let app = path.strip_suffix(stream).and_then(|path| path.strip_suffix('/')).ok_or(UrlError::PlayPath)?;
+    let app = app.trim_end_matches('/');
+    if stream.is_empty() || app.is_empty() || app.starts_with('?') {
+        return Err(UrlError::PlayPath);
+    }
+    Ok(app)
+}
+
 /// Splits `host[:port]`, IPv6 literals in brackets.
 fn split_host(text: &str) -> Result<(&str, u16), UrlError> {
     let (host, port) = match text.strip_prefix('[') {
@@ -355,6 +380,7 @@ impl fmt::Display for UrlError {
             Self::Port => write!(f, "the port is no number from 1 to 65535"),
             Self::AppMissing => write!(f, "no application, expected rtmp://host/app/stream"),
             Self::StreamMissing => write!(f, "no stream name, expected rtmp://host/app/stream"),
+            Self::PlayPath => write!(f, "the url does not end with an application and the play path given"),
             Self::Character { at } => write!(f, "a character that is not allowed at byte {at}"),
         }
     }
@@ -404,6 +430,32 @@ mod tests {
             "s",
             "rtmp://10.0.0.1/live...vhost...x",
         );
+    }
+
+    #[track_caller]
+    fn check_play_path(text: &str, play_path: &str, cut: Result<(&str, &str, &str), UrlError>) {
+        let url = OriginUrl::parse_with(text, Some(play_path));
+        let url = url.as_ref().map(|url| (url.app.as_str(), url.stream.as_str(), url.tc_url.as_str()));
+        assert_eq!(url, cut.as_ref().map(|cut| *cut), "{text} {play_path}");
+    }
+
+    #[test]
+    fn an_operator_may_say_where_the_stream_name_begins() {
+        check_play_path("rtmp://h/a/b/c/d", "d", Ok(("a/b/c", "d", "rtmp://h/a/b/c")));
+        check_play_path("rtmp://h/a/b/c?t=1", "b/c?t=1", Ok(("a", "b/c?t=1", "rtmp://h/a")));
+        check_play_path("rtmp://h/a?t=1/b/c", "c", Ok(("a?t=1/b", "c", "rtmp://h/a?t=1/b")));
+        check_play_path("rtmp://h/a//c", "c", Ok(("a", "c", "rtmp://h/a")));
+        for (text, play_path) in [
+            ("rtmp://h/a/b", "c"),
+            ("rtmp://h/a/b?t=1", "b"),
+            ("rtmp://h/ab", "b"),
+            ("rtmp://h/b", "b"),
+            ("rtmp://h//b", "b"),
+            ("rtmp://h/?x/b", "b"),
+            ("rtmp://h/a/", ""),
+        ] {
+            check_play_path(text, play_path, Err(UrlError::PlayPath));
+        }
     }
 
     #[track_caller]

@@ -132,6 +132,9 @@ struct Pull {
     /// The stream name to serve it under; the origin's unless given.
     #[arg(long)]
     stream: Option<String>,
+    /// The end of the url that is the origin's stream name, where the usual cut is wrong.
+    #[arg(long, value_name = "NAME")]
+    play_path: Option<String>,
     /// The address to listen on.
     #[arg(long, value_name = "IP", default_value = "::")]
     listen_ip: IpAddr,
@@ -295,7 +298,7 @@ fn serve_file(file: &Path, filter: Option<&str>) -> Result<Answer, Fault> {
 }
 
 fn pull_one(pull: &Pull, filter: Option<&str>) -> Result<Answer, Fault> {
-    let url = OriginUrl::parse(&pull.url)
+    let url = OriginUrl::parse_with(&pull.url, pull.play_path.as_deref())
         .map_err(|error| Fault::usage(format!("{}: {error}", proxy_core::url::redact(&pull.url))))?;
     let without_query = |text: &str| text.split('?').next().unwrap_or_default().to_owned();
     let app = pull.app.clone().unwrap_or_else(|| without_query(&url.app));
@@ -310,7 +313,7 @@ fn pull_one(pull: &Pull, filter: Option<&str>) -> Result<Answer, Fault> {
     if pull.rtmp_port != 0 && pull.rtmp_port == pull.http_port {
         return Err(Fault::usage("--rtmp-port and --http-port are the same"));
     }
-    let options = PullOptions { force: true, ..PullOptions::default() };
+    let options = PullOptions { force: true, play_path: pull.play_path.clone(), ..PullOptions::default() };
     settings.proxies.push(StaticProxy { key: key.clone(), url: url.text.clone(), options });
 
     // What happens is told on stdout in plain words; the log is for those who ask.

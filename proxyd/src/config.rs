@@ -272,7 +272,8 @@ impl Settings {
         KEYS.iter()
             .filter_map(|key| {
                 let (value, default) = (key.field.show(self), key.field.show(&defaults));
-                (value != default).then(|| {
+                let counts = value != default && !(key.hidden && value == WELL_KNOWN_SECRET);
+                counts.then(|| {
                     let value = if key.hidden { "(set)".to_owned() } else { value };
                     (key.path(), value, default)
                 })

@@ -28,6 +28,9 @@ const TICK: Duration = Duration::from_millis(100);
 const START_MAX: Duration = Duration::from_secs(10);
 /// The least time with the plug in.
 const REST: Duration = Duration::from_secs(2);
+/// How long the plug is out: at least, and how much longer at most.
+const OUT_MIN: Duration = Duration::from_secs(2);
+const OUT_MORE_MAX: Duration = Duration::from_secs(2);
 /// A silence that long shows in the table's state.
 const SILENT_MIN: Duration = Duration::from_millis(500);
 
@@ -124,7 +127,7 @@ pub(crate) async fn run(plan: &Plan) -> io::Result<bool> {
             }
             _ = tick.tick() => {}
         }
-        phase = demo.step(phase, plan, &mut screen).await?;
+        phase = demo.step(phase, plan, plan.time.saturating_sub(begun.elapsed()), &mut screen).await?;
         let stream = demo.proxy.stream(STREAM).await;
         screen.draw(&demo.table(begun.elapsed(), plan, phase, stream.as_ref()));
     }
@@ -175,12 +178,20 @@ impl Demo {
         Publisher { video: Some(video), ..Publisher::default() }
     }
 
-    async fn step(&mut self, phase: Phase, plan: &Plan, screen: &mut Screen) -> io::Result<Phase> {
+    /// Goes on, with so much time `left`: a plug is pulled only if there is enough to see how it ends.
+    async fn step(
+        &mut self,
+        phase: Phase,
+        plan: &Plan,
+        left: Duration,
+        screen: &mut Screen,
+    ) -> io::Result<Phase> {
         let now = tokio::time::Instant::now();
         Ok(match phase {
-            Phase::In { pull_at } if now >= pull_at => {
+            Phase::In { pull_at } if now >= pull_at && left >= OUT_MIN + OUT_MORE_MAX + REST => {
                 let plug = self.next_plug();
-                let lasts = Duration::from_millis(2000 + self.dice.below(2000));
+                let more = self.dice.below(OUT_MORE_MAX.as_millis() as u64);
+                let lasts = OUT_MIN + Duration::from_millis(more);
                 screen.say(&format!("plug {}: {}", self.pulls, plug.words()));
                 self.pull(plug).await;
                 Phase::Out { plug, pulled_at: pull_at, back_at: now + lasts }
@@ -267,6 +278,7 @@ impl Demo {
         let until =
             |at: tokio::time::Instant| seconds(at.saturating_duration_since(tokio::time::Instant::now()));
         let plug = match phase {
+            Phase::In { .. } if time + OUT_MIN + OUT_MORE_MAX + REST > plan.time => "plug in".to_owned(),
             Phase::In { pull_at } => format!("plug in; pulled in {} s", until(pull_at)),
             Phase::Out { plug, back_at, .. } => {
                 format!("PLUG OUT: {}; back in {} s", plug.words(), until(back_at))

@@ -87,24 +87,6 @@ enum Command {
         #[arg(long, value_name = "N", default_value_t = 40)]
         last: usize,
     },
-    /// Tell what is wrong in scenario files: place, offending word, allowed ones.
-    Check {
-        /// Scenario files, and folders of them.
-        #[arg(value_name = "PATH", required = true)]
-        paths: Vec<PathBuf>,
-        /// Tell what each file says.
-        #[arg(long)]
-        explain: bool,
-    },
-    /// List the words of scenario files: properties, events, faults, models, moments.
-    Props {
-        /// A section, or a word whose parameters are told.
-        #[arg(value_name = "WORD")]
-        word: Option<String>,
-        /// Print the JSON Schema for editors.
-        #[arg(long, conflicts_with = "word")]
-        schema: bool,
-    },
     /// Turn a trace into something to look at.
     View {
         /// A file that `run --out` has written.
@@ -199,6 +181,26 @@ enum Command {
         /// How long.
         #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = parse_time)]
         time: Duration,
+    },
+    /// Tell what is wrong in scenario files: place, offending word, allowed ones.
+    ///
+    /// Of a folder every *.toml below it.
+    Check {
+        /// Files and folders.
+        #[arg(value_name = "PATH", required = true)]
+        paths: Vec<PathBuf>,
+        /// Tell what each file says.
+        #[arg(long)]
+        explain: bool,
+    },
+    /// List the words of scenario files: properties, events, faults, models, moments.
+    Props {
+        /// A section, or a word whose parameters are told.
+        #[arg(value_name = "WORD")]
+        word: Option<String>,
+        /// Print the JSON Schema for editors.
+        #[arg(long, conflicts_with = "word")]
+        schema: bool,
     },
     /// Watch urls until Ctrl-C or SIGTERM, and tell what a person in front of each would see.
     ///
@@ -325,20 +327,21 @@ impl From<Software> for Like {
 fn main() -> ExitCode {
     let command = match Cli::parse().command {
         Command::Run(args) => return ExitCode::from(run::run(&args.into_options())),
-        Command::Replay { file, seed, until, last } => {
-            return ExitCode::from(replay::replay(&replay::ReplayOptions { path: file, seed, until, last }));
-        }
         Command::Check { paths, explain } => {
-            let told = check::run(&paths, explain, &mut std::io::stdout(), &mut std::io::stderr());
+            let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
             // Whoever closes our output early has read enough.
-            return ExitCode::from(told.unwrap_or(exit::HELD));
+            return ExitCode::from(check::run(&paths, explain, &mut out, &mut err).unwrap_or(exit::HELD));
         }
         Command::Props { schema: true, .. } => {
             return ExitCode::from(props::schema(&mut std::io::stdout()).unwrap_or(exit::HELD));
         }
         Command::Props { word, schema: false } => {
-            let told = props::run(word.as_deref(), &[], &mut std::io::stdout(), &mut std::io::stderr());
-            return ExitCode::from(told.unwrap_or(exit::HELD));
+            let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+            let code = props::run(word.as_deref(), sim::oracle::PROMISES, &mut out, &mut err);
+            return ExitCode::from(code.unwrap_or(exit::HELD));
+        }
+        Command::Replay { file, seed, until, last } => {
+            return ExitCode::from(replay::replay(&replay::ReplayOptions { path: file, seed, until, last }));
         }
         Command::View { trace, to, output } => {
             let to = match to {
@@ -350,13 +353,7 @@ fn main() -> ExitCode {
         Command::Defects { names, jobs, handful, turn, check } => {
             let handful = handful.map(|count| Handful { count, turn: turn.unwrap_or(0) });
             let (root, jobs) = (PathBuf::from("."), usize::from(jobs));
-            return ExitCode::from(defects::defects(&DefectOptions {
-                names,
-                jobs,
-                handful,
-                root,
-                check_only: check,
-            }));
+            return ExitCode::from(defects::defects(&DefectOptions { names, jobs, handful, root, check_only: check }));
         }
         Command::Bench { time, runs, scenarios } => {
             let jobs = std::thread::available_parallelism().map_or(1, usize::from);

@@ -12,7 +12,7 @@ use std::{
 use proxy_core::time::Duration;
 
 use crate::{
-    oracle::{Finding, Measured},
+    oracle::{Finding, Measured, Strictness},
     scenario::{self, Problem, model::Scenario},
     trace::{Cast, Log, Logged, Record},
     world::{Keep, Outcome, World},
@@ -81,44 +81,52 @@ pub struct Difference {
     pub second: Option<Record>,
 }
 
-/// Finds scenario files: files as they are, in folders every `.toml` below, sorted.
+/// Returns the scenario files that paths stand for: a file itself, of a folder every `*.toml` below it, in order.
 ///
 /// # Errors
-/// There is no such file, or none in a folder.
-pub fn find_files(paths: &[PathBuf]) -> io::Result<Vec<File>> {
-    let mut found = Vec::new();
+/// Names the path that cannot be read, or the folder without scenarios.
+pub fn scenario_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
+    let mut files = Vec::new();
     for path in paths {
-        let mut files = Vec::new();
-        walk(path, &mut files)?;
-        if files.is_empty() {
-            let text = format!("{}: no scenario below it (*.toml)", path.display());
-            return Err(io::Error::new(io::ErrorKind::NotFound, text));
-        }
-        files.sort();
-        for path in files {
-            let text = fs::read_to_string(&path)
-                .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
-            found.push(File { path, text });
+        let before = files.len();
+        if path.is_dir() {
+            collect(path, &mut files).map_err(|error| format!("{}: {error}", path.display()))?;
+            if files.len() == before {
+                return Err(format!("{}: no *.toml below this folder", path.display()));
+            }
+        } else if path.exists() {
+            files.push(path.clone());
+        } else {
+            return Err(format!("{}: no such file or folder", path.display()));
         }
     }
-    Ok(found)
+    Ok(files)
 }
 
-fn walk(path: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
-    let naming = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-    if !fs::metadata(path).map_err(naming)?.is_dir() {
-        files.push(path.to_owned());
-        return Ok(());
-    }
-    for entry in fs::read_dir(path).map_err(naming)? {
-        let path = entry.map_err(naming)?.path();
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    // Folders come in any order.
+    let mut entries = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+    entries.sort();
+    for path in entries {
         if path.is_dir() {
-            walk(&path, files)?;
+            collect(&path, files)?;
         } else if path.extension().is_some_and(|extension| extension == "toml") {
             files.push(path);
         }
     }
     Ok(())
+}
+
+/// Finds scenario files and reads their text.
+///
+/// # Errors
+/// Names what cannot be read.
+pub fn find_files(paths: &[PathBuf]) -> Result<Vec<File>, String> {
+    let read = |path: PathBuf| match fs::read_to_string(&path) {
+        Ok(text) => Ok(File { path, text }),
+        Err(error) => Err(format!("{}: {error}", path.display())),
+    };
+    scenario_files(paths)?.into_iter().map(read).collect()
 }
 
 /// Reads every file.
@@ -149,6 +157,12 @@ pub fn run_twice(scenario: &Scenario, seed: u64) -> Ran {
 /// Runs a scenario once.
 pub fn run_once(scenario: &Scenario, seed: u64) -> Ran {
     let outcome = World::run(scenario, seed, Keep::default());
+    ran(scenario, seed, outcome, None)
+}
+
+/// Runs a scenario once and judges it by other bounds than its own.
+pub fn run_with(scenario: &Scenario, seed: u64, strictness: Strictness) -> Ran {
+    let outcome = World::run(scenario, seed, Keep { strictness, ..Keep::default() });
     ran(scenario, seed, outcome, None)
 }
 
@@ -188,7 +202,7 @@ fn find_difference(scenario: &Scenario, seed: u64) -> Difference {
 
 /// Runs a scenario and keeps every record, and packets if wanted.
 pub fn run_logged(scenario: &Scenario, text: &str, seed: u64, packets: bool) -> Logged {
-    let outcome = World::run(scenario, seed, Keep { records: true, packets, until: None });
+    let outcome = World::run(scenario, seed, Keep { records: true, packets, ..Keep::default() });
     logged(scenario, text, seed, &outcome.cast, outcome.log)
 }
 
@@ -198,10 +212,7 @@ fn logged(scenario: &Scenario, text: &str, seed: u64, cast: &Cast, log: Option<L
 }
 
 /// Runs jobs on several threads and hands each result over, in no order, with its job.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "each thread runs worlds of its own; what a run does is its own"
-)]
+#[expect(clippy::disallowed_methods, reason = "each thread runs worlds of its own; what a run does is its own")]
 pub fn run_all(scenarios: &[Scenario], jobs: &[Job], threads: usize, on_ran: impl FnMut(Job, Ran) + Send) {
     let next = AtomicUsize::new(0);
     let on_ran = Mutex::new(on_ran);

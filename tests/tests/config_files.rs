@@ -359,6 +359,8 @@ fn static_streams_that_cannot_be_are_refused() {
     }
     let told = check("[[proxy]]\napp = \"live\"\nstream = \"cam\"\nurl = \"rtsp://origin/live/cam\"\n");
     assert!(told[0].starts_with("4:7: error: url: ") && told[0].contains("rtsp"), "{told:?}");
+    let told = check("[[proxy]]\napp = \"live\"\nurl = \"rtsp://origin/live/cam\"\nretry_cuont = 1\n");
+    assert_eq!(told.len(), 3, "what is wrong with one line hides nothing of the others: {told:?}");
 }
 
 #[test]
@@ -367,6 +369,8 @@ fn what_a_file_changes_is_told_without_its_secret() {
     let changed: Vec<_> =
         changed.iter().map(|(key, value, default)| format!("{key} {value} {default}")).collect();
     assert_eq!(changed, ["http.port 8081 8080", "api.secret (set) "]);
+    let published = settings("[api]\nsecret = \"035c73f7-bb6b-4889-a715-d9eb2d1925cc\"\n").changed();
+    assert!(published.is_empty(), "a secret everybody knows is none, and not told as one: {published:?}");
 }
 
 #[test]
@@ -374,7 +378,10 @@ fn the_markdown_table_has_a_line_for_every_setting() {
     let table = defaults_markdown();
     assert_eq!(table.lines().count(), KEYS.len() + 2);
     for line in table.lines() {
-        assert_eq!(line.matches('|').count(), 5, "{line}");
+        assert_eq!(line.matches('|').count(), 6, "{line}");
+    }
+    for key in KEYS {
+        assert!(!key.text.is_empty() && !key.why.is_empty(), "{} says what it is and why", key.path());
     }
 }
 

@@ -128,7 +128,9 @@ impl DialBudget {
             .min_by_key(|(_, place)| *place)?;
         let address = self.addresses.get_mut(&addr)?;
         let stream = address.queue.remove(&place)?;
-        address.bucket.take(now);
+        if !self.open.contains(&addr) {
+            address.bucket.take(now);
+        }
         self.total.take(now);
         self.waiting.remove(&stream);
         self.addresses.retain(|_, address| !address.queue.is_empty() || address.bucket.full_at > now);
@@ -208,6 +210,18 @@ mod tests {
         budget.opened(addr(1));
         let n = granted(&mut budget, Instant::from_millis(1), 1_000);
         assert!((200..=220).contains(&n), "{n}");
+    }
+
+    #[test]
+    fn dials_to_an_open_address_leave_no_debt_for_when_it_is_closed() {
+        let mut budget = DialBudget::new(&DialConfig::default());
+        (0..200).for_each(|n| budget.ask(StreamId(n), addr(1), Urgency::Unwatched));
+        budget.opened(addr(1));
+        assert_eq!(granted(&mut budget, Instant::from_millis(1), 1_000), 200);
+        budget.failed(addr(1));
+        (0..200).for_each(|n| budget.ask(StreamId(n), addr(1), Urgency::Watched));
+        let n = granted(&mut budget, Instant::from_millis(1_101), 1_000);
+        assert!((20..=22).contains(&n), "{n}");
     }
 
     #[test]

@@ -21,6 +21,7 @@ enum Kind {
     Seconds(fn(&mut PullOptions, Duration)),
     Millis(fn(&mut PullOptions, Duration)),
     Law(fn(&mut PullOptions, BackoffLaw)),
+    Text(fn(&mut PullOptions, &str)),
 }
 
 /// The shortest and longest time an option may give, in milliseconds.
@@ -93,6 +94,11 @@ pub const OPTIONS: &[OptionKey] = &[
         text: "send FCSubscribe before play",
         kind: Kind::Switch(|options, on| options.fc_subscribe = Some(on)),
     },
+    OptionKey {
+        name: "play_path",
+        text: "the end of the url that is the stream name, query included, where the usual cut is wrong",
+        kind: Kind::Text(|options, text| options.play_path = Some(text.to_owned())),
+    },
 ];
 
 /// Tells if there is an option of this name.
@@ -134,6 +140,7 @@ pub fn set_option(options: &mut PullOptions, name: &str, value: &str) -> Result<
         }
         Kind::Millis(set) => set(options, Duration::from_millis(parse_whole(value, MILLIS)?)),
         Kind::Law(set) => set(options, parse_law(value)?),
+        Kind::Text(set) => set(options, value),
     }
     Ok(())
 }
@@ -151,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn zlmediakits_names_land_where_they_belong() {
+    fn names_land_where_they_belong() {
         let options = check(&[
             ("retry_count", "3"),
             ("FORCE", "1"),
@@ -159,6 +166,7 @@ mod tests {
             ("media_timeout_ms", "8000"),
             ("auto_close", "true"),
             ("rtp_type", "0"),
+            ("play_path", "inst/cam?t=1"),
         ])
         .expect("all of them are fine");
         let wanted = PullOptions {
@@ -167,6 +175,7 @@ mod tests {
             reply_timeout: Some(Duration::from_millis(2500)),
             stall_timeout: Some(Duration::from_secs(8)),
             auto_close: Some(true),
+            play_path: Some("inst/cam?t=1".to_owned()),
             ..PullOptions::default()
         };
         assert_eq!(options, wanted);

@@ -160,13 +160,15 @@ impl<'a> Reader<'a> {
                 self.error(place, format!("this [[proxy]] has no {name}"));
             }
         }
+        if let Some((url, url_at)) = &names[3]
+            && let Err(error) = OriginUrl::parse_with(url, options.play_path.as_deref())
+        {
+            self.error(*url_at, format!("url: {error}"));
+        }
         if self.errors.len() > errors_before {
             return;
         }
-        let [vhost, Some((app, app_at)), Some((stream, _)), Some((url, url_at))] = names else { return };
-        if let Err(error) = OriginUrl::parse(&url) {
-            return self.error(url_at, format!("url: {}", error));
-        }
+        let [vhost, Some((app, app_at)), Some((stream, _)), Some((url, _))] = names else { return };
         let vhost = vhost.map_or_else(|| DEFAULT_VHOST.to_owned(), |(vhost, _)| vhost);
         let vhost = if self.settings.core.play.vhosts { vhost } else { DEFAULT_VHOST.to_owned() };
         let key = match StreamKey::new(&vhost, &app, &stream) {

@@ -48,9 +48,7 @@ pub fn bench(options: &BenchOptions) -> u8 {
 }
 
 fn measure(options: &BenchOptions) -> Result<(), String> {
-    for (name, text) in
-        [("60 s, restart, 1 player at 2 fps", STORY_1), ("60 s, restart, 3 players at 5 fps", STORY_3)]
-    {
+    for (name, text) in [("60 s, restart, 1 player at 2 fps", STORY_1), ("60 s, restart, 3 players at 5 fps", STORY_3)] {
         let scenario = parse(name, text)?;
         let (runs, took) = repeat(options.time, |seed| run(&scenario, seed));
         println!("{name:<44} {:>9} runs/s   {:>7} µs a run", per_second(runs, took), micros_each(runs, took));
@@ -65,12 +63,7 @@ fn measure(options: &BenchOptions) -> Result<(), String> {
     );
     let scenario = parse("empty", EMPTY)?;
     let (runs, took) = repeat(options.time, |seed| run(&scenario, seed));
-    println!(
-        "{:<44} {:>9} runs/s   {:>7} µs a run",
-        "start and end of a run",
-        per_second(runs, took),
-        micros_each(runs, took)
-    );
+    println!("{:<44} {:>9} runs/s   {:>7} µs a run", "start and end of a run", per_second(runs, took), micros_each(runs, took));
     herd()?;
     memory(options.runs)?;
     everything(options)
@@ -96,12 +89,7 @@ fn herd() -> Result<(), String> {
         took.push(best);
     }
     let tenths = took[1] * 10 / took[0].max(1);
-    println!(
-        "{:<44} {:>7}.{} × the cost of 100",
-        "1,000 streams losing one origin",
-        tenths / 10,
-        tenths % 10
-    );
+    println!("{:<44} {:>7}.{} × the cost of 100", "1,000 streams losing one origin", tenths / 10, tenths % 10);
     Ok(())
 }
 
@@ -116,17 +104,13 @@ fn memory(runs: u64) -> Result<(), String> {
         }
     }
     let told: Vec<String> = marks.iter().map(|kib| format!("{kib} KiB")).collect();
-    println!(
-        "{:<44} resident after a tenth, half and all: {}",
-        format!("{runs} runs in one process"),
-        told.join(", ")
-    );
+    println!("{:<44} resident after a tenth, half and all: {}", format!("{runs} runs in one process"), told.join(", "));
     Ok(())
 }
 
 fn everything(options: &BenchOptions) -> Result<(), String> {
     let Some(folder) = &options.scenarios else { return Ok(()) };
-    let files = runner::find_files(std::slice::from_ref(folder)).map_err(|error| error.to_string())?;
+    let files = runner::find_files(std::slice::from_ref(folder))?;
     let scenarios = runner::read_files(&files)
         .map_err(|problems| problems.iter().map(|problem| format!("{problem}\n")).collect::<String>())?;
     let mut jobs = Vec::new();
@@ -163,10 +147,7 @@ fn timed(work: impl FnOnce()) -> WallDuration {
     clock().duration_since(began)
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a benchmark measures on a real clock what happens on a made one"
-)]
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures on a real clock what happens on a made one")]
 fn clock() -> Wall {
     Wall::now()
 }

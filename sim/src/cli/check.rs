@@ -1,13 +1,14 @@
 //! `repull-sim check`: what is wrong in scenario files, and what they say.
 
 use std::{
+    fs,
     io::{self, Write},
     path::PathBuf,
 };
 
 use super::exit;
 use crate::{
-    runner::find_files,
+    runner::scenario_files,
     scenario::{self, Loaded, Problem},
 };
 
@@ -16,7 +17,7 @@ use crate::{
 /// # Errors
 /// What cannot be written.
 pub fn run(paths: &[PathBuf], explain: bool, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<u8> {
-    let files = match find_files(paths) {
+    let files = match scenario_files(paths) {
         Ok(files) => files,
         Err(error) => {
             writeln!(err, "repull-sim: {error}")?;
@@ -25,8 +26,16 @@ pub fn run(paths: &[PathBuf], explain: bool, out: &mut dyn Write, err: &mut dyn 
     };
     let mut wrong = 0;
     for file in &files {
-        let name = file.path.display().to_string();
-        match load_every_seed(&file.text, &name) {
+        let name = file.display().to_string();
+        let text = match fs::read_to_string(file) {
+            Ok(text) => text,
+            Err(error) => {
+                writeln!(err, "{name}: error: {error}")?;
+                wrong += 1;
+                continue;
+            }
+        };
+        match load_every_seed(&text, &name) {
             Ok(loaded) => {
                 tell(&loaded.warnings, err)?;
                 if explain {

@@ -45,7 +45,7 @@ pub fn replay(options: &ReplayOptions) -> u8 {
         return exit::USAGE;
     };
     let seed = options.seed.or(scenario.run.seeds.first().copied()).unwrap_or(1);
-    let keep = Keep { records: true, packets: false, until: options.until };
+    let keep = Keep { records: true, until: options.until, ..Keep::default() };
     let mut world = World::run_until(scenario, seed, keep);
     println!("{} seed {seed}, at step {} ({})\n", scenario.id, world.step(), world.now());
     print!("{}", world.knowledge());

@@ -81,14 +81,14 @@ impl Net {
 
     fn on_arrival(&mut self, train: u32, now: Instant) {
         let index = usize::try_from(train).unwrap_or(usize::MAX);
-        let Some(Train { ticket, mut packets, .. }) = self.trains.get_mut(index).and_then(Option::take)
+        let Some(Train { ticket, first, rest, .. }) = self.trains.get_mut(index).and_then(Option::take)
         else {
             return;
         };
         if self.boarding == Some(train) {
             self.boarding = None;
         }
-        for packet in packets.drain(..) {
+        for packet in std::iter::once(first).chain(rest) {
             self.receive(ticket, packet, now);
         }
         self.free_trains.push(train);
@@ -385,22 +385,27 @@ impl Net {
         end.dirty = false;
         let before = end.state();
         let mut outgoing = std::mem::take(&mut self.outgoing);
-        end.transmit(&mut self.spares, &mut outgoing, now);
+        // The kernel's last SYN is the seventh; smoltcp would send one more shortly before the end.
+        let tried = before == State::SynSent && end.gives_up.is_some_and(|at| at.since(now) < LAST_SYN_WAITS);
+        if !tried {
+            end.transmit(&mut self.spares, &mut outgoing, now);
+        }
         self.transmit(&mut end, &mut outgoing, now);
         self.outgoing = outgoing;
         end.settle();
         let (host, sock) = (end.host, end.id);
         // An aborted end has sent its RST.
         let aborted = end.state() == State::Closed && !end.over && !end.is_bound();
-        if !aborted && !end.over {
-            if let Some(at) = end.deadline(now) {
-                // An end that says "now" after it has sent everything waits for something else.
-                let at = at.max(now + Duration::from_millis(1));
-                if end.timer.1.is_none_or(|set| at < set) {
-                    end.timer = (end.timer.0.wrapping_add(1), Some(at));
-                    let generation = end.timer.0;
-                    self.schedule.push_back((at, NetTimer::Tcp { sock, generation }));
-                }
+        if !aborted
+            && !end.over
+            && let Some(at) = if tried { end.gives_up } else { end.deadline(now) }
+        {
+            // An end that says "now" after it has sent everything waits for something else.
+            let at = at.max(now + Duration::from_millis(1));
+            if end.timer.1.is_none_or(|set| at < set) {
+                end.timer = (end.timer.0.wrapping_add(1), Some(at));
+                let generation = end.timer.0;
+                self.schedule.push_back((at, NetTimer::Tcp { sock, generation }));
             }
         }
         self.ends[index] = Some(end);
@@ -455,18 +460,19 @@ impl Net {
     /// Puts a packet into the train that arrives then by the same way, or into one of its own.
     fn board(&mut self, at: Instant, ticket: Ticket, packet: Vec<u8>) {
         let boarding = self.boarding.and_then(|train| usize::try_from(train).ok());
-        if let Some(Some(train)) = boarding.and_then(|index| self.trains.get_mut(index)) {
-            if train.at == at && train.ticket == ticket {
-                train.packets.push(packet);
-                return;
-            }
+        if let Some(Some(train)) = boarding.and_then(|index| self.trains.get_mut(index))
+            && train.at == at
+            && train.ticket == ticket
+        {
+            train.rest.push(packet);
+            return;
         }
         let id = self.free_trains.pop().unwrap_or_else(|| {
             self.trains.push(None);
             u32::try_from(self.trains.len() - 1).expect("fewer than 2^32 packets are on their way")
         });
         let index = usize::try_from(id).unwrap_or(usize::MAX);
-        self.trains[index] = Some(Train { at, ticket, packets: vec![packet] });
+        self.trains[index] = Some(Train { at, ticket, first: packet, rest: Vec::new() });
         self.boarding = Some(id);
         self.schedule.push_back((at, NetTimer::Arrival(id)));
     }
@@ -516,6 +522,9 @@ impl Net {
         }
     }
 }
+
+/// An unanswered seventh SYN is waited on for this long, or a little longer (Linux: 64 s).
+const LAST_SYN_WAITS: Duration = Duration::from_secs(60);
 
 /// Sequence number arithmetic: whether `a` comes after `b`.
 fn is_after(a: u32, b: u32) -> bool {

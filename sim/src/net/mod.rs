@@ -68,7 +68,7 @@ pub use self::{
     link::{Bandwidth, LinkSpec},
     nat::ConntrackSpec,
     neighbours::{NeighbourPolicy, SearchId},
-    relay::OnRelayFailure,
+    relay::HangUp,
     router::{BridgeId, BridgeKind, BridgeSpec, ConntrackPolicy, DropReason, HostId, MACHINE},
     tap::{Seen, TapRecord},
 };
@@ -184,7 +184,7 @@ pub enum Publish {
     /// The machine's NAT rewrites packets.
     Dnat,
     /// A process on the machine accepts, dials, and copies bytes; if its dial fails, it hangs up like this.
-    Userland(OnRelayFailure),
+    Userland(HangUp),
 }
 
 /// How large a host's socket buffers are.
@@ -231,7 +231,9 @@ pub struct Counts {
 struct Train {
     at: Instant,
     ticket: Ticket,
-    packets: Vec<Vec<u8>>,
+    first: Vec<u8>,
+    /// Most trains are one packet long.
+    rest: Vec<Vec<u8>>,
 }
 
 /// Who has an address pair.
@@ -256,7 +258,7 @@ struct Listener {
 #[derive(Clone, Copy, Debug)]
 struct Publishing {
     target: Endpoint,
-    on_failure: OnRelayFailure,
+    on_failure: HangUp,
 }
 
 #[derive(Debug)]
@@ -526,7 +528,7 @@ impl Net {
         let mut counts = Counts {
             time_wait: self.time_waits.len(),
             listeners: self.listeners.len(),
-            in_flight: self.trains.iter().flatten().map(|train| train.packets.len()).sum(),
+            in_flight: self.trains.iter().flatten().map(|train| 1 + train.rest.len()).sum(),
             parked: self.router.neighbours.parked(),
             conntrack: self.router.conntrack.sweep(now),
             relayed: self.relays.len(),

@@ -121,6 +121,11 @@ impl Neighbours {
         entry.believed_by.contains(&namespace).then_some(entry.holder)
     }
 
+    /// Nobody is mistaken about anybody.
+    pub(crate) fn is_right(&self) -> bool {
+        self.stale.is_empty()
+    }
+
     /// Lets those who had talked to `holder` go on sending to it.
     pub(crate) fn mislead(
         &mut self,
@@ -135,9 +140,7 @@ impl Neighbours {
 
     /// Everybody on the bridge hears who owns `ip`: a gratuitous ARP, or the owner's own first question.
     pub(crate) fn announce(&mut self, bridge: BridgeId, ip: Ipv4Addr) {
-        if !self.stale.is_empty() {
-            self.stale.remove(&(bridge, ip));
-        }
+        self.stale.remove(&(bridge, ip));
     }
 
     /// Lets a packet wait for an answer. Returns the search and when it looks next, if this began it, and the

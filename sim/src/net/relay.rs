@@ -12,7 +12,7 @@ use crate::net::socket_addr;
 
 /// How a userland proxy hangs up when it cannot reach the container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnRelayFailure {
+pub enum HangUp {
     /// It closes: FIN, or RST if the dialler has sent something.
     Close,
     /// It resets.
@@ -29,7 +29,7 @@ pub(crate) struct Relay {
     back: Option<SockId>,
     connected: bool,
     target: Endpoint,
-    on_failure: OnRelayFailure,
+    on_failure: HangUp,
 }
 
 impl Net {
@@ -44,7 +44,7 @@ impl Net {
     pub(super) fn unlisten_relay(&mut self, port: u16, now: Instant) {
         let Some(listener) = self.listeners.get(&(MACHINE, port)) else { return };
         let (id, Some(publishing)) = (listener.id, listener.relay) else { return };
-        self.unlisten(id, now);
+        self.unlisten(id);
         let carried: Vec<RelayId> = self
             .relays
             .iter()
@@ -52,7 +52,7 @@ impl Net {
             .map(|(&relay, _)| relay)
             .collect();
         for relay in carried {
-            self.end_relay(relay, Net::abort, now);
+            self.end_relay(relay, HangUp::Reset, now);
         }
     }
 
@@ -75,30 +75,27 @@ impl Net {
             }
             NetEvent::Connected { .. } => {
                 relay.connected = true;
-                self.pump_both(id, now);
+                self.pump_both(id);
             }
             NetEvent::DialFailed { .. } => {
-                let hang_up = match relay.on_failure {
-                    OnRelayFailure::Close => Net::close,
-                    OnRelayFailure::Reset => Net::abort,
-                };
+                let hang_up = relay.on_failure;
                 self.end_relay(id, hang_up, now);
             }
-            NetEvent::Readable { .. } | NetEvent::Writable { .. } => self.pump_both(id, now),
+            NetEvent::Readable { .. } | NetEvent::Writable { .. } => self.pump_both(id),
             // A half-close becomes a full one; what is on its way to the other side still goes out.
-            NetEvent::Eof { .. } => self.end_relay(id, Net::close, now),
-            NetEvent::Reset { .. } => self.end_relay(id, Net::abort, now),
+            NetEvent::Eof { .. } => self.end_relay(id, HangUp::Close, now),
+            NetEvent::Reset { .. } => self.end_relay(id, HangUp::Reset, now),
         }
     }
 
-    fn pump_both(&mut self, id: RelayId, now: Instant) {
+    fn pump_both(&mut self, id: RelayId) {
         let Some(relay) = self.relays.get(&id).filter(|relay| relay.connected) else { return };
         let (front, Some(back)) = (relay.front, relay.back) else { return };
-        self.pump(front, back, now);
-        self.pump(back, front, now);
+        self.pump(front, back);
+        self.pump(back, front);
     }
 
-    fn pump(&mut self, from: SockId, to: SockId, now: Instant) {
+    fn pump(&mut self, from: SockId, to: SockId) {
         let mut bytes = self.spares.take();
         loop {
             bytes.clear();
@@ -111,19 +108,21 @@ impl Net {
                 }
                 break;
             }
-            if self.recv(from, room, &mut bytes, now) == 0 {
+            if self.recv(from, room, &mut bytes) == 0 {
                 break;
             }
-            self.send(to, &bytes, now);
+            self.send(to, &bytes);
         }
         self.spares.put(bytes);
     }
 
-    fn end_relay(&mut self, id: RelayId, hang_up: fn(&mut Self, SockId, Instant), now: Instant) {
+    fn end_relay(&mut self, id: RelayId, hang_up: HangUp, now: Instant) {
         let Some(relay) = self.relays.remove(&id) else { return };
-        hang_up(self, relay.front, now);
-        if let Some(back) = relay.back {
-            hang_up(self, back, now);
+        for sock in [Some(relay.front), relay.back].into_iter().flatten() {
+            match hang_up {
+                HangUp::Close => self.close(sock, now),
+                HangUp::Reset => self.abort(sock),
+            }
         }
     }
 }

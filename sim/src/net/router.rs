@@ -197,8 +197,9 @@ pub(crate) struct Veth {
     pub(crate) up: bool,
     pub(crate) life: Life,
     pub(crate) egress: Link,
-    pub(crate) egress_fault: Option<Link>,
-    pub(crate) ingress_fault: Option<Link>,
+    // Boxed: faults are rare, and hosts are many.
+    pub(crate) egress_fault: Option<Box<Link>>,
+    pub(crate) ingress_fault: Option<Box<Link>>,
 }
 
 #[derive(Debug)]
@@ -408,8 +409,8 @@ impl Router {
         let seed = self.seed;
         for veth in &mut self.hosts[usize::from(host.0)].veths {
             let place = u64::from(host.0) << 16 | u64::from(veth.bridge.0);
-            veth.ingress_fault = ingress.map(|spec| Link::new(spec, seed, 1 << 32 | place));
-            veth.egress_fault = egress.map(|spec| Link::new(spec, seed, 2 << 32 | place));
+            veth.ingress_fault = ingress.map(|spec| Box::new(Link::new(spec, seed, 1 << 32 | place)));
+            veth.egress_fault = egress.map(|spec| Box::new(Link::new(spec, seed, 2 << 32 | place)));
         }
     }
 

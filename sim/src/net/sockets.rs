@@ -22,11 +22,11 @@ impl Net {
     }
 
     /// Stops listening. Connections its software has not been told of are reset.
-    pub fn unlisten(&mut self, listener: ListenerId, now: Instant) {
+    pub fn unlisten(&mut self, listener: ListenerId) {
         let Some(place) = self.listener_ports.remove(&listener) else { return };
         let Some(listener) = self.listeners.remove(&place) else { return };
         for sock in listener.waiting {
-            self.abort(sock, now);
+            self.abort(sock);
         }
     }
 
@@ -51,19 +51,18 @@ impl Net {
     }
 
     /// Hands bytes to the socket, and returns how many it took. If it took less, [`NetEvent::Writable`] comes.
-    pub fn send(&mut self, sock: SockId, bytes: &[u8], now: Instant) -> usize {
+    pub fn send(&mut self, sock: SockId, bytes: &[u8]) -> usize {
         let Some(end) = self.end_mut(sock) else { return 0 };
         let taken = end.send(bytes);
         end.wants_room = taken < bytes.len();
         if taken > 0 {
             self.touch(sock);
         }
-        let _ = now;
         taken
     }
 
     /// Appends at most `max` bytes to `out`, and returns how many.
-    pub fn recv(&mut self, sock: SockId, max: usize, out: &mut Vec<u8>, now: Instant) -> usize {
+    pub fn recv(&mut self, sock: SockId, max: usize, out: &mut Vec<u8>) -> usize {
         let Some(end) = self.end_mut(sock) else { return 0 };
         end.readable_told = false;
         let read = end.recv(max, out);
@@ -71,7 +70,6 @@ impl Net {
         if read > 0 && !over {
             self.touch(sock);
         }
-        let _ = now;
         self.tell_eof(sock);
         read
     }
@@ -92,11 +90,10 @@ impl Net {
     }
 
     /// Sends FIN after what is to be sent; reading goes on.
-    pub fn shutdown(&mut self, sock: SockId, now: Instant) {
+    pub fn shutdown(&mut self, sock: SockId) {
         let Some(end) = self.end_mut(sock) else { return };
         end.finish();
         self.touch(sock);
-        let _ = now;
     }
 
     /// Closes a socket: FIN after what is to be sent, RST if bytes are unread. Bytes that come later draw RST.
@@ -116,7 +113,7 @@ impl Net {
             | State::LastAck
                 if unread =>
             {
-                self.abort(sock, now);
+                self.abort(sock);
             }
             State::SynReceived
             | State::Established
@@ -136,7 +133,7 @@ impl Net {
     }
 
     /// Closes a socket at once, by RST.
-    pub fn abort(&mut self, sock: SockId, now: Instant) {
+    pub fn abort(&mut self, sock: SockId) {
         let Some(end) = self.end_mut(sock) else { return };
         if end.over || end.state() == State::SynSent {
             self.free(sock);
@@ -145,7 +142,6 @@ impl Net {
         end.abort();
         end.holder = Holder::Orphan;
         self.touch(sock);
-        let _ = now;
     }
 
     /// Breaks a connection from outside, as `ss -K` does: its software learns of a reset, its peer gets an RST.
@@ -165,12 +161,12 @@ impl Net {
         let listeners: Vec<ListenerId> =
             self.listeners.range((host, 0)..=(host, u16::MAX)).map(|(_, listener)| listener.id).collect();
         for listener in listeners {
-            self.unlisten(listener, now);
+            self.unlisten(listener);
         }
         for sock in self.socks_of(host) {
             match self.end(sock).map(|end| end.holder) {
                 Some(Holder::Software | Holder::Relay(_)) => self.close(sock, now),
-                Some(Holder::Listener(_)) => self.abort(sock, now),
+                Some(Holder::Listener(_)) => self.abort(sock),
                 Some(Holder::Orphan) | None => {}
             }
         }
@@ -401,7 +397,5 @@ impl Net {
 }
 
 pub(super) const fn slot_of(sock: SockId) -> u32 {
-    #[expect(clippy::cast_possible_truncation, reason = "the mask leaves 20 bits")]
-    let slot = (sock.0 & ((1 << SLOT_BITS) - 1)) as u32;
-    slot
+    (sock.0 & ((1 << SLOT_BITS) - 1)) as u32
 }

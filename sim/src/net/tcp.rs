@@ -66,8 +66,8 @@ pub(crate) struct Spares {
     stacks: Vec<Stack>,
 }
 
-/// Spares kept; what comes on top is freed.
-const SPARES_MAX: usize = 256;
+/// Packet buffers kept; what comes on top is freed.
+const SPARES_MAX: usize = 4096;
 
 impl Spares {
     /// Gives a packet buffer back.
@@ -199,7 +199,7 @@ impl End {
         socket.set_nagle_enabled(false);
         socket.set_ack_delay(None);
         socket.set_timeout(None);
-        socket.set_congestion_control(tcp::CongestionControl::None);
+        socket.set_congestion_control(tcp::CongestionControl::Reno);
         Box::new(Self {
             id: setup.id,
             host: setup.host,

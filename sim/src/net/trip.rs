@@ -166,10 +166,6 @@ impl Router {
             self.end(trip, from, DropReason::NoRoute, Answer::Icmp(Unreachable::Network), at, out);
             return;
         };
-        if self.bridge(bridge).owners.get(&trip.header.src.ip) == Some(&from) {
-            // Asking for a neighbour tells everybody who asks.
-            self.neighbours.announce(bridge, trip.header.src.ip);
-        }
         let (to, to_veth) = match self.hop(from, veth, bridge, next, at) {
             Hop::To(to, to_veth) => (to, to_veth),
             Hop::Nobody => {
@@ -187,6 +183,7 @@ impl Router {
                 return;
             }
         };
+        self.neighbours_hear((from, to), bridge, trip.header.src.ip);
         if to != MACHINE && self.filtered {
             let Some(passed) = self.filter(trip, to, at, out) else { return };
             trip = passed;
@@ -240,6 +237,16 @@ impl Router {
         match owner.and_then(|host| Some((host, self.wire(host, bridge)?))) {
             Some((host, veth)) => Hop::To(host, veth),
             None => Hop::Unresolved,
+        }
+    }
+
+    /// Who talks to somebody for the first time asks for its neighbour, and everybody hears who asks.
+    fn neighbours_hear(&mut self, (from, to): (HostId, HostId), bridge: BridgeId, src: Ipv4Addr) {
+        if self.neighbours.is_right() || self.bridge(bridge).owners.get(&src) != Some(&from) {
+            return;
+        }
+        if !self.order.contains_key(&(from, to)) && !self.order.contains_key(&(to, from)) {
+            self.neighbours.announce(bridge, src);
         }
     }
 

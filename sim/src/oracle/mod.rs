@@ -1,23 +1,115 @@
 //! The promises, as oracles: each reads the records of a run as they are made and says when one is broken.
 //!
 //! ```text
-//!  Record ──► Scene: what is so, as far as records tell ──► every Oracle ──► Finding
+//!  Record ──► Scene: what is so, as far as records tell ──► every Oracle that cares ──► Finding
+//!     └─ time moves: whoever waited for something to happen by then looks first
 //! ```
 //! No oracle can touch the world; each is incremental and keeps what it needs. They are the same on every plane. All
-//! hold in every run; what one scenario wants beside them is [`expect`]'s.
+//! hold in every run; what one scenario wants beside them is [`expect`]'s. An input costs each O(log n): whatever must
+//! come by a moment waits in an ordered set, nobody ever looks through all streams or players.
 
+mod alarms;
+pub mod bounds;
+mod cells;
+mod demand;
+mod detection;
+mod dial_budget;
+mod events;
+mod expect;
+mod herd;
+mod idempotence;
+mod identity;
+mod isolation;
+mod key_truth;
+mod limits;
+mod log_lines;
+mod manners;
+mod marks;
+mod picture;
+mod quiet;
+mod recovery;
+mod replies;
+mod retry_law;
 mod scene;
+mod seats;
+mod single_flight;
+mod state_truth;
+#[cfg(test)]
+mod story;
 
 use proxy_core::{
-    io::{PullEventKind, PullState},
+    io::{EventKind, PullEventKind, PullState},
     time::{Duration, Instant},
 };
 
-pub use self::scene::{CallNow, ConnNow, OriginNow, PlayerNow, Scene, StreamNow};
+pub use self::{
+    bounds::Strictness,
+    marks::MARKS,
+    scene::{
+        CallNow, ConnNow, Entered, OriginNow, PlaceNow, PlayerNow, ProxyNow, RequestNow, Scene, StreamNow,
+    },
+};
 use crate::{
     scenario::model::Scenario,
-    trace::{ActorId, Cast, Record},
+    trace::{ActorId, Cast, Record, What},
 };
+
+/// Every promise that always holds: its name, and what it says.
+pub const PROMISES: &[(&str, &str)] = &[
+    (
+        single_flight::NAME,
+        "a stream has at most one upstream connection and one pending retry at a time, a key at most one stream",
+    ),
+    (key_truth::NAME, "a key is taken exactly while its stream can be listed, inspected and deleted"),
+    (replies::NAME, "every request and every call is answered exactly once, within its bound"),
+    (isolation::NAME, "a sick origin or player never disturbs a stream whose hosts no fault has touched"),
+    (
+        state_truth::NAME,
+        "what is told is so: streaming means frames arrive, anything else names its next attempt or its final reason",
+    ),
+    (
+        idempotence::NAME,
+        "what a player gets before its first frame is the same after every re-pull as at the first play",
+    ),
+    (
+        retry_law::NAME,
+        "attempts begin by the law, failures are counted and forgiven by it, none begins after the end",
+    ),
+    (dial_budget::NAME, "no address is dialled more often than its budget, nor all of them than the total"),
+    (
+        identity::NAME,
+        "nothing is sent to a connection that is over, late news acts on nobody, ids are never reused",
+    ),
+    (
+        picture::NAME,
+        "a player gets headers, then video from a keyframe, frames of its stream alone, in order, on a rising clock",
+    ),
+    (manners::NAME, "the proxy behaves towards origins and players as the protocol says"),
+    (seats::NAME, "players are kept, parked or cut exactly as the policy says, and always told why"),
+    (
+        demand::NAME,
+        "a pull runs exactly while its stream is registered, and always has an attempt or a timer",
+    ),
+    (
+        limits::NAME,
+        "every table and queue stays within its limit, is what the events say, and returns to its baseline",
+    ),
+    (
+        events::NAME,
+        "events of a stream are numbered without gaps, and each state follows from the one before",
+    ),
+    (log_lines::NAME, "a stream fills so many log lines a minute and no more, however it flaps"),
+    (herd::NAME, "many streams that lose one origin spread their retries, and come back in no fixed order"),
+    (
+        detection::NAME,
+        "a stream whose frames, bytes or track stop is noticed in time, and no state outlasts its deadline",
+    ),
+    (
+        recovery::NAME,
+        "once its origin serves and nothing is in the way, a stream streams and its players see it, in time",
+    ),
+    (quiet::NAME, "the proxy sleeps until something is due: no busy loop, no wake-up in the past"),
+];
 
 /// The promise of a scenario that its run reaches certain marks.
 pub const MARKS_WANTED: &str = "expect: marks";
@@ -64,13 +156,22 @@ pub struct Findings {
     pub found: Vec<Finding>,
     /// Measured times, the worst of each kind.
     pub measured: Vec<Measured>,
+    /// The record under judgement, and its time.
+    step: u64,
+    at: Instant,
 }
 
 impl Findings {
-    /// Notes a broken promise, seen at a record.
-    pub fn broken(&mut self, promise: &'static str, record: &Record, text: String) {
-        let (step, at, actor) = (record.step, record.at, record.actor);
+    /// Notes a broken promise, seen at the record under judgement.
+    pub fn broken(&mut self, promise: &'static str, actor: ActorId, text: String) {
+        let (step, at) = (self.step, self.at);
         self.found.push(Finding { promise, step, at, actor, text, line: 0 });
+    }
+
+    /// Notes an end of the scenario's own that was missed.
+    fn missed(&mut self, promise: &'static str, actor: ActorId, line: u32, text: String) {
+        let (step, at) = (self.step, self.at);
+        self.found.push(Finding { promise, step, at, actor, text, line });
     }
 
     /// Notes a time beside its bound; of one kind the one closest to its bound is kept.
@@ -87,10 +188,85 @@ impl Findings {
     }
 }
 
+/// Kinds of records, as bits: an oracle is fed those it asks for.
+type Kinds = u16;
+
+/// Phases.
+const PHASE: Kinds = 1;
+/// The timeline, moments, addresses.
+const TIMELINE: Kinds = 1 << 1;
+/// Calls and their answers.
+const CALLS: Kinds = 1 << 2;
+/// What enters the core.
+const IN: Kinds = 1 << 3;
+/// What leaves the core.
+const OUT: Kinds = 1 << 4;
+/// Bytes that leave the core, or that a socket took.
+const BYTES: Kinds = 1 << 5;
+/// Events, but for the steps of pulls.
+const EVENT: Kinds = 1 << 6;
+/// Steps of pulls.
+const STEP: Kinds = 1 << 7;
+/// What is alive.
+const SAMPLE: Kinds = 1 << 8;
+/// Frames at the proxy's socket.
+const ARRIVED: Kinds = 1 << 9;
+/// What becomes of players.
+const PLAYER: Kinds = 1 << 10;
+/// What players see.
+const SAW: Kinds = 1 << 11;
+/// What origins see.
+const ORIGIN: Kinds = 1 << 12;
+/// Not a record: time is about to move.
+const TIME: Kinds = 1 << 13;
+/// How many kinds there are.
+const KINDS: usize = 14;
+
+/// Returns the kind of a record; `None` of one that no oracle looks at.
+fn kind_of(what: &What) -> Option<Kinds> {
+    use crate::trace::{Inward, Outward};
+
+    match what {
+        What::Phase(_) => Some(PHASE),
+        What::Began { .. } | What::Lifted { .. } | What::Moment(_) | What::Address { .. } => Some(TIMELINE),
+        What::Asked(_) | What::Answered { .. } => Some(CALLS),
+        What::In(Inward::Sent { .. }) | What::Out(Outward::Transmit { .. }) => Some(BYTES),
+        What::In(_) => Some(IN),
+        What::Out(_) => Some(OUT),
+        What::Event(event) => {
+            if let EventKind::PullStepped { .. } = event.kind {
+                Some(STEP)
+            } else {
+                Some(EVENT)
+            }
+        }
+        What::Sample(_) => Some(SAMPLE),
+        What::Arrived { .. } => Some(ARRIVED),
+        What::PlayerJoins { .. }
+        | What::PlayerLeaves { .. }
+        | What::PlayerConnected { .. }
+        | What::PlayerTold { .. }
+        | What::PlayerLost { .. }
+        | What::PlayerViolation { .. } => Some(PLAYER),
+        What::Saw { .. } => Some(SAW),
+        What::OriginAccepted | What::OriginPlays { .. } | What::OriginComplains(_) => Some(ORIGIN),
+        What::Packet(_) => None,
+    }
+}
+
 /// A family of promises.
-pub trait Oracle: std::fmt::Debug {
+trait Oracle: std::fmt::Debug {
+    /// Returns the kinds of records it wants.
+    fn kinds(&self) -> Kinds;
+
     /// Takes a record; the scene has it already.
     fn on_record(&mut self, record: &Record, scene: &Scene, findings: &mut Findings);
+
+    /// Time is about to move to `now`: what had to come before has not. The scene is that of before.
+    fn on_time(&mut self, _scene: &Scene, _now: Instant, _findings: &mut Findings) {}
+
+    /// A proxy's process is gone or begins anew: nothing it knew is so.
+    fn forget(&mut self, _proxy: ActorId) {}
 
     /// Returns whether everything that must come in the calm phase has come.
     fn is_well(&self, _scene: &Scene, _now: Instant) -> bool {
@@ -109,21 +285,89 @@ pub trait Oracle: std::fmt::Debug {
 pub struct Oracles {
     scene: Scene,
     families: Vec<Box<dyn Oracle>>,
+    /// The families fed with each kind of record.
+    fed: [Vec<u8>; KINDS],
+    marks: marks::Marks,
+    cells: cells::Cells,
     findings: Findings,
+    now: Instant,
 }
 
 impl Oracles {
     /// Makes the oracles of a run.
     pub fn new(scenario: &Scenario, cast: &Cast) -> Self {
-        Self { scene: Scene::new(scenario, cast), families: Vec::new(), findings: Findings::default() }
+        Self::strict(scenario, cast, Strictness::default())
+    }
+
+    /// Makes the oracles of a run with detection bounds and the scenario's own scaled.
+    pub fn strict(scenario: &Scenario, cast: &Cast, strictness: Strictness) -> Self {
+        let families: Vec<Box<dyn Oracle>> = vec![
+            Box::<single_flight::SingleFlight>::default(),
+            Box::<key_truth::KeyTruth>::default(),
+            Box::<replies::Replies>::default(),
+            Box::<isolation::Isolation>::default(),
+            Box::<state_truth::StateTruth>::default(),
+            Box::<idempotence::Idempotence>::default(),
+            Box::<retry_law::RetryLaw>::default(),
+            Box::<dial_budget::DialBudget>::default(),
+            Box::<identity::Identity>::default(),
+            Box::<picture::Picture>::default(),
+            Box::<manners::Manners>::default(),
+            Box::<seats::Seats>::default(),
+            Box::<demand::Demand>::default(),
+            Box::<limits::Limits>::default(),
+            Box::<events::Events>::default(),
+            Box::<log_lines::LogLines>::default(),
+            Box::<herd::Herd>::default(),
+            Box::new(detection::Detection::new(strictness)),
+            Box::<recovery::Recovery>::default(),
+            Box::<quiet::Quiet>::default(),
+            Box::new(expect::Expectations::new(scenario, strictness)),
+        ];
+        Self::of(scenario, cast, families)
+    }
+
+    fn of(scenario: &Scenario, cast: &Cast, families: Vec<Box<dyn Oracle>>) -> Self {
+        let mut fed: [Vec<u8>; KINDS] = Default::default();
+        for (index, family) in families.iter().enumerate() {
+            for (kind, fed) in fed.iter_mut().enumerate() {
+                if family.kinds() >> kind & 1 == 1 {
+                    fed.push(u8::try_from(index).unwrap_or(u8::MAX));
+                }
+            }
+        }
+        let marks = marks::Marks::new(scenario);
+        Self { scene: Scene::new(scenario, cast), families, fed, marks, ..Self::default() }
     }
 
     /// Takes a record.
     pub fn on_record(&mut self, record: &Record) {
-        self.scene.on_record(record);
-        for family in &mut self.families {
-            family.on_record(record, &self.scene, &mut self.findings);
+        let Some(kind) = kind_of(&record.what) else { return };
+        if record.at > self.now {
+            self.on_time(record.at);
         }
+        (self.findings.step, self.findings.at) = (record.step, record.at);
+        // What a process says that is being killed is nobody's promise.
+        let is_said = kind & (CALLS | IN | OUT | BYTES | EVENT | STEP | SAMPLE | ARRIVED) != 0;
+        if is_said && self.scene.proxies.get(&record.actor).is_some_and(|proxy| !proxy.is_up) {
+            return;
+        }
+        self.scene.on_record(record);
+        for proxy in self.scene.take_forgotten() {
+            self.families.iter_mut().for_each(|family| family.forget(proxy));
+        }
+        self.cells.on_record(record);
+        self.marks.on_record(record, &self.scene);
+        for index in &self.fed[kind.trailing_zeros() as usize] {
+            self.families[usize::from(*index)].on_record(record, &self.scene, &mut self.findings);
+        }
+    }
+
+    fn on_time(&mut self, now: Instant) {
+        for index in &self.fed[TIME.trailing_zeros() as usize] {
+            self.families[usize::from(*index)].on_time(&self.scene, now, &mut self.findings);
+        }
+        self.now = now;
     }
 
     /// Notes a promise broken that the world itself sees.
@@ -143,6 +387,7 @@ impl Oracles {
 
     /// The calm phase is over.
     pub fn on_calm_over(&mut self, now: Instant) {
+        self.findings.at = now;
         for family in &mut self.families {
             family.on_calm_over(&self.scene, now, &mut self.findings);
         }
@@ -153,6 +398,7 @@ impl Oracles {
         for family in &mut self.families {
             family.on_end(&self.scene, left, &mut self.findings);
         }
+        self.marks.take_unreached(&mut self.findings);
     }
 
     /// Returns whether a promise is broken.
@@ -170,18 +416,23 @@ impl Oracles {
         &self.findings.measured
     }
 
-    /// Returns the marks reached.
+    /// Returns the marks reached, in the order of [`MARKS`].
     pub fn marks(&self) -> Vec<&'static str> {
-        Vec::new()
+        self.marks.reached()
     }
 
-    /// Returns the cells of the pull's table reached.
+    /// Returns the cells of the pull's table that were reached: every state with every stimulus it met.
     pub fn cells(&self) -> Vec<(PullState, PullEventKind)> {
-        Vec::new()
+        self.cells.reached()
     }
 
     /// Returns what is so.
     pub fn scene(&self) -> &Scene {
         &self.scene
     }
+}
+
+/// Writes a duration as people read it: seconds with three places.
+fn secs(time: Duration) -> String {
+    format!("{}.{:03} s", time.as_secs(), time.subsec_millis())
 }

@@ -5,5 +5,5 @@ mod story;
 
 pub use self::{
     formats::{Format, Report, write},
-    story::{TOLD_MAX, story},
+    story::{TOLD_MAX, is_notable, story},
 };

@@ -41,13 +41,7 @@ pub fn story(
             continue;
         }
         faults += 1;
-        let _ = writeln!(
-            story,
-            "    {:>12}  line {:<4} {}  {verb}",
-            record.at.to_string(),
-            spec.line,
-            line_of(text, spec.line)
-        );
+        let _ = writeln!(story, "    {:>12}  line {:<4} {}  {verb}", record.at.to_string(), spec.line, line_of(text, spec.line));
     }
     if faults == 0 {
         story.push_str("    nothing\n");
@@ -84,8 +78,7 @@ pub fn story(
         let connected = if player.is_connected { "" } else { ", not connected" };
         let gone = if player.is_gone { ", has left" } else { "" };
         let (name, stream) = (cast.name(player.actor), &player.stream);
-        let _ =
-            writeln!(story, "    player {name} of {stream} ({:?}) {seen}{connected}{gone}", player.output);
+        let _ = writeln!(story, "    player {name} of {stream} ({:?}) {seen}{connected}{gone}", player.output);
     }
 
     story.push_str("  the last that happened\n");
@@ -96,8 +89,8 @@ pub fn story(
     story
 }
 
-/// What a reader wants to see of a run: no bytes, no samples, no single frames.
-fn is_notable(record: &Record) -> bool {
+/// Returns whether a reader of a story wants to see a record: no bytes, no samples, no single frames.
+pub fn is_notable(record: &Record) -> bool {
     match &record.what {
         What::Event(event) => !matches!(event.kind, EventKind::PullStepped { .. }),
         What::Phase(_)
@@ -118,6 +111,7 @@ fn is_notable(record: &Record) -> bool {
         | What::Arrived { .. }
         | What::OriginAccepted
         | What::OriginPlays { .. }
+        | What::Address { .. }
         | What::PlayerConnected { .. }
         | What::Saw { .. }
         | What::Packet(_) => false,

@@ -249,6 +249,7 @@ pub(super) fn static_pairs(proxy: &StaticProxy) -> Pairs {
         auto_close,
         reset_when_replay,
         fc_subscribe,
+        play_path,
     } = &proxy.options;
     pairs.put("retry_count", retry_count.to_string());
     pairs.put("force", force.to_string());
@@ -257,6 +258,7 @@ pub(super) fn static_pairs(proxy: &StaticProxy) -> Pairs {
         BackoffLaw::ZlMediaKit => "zlmediakit",
     });
     pairs.maybe("law", law.map(quote));
+    pairs.maybe("play_path", play_path.as_deref().map(quote));
     for (name, time) in [
         ("reply_timeout_ms", reply_timeout),
         ("stall_timeout_ms", stall_timeout),

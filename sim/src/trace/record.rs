@@ -95,6 +95,11 @@ pub enum What {
     },
     /// A moment that others wait for.
     Moment(Moment),
+    /// Somebody has an address from here on; whoever had it before has not.
+    Address {
+        /// Which.
+        ip: Ipv4Addr,
+    },
     /// An operator calls the proxy.
     Asked(Call),
     /// The proxy answers a call.
@@ -401,7 +406,7 @@ pub enum PacketFate {
     Dropped(String),
 }
 
-/// The states whose entry is a moment.
+/// Every state of a pull.
 pub const STATES: [PullState; 10] = [
     PullState::Resolving,
     PullState::Queued,

@@ -10,8 +10,7 @@ use crate::raw::media::Track;
 
 /// Returns a record as a line: step, time, who, what, and what caused it.
 pub fn line(record: &Record, cast: &Cast) -> String {
-    let mut text =
-        format!("{:>8}  {:>12}  {:<10}  ", record.step, record.at.to_string(), cast.name(record.actor));
+    let mut text = format!("{:>8}  {:>12}  {:<10}  ", record.step, record.at.to_string(), cast.name(record.actor));
     text.push_str(&describe(record, cast));
     if record.cause > 0 {
         let _ = write!(text, "  (by {})", record.cause);
@@ -35,6 +34,7 @@ pub fn describe(record: &Record, cast: &Cast) -> String {
         What::Moment(Moment::Serving) => "serves".to_owned(),
         What::Moment(Moment::Silent) => "serves no more".to_owned(),
         What::Moment(Moment::Watching) => "has its stream".to_owned(),
+        What::Address { ip } => format!("has the address {ip}"),
         What::Asked(call) => {
             let about = call.stream.as_deref().unwrap_or("");
             format!("is asked: {} {about} (call {})", call.name, call.call)
@@ -123,8 +123,7 @@ fn describe_out(outward: &Outward) -> String {
 }
 
 fn describe_event(event: &Event) -> String {
-    let number =
-        event.stream.map_or_else(String::new, |stream| format!("stream {} #{}: ", stream.0, event.number));
+    let number = event.stream.map_or_else(String::new, |stream| format!("stream {} #{}: ", stream.0, event.number));
     let text = match &event.kind {
         EventKind::PullStepped { state, event, next } if state == next => {
             format!("{} in {}", kebab(event), words::state(*state))

@@ -14,20 +14,21 @@ use proxy_core::time::Duration;
 use super::{Members, Running, World, origin::OriginHost};
 use crate::{
     net::{
-        Bandwidth, BridgeId, BridgeKind, BridgeSpec, ConntrackPolicy, ConntrackSpec, FilterId, HostId,
-        LinkSpec, NeighbourPolicy, Net, OnRelayFailure, Publish as PublishMode, Seen, TapRecord, Verdict,
-        dns::DnsFault, filter,
+        Bandwidth, BridgeId, BridgeKind, BridgeSpec, ConntrackPolicy, ConntrackSpec, FilterId, HostId, LinkSpec,
+        NeighbourPolicy, Net, HangUp, Publish as PublishMode, Seen, TapRecord, Verdict,
+        dns::{DnsReply, NameSpec},
+        filter,
     },
     origin::{
-        Behaviour, Change, CutAt, CutBy as ModelCutBy, Ending as ModelEnding, Flow, Handshake, Like,
-        Publisher, Then as ModelThen, Which,
+        Behaviour, Change, CutAt, CutBy as ModelCutBy, Ending as ModelEnding, Flow, Handshake, Like, Publisher,
+        Then as ModelThen, Which,
     },
     player::Reading,
     scenario::model::{
         AddressTaken, Comeback, CutBy, Direction, DnsAnswer, Ending, Fault, FaultEvent, HostRef, LinkQuality,
         Network, NextIp, OriginModel, PartitionHow, Publish, PublishVia, Then,
     },
-    trace::{ActorId, CastMember, Packet, PacketFate},
+    trace::{ActorId, CastMember, Packet, PacketFate, What},
 };
 
 /// How long those who talked to a host go on sending to its old network card, where entries are left stale: a fresh
@@ -48,7 +49,16 @@ pub(super) struct InForce {
     /// What an origin's model suffers, by origin.
     origins: BTreeMap<usize, BTreeMap<usize, Fault>>,
     /// Answers of names, by name.
-    names: BTreeMap<String, BTreeMap<usize, DnsFault>>,
+    names: BTreeMap<String, BTreeMap<usize, NameFault>>,
+}
+
+/// How a name is answered while something is wrong.
+#[derive(Clone, Debug)]
+enum NameFault {
+    /// Like this.
+    Reply(DnsReply),
+    /// As it should be, but so late.
+    Slow(Duration),
 }
 
 /// One thing a link suffers.
@@ -64,13 +74,9 @@ enum LinkPart {
 
 /// Makes a network of a scenario.
 pub(super) fn add_bridge(net: &mut Net, spec: &Network) -> BridgeId {
-    let neighbours = if spec.on_stop.neighbours_stale {
-        NeighbourPolicy::Stale(STALE_FOR)
-    } else {
-        NeighbourPolicy::Refreshed
-    };
-    let conntrack =
-        if spec.on_stop.conntrack_kept { ConntrackPolicy::Kept } else { ConntrackPolicy::Flushed };
+    let neighbours =
+        if spec.on_stop.neighbours_stale { NeighbourPolicy::Stale(STALE_FOR) } else { NeighbourPolicy::Refreshed };
+    let conntrack = if spec.on_stop.conntrack_kept { ConntrackPolicy::Kept } else { ConntrackPolicy::Flushed };
     if let Some(established) = spec.conntrack_timeout {
         net.set_conntrack(ConntrackSpec { established, ..ConntrackSpec::LINUX });
     }
@@ -110,7 +116,7 @@ fn bandwidth(bits_per_second: u64) -> Bandwidth {
 pub(super) fn publish(net: &mut Net, host: HostId, publish: Publish) {
     let mode = match publish.via {
         PublishVia::Dnat => PublishMode::Dnat,
-        PublishVia::DockerProxy => PublishMode::Userland(OnRelayFailure::Close),
+        PublishVia::DockerProxy => PublishMode::Userland(HangUp::Close),
     };
     net.publish(publish.port, host, publish.port, mode);
 }
@@ -230,7 +236,7 @@ impl World<'_> {
                 }
             }
             Fault::Dns { name, answer } => {
-                let fault = self.dns_fault(name, answer);
+                let fault = self.name_fault(name, answer);
                 self.in_force.names.entry(name.clone()).or_default().insert(index, fault);
                 self.answer_name(name);
             }
@@ -479,8 +485,7 @@ impl World<'_> {
                     LinkPart::Duplicate(ppm) => spec.duplicate = spec.duplicate.max(ppm),
                     LinkPart::Reorder(ppm) => spec.reorder = spec.reorder.max(ppm),
                     LinkPart::Latency(min, max) => {
-                        (spec.latency_min, spec.latency_max) =
-                            (spec.latency_min + min, spec.latency_max + max);
+                        (spec.latency_min, spec.latency_max) = (spec.latency_min + min, spec.latency_max + max);
                     }
                     LinkPart::Bandwidth(bits) => spec.bandwidth = Some(bandwidth(bits)),
                     LinkPart::Mtu(bytes, icmp) => (spec.mtu, spec.mtu_answered) = (spec.mtu.min(bytes), icmp),
@@ -500,9 +505,7 @@ impl World<'_> {
         let spec = &self.scenario.hosts[usize::from(host.0)];
         match next {
             NextIp::Ip(ip) => ip,
-            NextIp::Same => {
-                self.homes.get(&host).copied().unwrap_or(spec.ip.unwrap_or(Ipv4Addr::UNSPECIFIED))
-            }
+            NextIp::Same => self.homes.get(&host).copied().unwrap_or(spec.ip.unwrap_or(Ipv4Addr::UNSPECIFIED)),
             NextIp::New => self.free_address(&self.scenario.nets[usize::from(spec.net)], &|_| false),
         }
     }
@@ -512,6 +515,8 @@ impl World<'_> {
         let namespace = self.members[usize::from(host.0)].namespaces[0];
         self.addresses.insert(ip, namespace);
         self.homes.insert(host, ip);
+        let actor = self.members[usize::from(host.0)].actor;
+        self.note(actor, What::Address { ip });
         if let Some(spec) = self.scenario.hosts[usize::from(host.0)].publish {
             publish(&mut self.net, namespace, spec);
         }
@@ -533,22 +538,21 @@ impl World<'_> {
         let name = format!("{}-successor", spec.name);
         let namespace = self.net.add_host(&name, self.bridge_of(host), ip);
         self.addresses.insert(ip, namespace);
+        let actor = ActorId(u16::try_from(self.cast.members.len()).unwrap_or(u16::MAX));
+        self.cast.members.push(CastMember { name, host: u16::MAX });
+        self.note(actor, What::Address { ip });
         match taken {
             AddressTaken::Nobody | AddressTaken::Refusing => {}
             AddressTaken::Silent => {
                 self.net.partition(namespace, None, filter::Direction::To, Verdict::Drop);
             }
             AddressTaken::OtherServer => {
-                let actor = ActorId(u16::try_from(self.cast.members.len()).unwrap_or(u16::MAX));
-                self.cast.members.push(CastMember { name, host: u16::MAX });
                 let model = OriginModel {
                     like: Like::ZlMediaKit,
                     behaviour: Behaviour::like(Like::ZlMediaKit),
                     port: match &spec.role {
                         crate::scenario::model::Role::Origin(model) => model.port,
-                        crate::scenario::model::Role::Proxy(_) | crate::scenario::model::Role::Player(_) => {
-                            1935
-                        }
+                        crate::scenario::model::Role::Proxy(_) | crate::scenario::model::Role::Player(_) => 1935,
                     },
                     streams: Vec::new(),
                     publisher: Publisher::default(),
@@ -569,13 +573,16 @@ impl World<'_> {
     pub(super) fn set_names(&mut self) {
         for (index, host) in self.scenario.hosts.iter().enumerate() {
             let address = vec![IpAddr::V4(self.home_of(HostRef(index as u16)))];
-            self.dns.set(&host.name, address, Duration::ZERO);
+            self.truths.insert(host.name.clone(), (address, Duration::ZERO));
         }
         for name in &self.scenario.names {
             let mut addresses: Vec<IpAddr> =
                 name.hosts.iter().map(|host| IpAddr::V4(self.home_of(*host))).collect();
             addresses.extend(name.ips.iter().copied().map(IpAddr::V4));
-            self.dns.set(&name.name, addresses, name.ttl);
+            self.truths.insert(name.name.clone(), (addresses, name.ttl));
+        }
+        for name in self.truths.keys().cloned().collect::<Vec<_>>() {
+            self.answer_name(&name);
         }
     }
 
@@ -584,21 +591,33 @@ impl World<'_> {
         self.homes.get(&host).copied().unwrap_or(Ipv4Addr::UNSPECIFIED)
     }
 
-    fn dns_fault(&mut self, name: &str, answer: &DnsAnswer) -> DnsFault {
+    fn name_fault(&self, name: &str, answer: &DnsAnswer) -> NameFault {
+        let v4 = |ips: &[Ipv4Addr]| ips.iter().copied().map(IpAddr::V4).collect();
         match answer {
-            DnsAnswer::NxDomain => DnsFault::NotFound,
-            DnsAnswer::ServFail => DnsFault::Failed,
-            DnsAnswer::Silent => DnsFault::Silent,
-            DnsAnswer::Slow(time) => DnsFault::Slow(*time),
-            DnsAnswer::Stale => DnsFault::Addresses(self.dns.addresses(name)),
-            DnsAnswer::Addresses(ips) => DnsFault::Addresses(ips.iter().copied().map(IpAddr::V4).collect()),
+            DnsAnswer::NxDomain => NameFault::Reply(DnsReply::NotFound),
+            DnsAnswer::ServFail => NameFault::Reply(DnsReply::ServFail),
+            DnsAnswer::Silent => NameFault::Reply(DnsReply::Silent),
+            DnsAnswer::Slow(time) => NameFault::Slow(*time),
+            DnsAnswer::Stale => {
+                let truth = self.truths.get(name).map(|(addresses, _)| addresses.clone());
+                NameFault::Reply(truth.map_or(DnsReply::NotFound, DnsReply::Addresses))
+            }
+            DnsAnswer::Addresses(ips) => NameFault::Reply(DnsReply::Addresses(v4(ips))),
         }
     }
 
-    /// Answers a name as the last fault in force says.
+    /// Answers a name with what is true, or as the last fault in force says.
     fn answer_name(&mut self, name: &str) {
-        let fault = self.in_force.names.get(name).and_then(|in_force| in_force.values().next_back().cloned());
-        self.dns.set_fault(name, fault);
+        let (addresses, ttl) = self.truths.get(name).cloned().unwrap_or_default();
+        let mut reply = if addresses.is_empty() { DnsReply::NotFound } else { DnsReply::Addresses(addresses) };
+        let mut spec = NameSpec { ttl, ..NameSpec::DEFAULT };
+        match self.in_force.names.get(name).and_then(|in_force| in_force.values().next_back()) {
+            Some(NameFault::Reply(fault)) => reply = fault.clone(),
+            Some(NameFault::Slow(time)) => (spec.delay_min, spec.delay_max) = (*time, *time),
+            None => {}
+        }
+        self.dns.set(name, reply, self.now);
+        self.dns.set_spec(name, spec);
     }
 
     // ---- an origin's model ----

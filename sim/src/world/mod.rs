@@ -21,7 +21,10 @@ mod player;
 mod proxy;
 mod timeline;
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use proxy_core::time::{Duration, Instant};
 
@@ -36,7 +39,7 @@ use self::{
 };
 use crate::{
     net::{BridgeId, HostId, ListenerId, Net, NetEvent, NetTimer, SockId, dns::Dns},
-    oracle::{Finding, Oracles},
+    oracle::{Finding, Oracles, Strictness},
     scenario::model::{HostRef, Network, PullRef, Role, Scenario},
     trace::{ActorId, Cast, CastMember, Log, Phase, Record, Tracer, What},
 };
@@ -106,6 +109,8 @@ pub struct Keep {
     pub packets: bool,
     /// Stops after this record.
     pub until: Option<u64>,
+    /// How strictly bounds are judged.
+    pub strictness: Strictness,
 }
 
 /// A world.
@@ -140,6 +145,8 @@ pub struct World<'a> {
     addresses: BTreeMap<Ipv4Addr, HostId>,
     /// The address each host has, or had last.
     homes: BTreeMap<HostRef, Ipv4Addr>,
+    /// What is true about each name, and how long an answer may be kept.
+    truths: BTreeMap<String, (Vec<IpAddr>, Duration)>,
     /// Bytes on their way from a socket to a peer.
     buffer: Vec<u8>,
     keep: Keep,
@@ -196,7 +203,7 @@ impl<'a> World<'a> {
             now: Instant::ZERO,
             heap: Heap::new(),
             net: Net::new(seed),
-            dns: Dns::default(),
+            dns: Dns::new(seed),
             tracer: Tracer::new(keep.records.then(Log::default)),
             oracles: Oracles::default(),
             cast: Cast::default(),
@@ -216,11 +223,12 @@ impl<'a> World<'a> {
             members: Vec::new(),
             addresses: BTreeMap::new(),
             homes: BTreeMap::new(),
+            truths: BTreeMap::new(),
             buffer: Vec::with_capacity(64 * 1024),
             keep,
         };
         world.build();
-        world.oracles = Oracles::new(scenario, &world.cast);
+        world.oracles = Oracles::strict(scenario, &world.cast, keep.strictness);
         world
     }
 
@@ -241,8 +249,7 @@ impl<'a> World<'a> {
             let actor = ActorId(u16::try_from(self.cast.members.len()).unwrap_or(u16::MAX));
             let mut namespaces = Vec::new();
             for number in 0..count {
-                let name =
-                    if count == 1 { host.name.clone() } else { format!("{}{}", host.name, number + 1) };
+                let name = if count == 1 { host.name.clone() } else { format!("{}{}", host.name, number + 1) };
                 let ip = match host.ip {
                     Some(ip) => Ipv4Addr::from(u32::from(ip) + u32::from(number)),
                     None => self.free_address(net, &taken),
@@ -250,7 +257,9 @@ impl<'a> World<'a> {
                 let namespace = self.net.add_host(&name, self.bridges[usize::from(host.net)], ip);
                 self.addresses.insert(ip, namespace);
                 self.homes.entry(HostRef(index as u16)).or_insert(ip);
-                self.cast.members.push(CastMember { name, host: u16::try_from(index).unwrap_or(u16::MAX) });
+                self.cast
+                    .members
+                    .push(CastMember { name, host: u16::try_from(index).unwrap_or(u16::MAX) });
                 namespaces.push(namespace);
             }
             let run = match &host.role {
@@ -276,7 +285,11 @@ impl<'a> World<'a> {
     }
 
     /// Returns an address of a network that nobody has or had.
-    fn free_address(&self, net: &Network, taken: &dyn Fn(Ipv4Addr) -> bool) -> Ipv4Addr {
+    fn free_address(
+        &self,
+        net: &Network,
+        taken: &dyn Fn(Ipv4Addr) -> bool,
+    ) -> Ipv4Addr {
         let first = u32::from(net.subnet.0) + 2;
         (first..)
             .map(Ipv4Addr::from)
@@ -286,6 +299,14 @@ impl<'a> World<'a> {
 
     fn begin(&mut self) {
         self.note(ActorId::WORLD, What::Phase(Phase::Safety));
+        for index in 0..self.members.len() {
+            for (number, namespace) in self.members[index].namespaces.clone().into_iter().enumerate() {
+                let actor = ActorId(self.members[index].actor.0 + number as u16);
+                if let Some(ip) = self.net.address(namespace) {
+                    self.note(actor, What::Address { ip });
+                }
+            }
+        }
         for proxy in 0..self.proxies.len() {
             self.start_proxy(proxy);
         }
@@ -378,12 +399,7 @@ impl<'a> World<'a> {
             self.wake(wake);
             self.settle();
             if self.tracer.step() - began.1 > STEPS_PER_INSTANT_MAX {
-                self.oracles.broken(
-                    "quiet",
-                    self.tracer.step(),
-                    at,
-                    "time stands still: a busy loop".to_owned(),
-                );
+                self.oracles.broken("quiet", self.tracer.step(), at, "time stands still: a busy loop".to_owned());
             }
         }
     }
@@ -421,7 +437,7 @@ impl<'a> World<'a> {
         let owner = match event {
             NetEvent::Accepted { listener, sock, .. } => {
                 let Some(owner) = self.listeners.get(&listener).copied() else {
-                    self.net.abort(sock, self.now);
+                    self.net.abort(sock);
                     return;
                 };
                 self.owners.insert(sock, owner);
@@ -461,8 +477,7 @@ impl<'a> World<'a> {
     fn note_packets(&mut self) {
         while let Some(packet) = self.net.poll_tap() {
             let packet = faults::packet_record(&packet);
-            let record =
-                self.tracer.record(self.now, ActorId::WORLD, self.cause, self.line, What::Packet(packet));
+            let record = self.tracer.record(self.now, ActorId::WORLD, self.cause, self.line, What::Packet(packet));
             debug_assert!(matches!(record, Record { .. }));
         }
     }

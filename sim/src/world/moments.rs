@@ -1,7 +1,8 @@
 //! Moments: from "when" as a scenario says it to virtual time, as things happen.
 //!
-//! A host's moment is its first after the last fault on that host listed above; a pull's and a player's are their
-//! first after the event listed above has begun. Everything else has a time as soon as what it is anchored to has.
+//! A host's moment is its first after the last fault on that host listed above; a player's its first after it was last
+//! made to play above; a pull's its first after the event listed above has begun, in an expectation after the last fault.
+//! Everything else has a time as soon as what it is anchored to has.
 
 use proxy_core::{io::PullState, time::Instant};
 
@@ -139,18 +140,22 @@ fn meets(anchor: &Anchor, happened: Happened) -> bool {
     }
 }
 
+/// Returns the events that must have begun before a moment counts: `above` of them are listed above it.
 fn gates(scenario: &Scenario, anchor: &Anchor, above: usize) -> Vec<usize> {
-    let listed = || scenario.events.iter().enumerate().take(above);
+    let last = |counts: &dyn Fn(&Act) -> bool| {
+        let listed = scenario.events.iter().enumerate().take(above);
+        listed.filter(|(_, event)| counts(&event.act)).map(|(index, _)| index).next_back().into_iter().collect()
+    };
     match anchor {
-        Anchor::Listening(host) | Anchor::Serving(host) => {
-            let on_host = |(_, event): &(usize, &crate::scenario::model::Event)| match &event.act {
-                Act::Fault(fault) => fault.on == *host,
-                Act::Start { origin } | Act::Publish { origin, .. } => origin == host,
-                Act::Call(_) | Act::Repair { .. } | Act::Play { .. } | Act::Leave { .. } => false,
-            };
-            listed().filter(on_host).map(|(index, _)| index).next_back().into_iter().collect()
-        }
-        Anchor::Entered(..) | Anchor::Watching(_) => above.checked_sub(1).into_iter().collect(),
+        Anchor::Listening(host) | Anchor::Serving(host) => last(&|act| match act {
+            Act::Fault(fault) => fault.on == *host,
+            Act::Start { origin } | Act::Publish { origin, .. } => origin == host,
+            Act::Call(_) | Act::Repair { .. } | Act::Play { .. } | Act::Leave { .. } => false,
+        }),
+        Anchor::Watching(host) => last(&|act| matches!(act, Act::Play { players, .. } if players == host)),
+        // An expectation stands below every event: it is about what follows what went wrong.
+        Anchor::Entered(..) if above == scenario.events.len() => last(&|act| matches!(act, Act::Fault(_))),
+        Anchor::Entered(..) => above.checked_sub(1).into_iter().collect(),
         Anchor::Zero | Anchor::Start(_) | Anchor::Cleared(_) | Anchor::Replied(_) | Anchor::End => Vec::new(),
     }
 }

@@ -79,7 +79,13 @@ struct Seen {
 
 impl World<'_> {
     /// Players begin to play.
-    pub(super) fn players_join(&mut self, players: HostRef, at: HostRef, stream: &str, via: &[PlayOutput]) {
+    pub(super) fn players_join(
+        &mut self,
+        players: HostRef,
+        at: HostRef,
+        stream: &str,
+        via: &[PlayOutput],
+    ) {
         let members = self.members[usize::from(players.0)].clone();
         let Running::Players(group) = members.run else { return };
         let group = usize::from(group);
@@ -91,6 +97,8 @@ impl World<'_> {
         };
         for (number, namespace) in members.namespaces.iter().enumerate() {
             let actor = ActorId(members.actor.0 + number as u16);
+            // Of several pulls alike each player plays its own.
+            let stream = &stream.replace("{n}", &(number + 1).to_string());
             for output in via {
                 let port = match output {
                     PlayOutput::Rtmp => rtmp,
@@ -161,7 +169,7 @@ impl World<'_> {
             self.owners.remove(&sock);
             match by {
                 LeaveBy::Stop | LeaveBy::Close => self.net.close(sock, self.now),
-                LeaveBy::Reset => self.net.abort(sock, self.now),
+                LeaveBy::Reset => self.net.abort(sock),
                 LeaveBy::Vanish => {}
             }
         }
@@ -223,7 +231,7 @@ impl World<'_> {
         }
         let Some(sock) = seat.sock else { return };
         while let Some(front) = seat.queue.front_mut() {
-            let len = self.net.send(sock, front, self.now);
+            let len = self.net.send(sock, front);
             front.advance(len);
             if !front.is_empty() {
                 break;
@@ -271,7 +279,7 @@ impl World<'_> {
         while let Some(sock) = self.seats[s].sock {
             let budget = self.seats[s].model.read_budget(self.now).min(64 * 1024);
             buffer.clear();
-            if budget == 0 || self.net.recv(sock, budget, &mut buffer, self.now) == 0 {
+            if budget == 0 || self.net.recv(sock, budget, &mut buffer) == 0 {
                 break;
             }
             self.tracer.take_bytes(&buffer);

@@ -12,8 +12,8 @@ use bytes::{Buf, Bytes};
 use proxy_core::{
     Proxy,
     io::{
-        Answer, AskId, ConnId, ConnectError, EventKind, Hangup, Input, Output, PlayAnswer, QueryId,
-        RequestId, ResolveError, Wakeup,
+        Answer, AskId, ConnId, ConnectError, EventKind, Hangup, Input, Output, PlayAnswer, QueryId, RequestId,
+        ResolveError, Wakeup,
     },
     session::server::Refusal,
     time::Instant,
@@ -24,7 +24,10 @@ use proxyd::{api::Step, config::Settings};
 use super::{Happened, Owner, Wake, World, calls::Pending};
 use crate::{
     dice::Dice,
-    net::{DialError, HostId, ListenerId, NetEvent, SockId},
+    net::{
+        DialError, HostId, ListenerId, NetEvent, SockId,
+        dns::{DnsError, Lookup},
+    },
     raw::{
         chunk::{ChunkReader, kind},
         media::{self, Tag},
@@ -61,7 +64,7 @@ pub(super) struct ProxyHost {
     /// Questions of the core without an answer.
     asks: VecDeque<AskId>,
     /// Answers to lookups under way.
-    answers: BTreeMap<u64, Lookup>,
+    answers: BTreeMap<u64, Answered>,
     lookups: u64,
     /// The deadline the heap knows.
     armed: Option<Instant>,
@@ -77,7 +80,7 @@ pub(super) struct ProxyHost {
 }
 
 #[derive(Debug)]
-struct Lookup {
+struct Answered {
     query: QueryId,
     answer: Result<Vec<IpAddr>, ResolveError>,
     /// Of which life.
@@ -308,12 +311,12 @@ impl World<'_> {
         match output {
             Output::Resolve { query, host } => {
                 self.note(actor, What::Out(Outward::Resolve { query: query.0 }));
-                let found = self.dns.lookup(&host, self.now);
-                let Some((at, answer)) = found else { return };
+                let Lookup { at, answer } = self.dns.lookup(self.proxies[p].namespace, &host, self.now);
+                let answer = answer.map_err(resolve_error);
                 let proxy = &mut self.proxies[p];
                 proxy.lookups += 1;
                 let number = proxy.lookups;
-                proxy.answers.insert(number, Lookup { query, answer, life: proxy.lives });
+                proxy.answers.insert(number, Answered { query, answer, life: proxy.lives });
                 self.heap.push(at, (Wake::Resolved(p as u16, number), self.cause));
             }
             Output::Connect { conn, addr } => {
@@ -405,7 +408,7 @@ impl World<'_> {
             return;
         }
         while let Some(front) = entry.queue.front_mut() {
-            let len = self.net.send(entry.sock, front, self.now);
+            let len = self.net.send(entry.sock, front);
             front.advance(len);
             taken += len;
             if !front.is_empty() {
@@ -432,7 +435,7 @@ impl World<'_> {
         proxy.socks.remove(&entry.sock);
         self.owners.remove(&entry.sock);
         if abort {
-            self.net.abort(entry.sock, self.now);
+            self.net.abort(entry.sock);
         }
     }
 
@@ -498,7 +501,7 @@ impl World<'_> {
         let mut buffer = std::mem::take(&mut self.buffer);
         while let Some(conn) = self.proxies[p].socks.get(&sock).copied() {
             buffer.clear();
-            if self.net.recv(sock, 64 * 1024, &mut buffer, self.now) == 0 {
+            if self.net.recv(sock, 64 * 1024, &mut buffer) == 0 {
                 break;
             }
             self.proxy_received(p, conn, &buffer);
@@ -551,7 +554,7 @@ impl World<'_> {
             }
             None => {
                 let answer = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-                self.net.send(sock, answer.as_bytes(), self.now);
+                self.net.send(sock, answer.as_bytes());
                 self.net.close(sock, self.now);
                 self.drop_conn(p, conn, false);
             }
@@ -573,7 +576,7 @@ impl World<'_> {
         let Some(entry) = self.proxies[p].conns.get(&conn) else { return };
         let sock = entry.sock;
         // The head is the carrier's, so it is no credit of the core's; a fresh socket has room for it.
-        self.net.send(sock, head.as_bytes(), self.now);
+        self.net.send(sock, head.as_bytes());
         if !is_stream {
             self.net.close(sock, self.now);
             self.drop_conn(p, conn, false);
@@ -641,6 +644,14 @@ fn key_of(path: &str) -> Option<StreamKey> {
     let path = path.strip_suffix(".live.flv").or_else(|| path.strip_suffix(".flv"))?;
     let (app, stream) = path.rsplit_once('/')?;
     StreamKey::new(DEFAULT_VHOST, app, stream).ok()
+}
+
+/// Maps what a resolver says to what a driver says of it.
+const fn resolve_error(error: DnsError) -> ResolveError {
+    match error {
+        DnsError::NotFound => ResolveError::NotFound,
+        DnsError::ServFail | DnsError::TimedOut => ResolveError::Failed,
+    }
 }
 
 /// Maps what a kernel says of a dial to what a driver says of it.

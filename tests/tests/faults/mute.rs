@@ -32,6 +32,7 @@ fn sick(what: &str, behaviour: Behaviour, healed_within: Duration) -> (Vec<PullF
     town.behave(HOME, Behaviour::default());
     let back = town.run_till(healed_within + ROUND_TRIPS, |town| audience.is_served(town));
     assert!(back.is_some(), "{what}: {:?} though the origin is healed", town.state(NAME));
+    println!("measured: {what}: media back after {back:?}");
     town.run(5_000);
     audience.is_content(&town, what);
     assert_eq!(town.complaints(HOME), Vec::<String>::new(), "{what}");

@@ -51,6 +51,9 @@ fn a_name_that_changes_is_followed_whatever_the_old_address_does() {
         let back = town.run_till(bound + ROUND_TRIPS, |town| audience.is_served(town));
         let story = format!("{old:?}, {lag} ms late: {:?}", town.state(NAME));
         assert!(back.is_some(), "{story}");
+        println!(
+            "measured: the old address {old:?}, the name changed {lag} ms later: media back after {back:?}"
+        );
         assert_eq!(town.links_to(AWAY).len(), 1, "{story}");
         // In virtual seconds, what is told must be what happened.
         let told = town.failures();

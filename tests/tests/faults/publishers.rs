@@ -157,6 +157,7 @@ fn check(leaving: Leaving, what: &str, publisher: Publisher, behaviour: Behaviou
     let bound = Duration::from_millis(replay + gop) + ROUND_TRIPS;
     let back = town.run_till(bound, |town| audience.is_served(town));
     assert!(back.is_some(), "{story}: {:?} after {bound:?}", town.state(NAME));
+    println!("measured: {story}: media back after {back:?}");
     town.run(12_000);
     audience.is_content(&town, &story);
     for seat in audience.seats {

@@ -13,6 +13,7 @@ use proxy_core::{
     },
     session::server::Refusal,
     time::{Duration, Instant},
+    url::UrlError,
     wire::flv::Medium,
 };
 use world::{Dial, Serve, World};
@@ -247,6 +248,37 @@ fn update_counts_from_the_next_attempt_or_now() {
     world.run(1_000);
     assert_eq!(world.connected_to(), [ELSEWHERE]);
     assert_eq!(world.state("x"), Some(PullState::Streaming));
+}
+
+#[test]
+fn an_url_is_cut_where_the_operator_says() {
+    let url = "rtmp://198.18.0.2/a/b/c/d";
+    let options = |play_path: &str| PullOptions {
+        force: true,
+        play_path: Some(play_path.into()),
+        ..PullOptions::default()
+    };
+    let mut world = serving();
+    // How the url is cut unless somebody says otherwise.
+    world.missing.insert("c/d".into());
+    world.add_forced("x", url);
+    world.run(1_000);
+    assert_eq!(world.state("x"), Some(PullState::BackingOff));
+    let update =
+        Request::Update { key: World::key("x"), url: None, options: Some(options("b/c/d")), now: true };
+    world.request(update);
+    world.run(1_000);
+    assert_eq!(world.state("x"), Some(PullState::Streaming), "an update cuts the old url anew");
+
+    world.add("y", url, options("b/c/d"));
+    world.run(1_000);
+    assert_eq!(world.state("y"), Some(PullState::Streaming));
+    let add = world.add("z", url, options("c"));
+    assert_eq!(world.replies.get(&add), Some(&Reply::BadUrl(UrlError::PlayPath)));
+    let update = Request::Update { key: World::key("y"), url: None, options: Some(options("e")), now: true };
+    let update = world.request(update);
+    assert_eq!(world.replies.get(&update), Some(&Reply::BadUrl(UrlError::PlayPath)));
+    assert_eq!(world.state("y"), Some(PullState::Streaming), "and the wish is kept");
 }
 
 #[test]

@@ -448,7 +448,9 @@ impl Pull {
         cx: &mut PullCx<'_>,
         now: Instant,
     ) -> State {
-        let failure = match OriginUrl::parse(url) {
+        // A server that names a tcUrl keeps the stream name; one that names a whole url may cut it as it likes.
+        let play_path = self.wish.options.play_path.as_deref();
+        let failure = match OriginUrl::parse_with(url, play_path).or_else(|_| OriginUrl::parse(url)) {
             Ok(_) if attempt.redirects >= self.config.redirects_max => PullFailure::TooManyRedirects,
             Ok(target) => return self.begin_at(target, attempt.redirects + 1, cx, now),
             Err(error) => PullFailure::RedirectUrl(error),

@@ -1,0 +1,280 @@
+//! A pull runs exactly while it is wanted (I14).
+
+use std::collections::BTreeMap;
+
+use proxy_core::{
+    io::{EventKind, PullState, StreamEnd},
+    time::Instant,
+};
+
+use super::{
+    EVENT, Findings, IN, Kinds, Oracle, STEP, Scene, TIME, alarms::Alarms, bounds, scene::name_of, secs,
+};
+use crate::trace::{ActorId, Record, What};
+
+pub(super) const NAME: &str = "demand";
+
+/// Sees that pulls are wanted, and that wanted pulls do something.
+#[derive(Debug, Default)]
+pub(super) struct Demand {
+    due: Alarms<(ActorId, u64, Due)>,
+    /// Upstream connections by stream, to find those that outlive it.
+    conns: BTreeMap<(ActorId, u64), u64>,
+}
+
+/// What must have come of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    /// The attempt its wait is for.
+    Attempt,
+    /// A dial token.
+    Token,
+    /// That nobody watches must be told, or the stream be gone.
+    NoneReader,
+}
+
+impl Oracle for Demand {
+    fn kinds(&self) -> Kinds {
+        EVENT | STEP | IN | TIME
+    }
+
+    fn on_record(&mut self, record: &Record, scene: &Scene, findings: &mut Findings) {
+        let proxy = record.actor;
+        if let What::In(_) = &record.what {
+            for (_, conn) in scene.unassigned().iter().filter(|(of, _)| *of == proxy) {
+                let text = format!("connection {conn} was dialled for no stream that is registered");
+                findings.broken(NAME, proxy, text);
+            }
+            return;
+        }
+        let What::Event(event) = &record.what else { return };
+        if let EventKind::PlayerParked { key, .. } = &event.kind
+            && let Some(id) = scene.keys.get(&(proxy, key.clone()))
+        {
+            self.look_at_watchers(proxy, *id, scene);
+        }
+        let Some(id) = event.stream.map(|stream| stream.0) else { return };
+        if let EventKind::Unregistered { key, reason } = &event.kind {
+            for due in [Due::Attempt, Due::Token, Due::NoneReader] {
+                self.due.clear(&(proxy, id, due));
+            }
+            if let Some(conn) = self.conns.remove(&(proxy, id))
+                && scene.conns.get(&(proxy, conn)).is_some_and(|conn| !conn.is_closing)
+            {
+                let text = format!("{} was removed and its connection {conn} goes on", name_of(key));
+                findings.broken(NAME, proxy, text);
+            }
+            debug_assert_ne!(*reason, StreamEnd::Shutdown, "a proxy that ends is not followed");
+            return;
+        }
+        let Some(stream) = scene.streams.get(&(proxy, id)) else { return };
+        if let Some(conn) = stream.upstream {
+            self.conns.insert((proxy, id), conn);
+        }
+        if let EventKind::PullStepped { next, .. } = &event.kind {
+            let wait = (*next == PullState::BackingOff).then_some(stream.next_attempt).flatten();
+            self.expect(proxy, id, Due::Attempt, wait);
+            if *next == PullState::Queued {
+                if stream.state != PullState::Queued {
+                    let queue = bounds::queue(&scene.config(proxy).dial, scene.circumstances(proxy).streams);
+                    self.expect(proxy, id, Due::Token, Some(record.at + queue + bounds::SLACK));
+                }
+            } else {
+                self.due.clear(&(proxy, id, Due::Token));
+            }
+            return;
+        }
+        if let EventKind::PullEntered { state: PullState::BackingOff, next_attempt, .. } = &event.kind {
+            self.expect(proxy, id, Due::Attempt, *next_attempt);
+        }
+        if let EventKind::NoneReader = &event.kind {
+            self.judge_none_reader(record, id, scene, findings);
+        } else if !matches!(event.kind, EventKind::PullEntered { .. }) {
+            self.look_at_watchers(proxy, id, scene);
+        }
+    }
+
+    fn on_time(&mut self, scene: &Scene, now: Instant, findings: &mut Findings) {
+        while let Some((at, (proxy, id, what))) = self.due.poll(now) {
+            let Some(stream) = scene.streams.get(&(proxy, id)) else { continue };
+            let due = scene.due(proxy, at);
+            if !scene.is_running(proxy) || due >= now {
+                self.due.set((proxy, id, what), due.max(now));
+                continue;
+            }
+            let name = name_of(&stream.key);
+            let text = match what {
+                Due::Attempt if stream.state == PullState::BackingOff => {
+                    format!(
+                        "{name} waits for an attempt at {at}, which has not begun: a wanted stream has one or a timer"
+                    )
+                }
+                Due::Token if stream.state == PullState::Queued => format!(
+                    "{name} has waited for a dial token since {}: one was promised by {at}, behind {} streams",
+                    stream.entered_at,
+                    scene.circumstances(proxy).streams
+                ),
+                Due::Attempt | Due::Token => continue,
+                Due::NoneReader => match stream.unwatched_since {
+                    Some(since) => format!(
+                        "nobody has watched {name} since {since}, and after {} that is not told, auto_close is {}",
+                        secs(scene.config(proxy).play.none_reader_delay),
+                        stream.policy.auto_close
+                    ),
+                    None => continue,
+                },
+            };
+            findings.broken(NAME, proxy, text);
+        }
+    }
+
+    fn forget(&mut self, proxy: ActorId) {
+        self.due.retain(|(of, _, _)| *of != proxy);
+        self.conns.retain(|(of, _), _| *of != proxy);
+    }
+}
+
+impl Demand {
+    fn expect(&mut self, proxy: ActorId, id: u64, due: Due, at: Option<Instant>) {
+        match at {
+            Some(at) => self.due.set((proxy, id, due), at),
+            None => {
+                self.due.clear(&(proxy, id, due));
+            }
+        }
+    }
+
+    /// Somebody came, went, or nobody ever was.
+    fn look_at_watchers(&mut self, proxy: ActorId, id: u64, scene: &Scene) {
+        let Some(stream) = scene.streams.get(&(proxy, id)) else { return };
+        let delay = scene.config(proxy).play.none_reader_delay;
+        self.expect(proxy, id, Due::NoneReader, stream.unwatched_since.map(|since| since + delay));
+    }
+
+    fn judge_none_reader(&mut self, record: &Record, id: u64, scene: &Scene, findings: &mut Findings) {
+        let proxy = record.actor;
+        self.due.clear(&(proxy, id, Due::NoneReader));
+        let Some(stream) = scene.streams.get(&(proxy, id)) else { return };
+        let delay = scene.config(proxy).play.none_reader_delay;
+        let since = stream.unwatched_since;
+        let is_true = since.is_some_and(|since| since + delay <= record.at);
+        if !is_true {
+            let watched = match since {
+                Some(since) => format!("nobody has watched it for {}", secs(record.at.since(since))),
+                None => format!(
+                    "{} players watch it and {} wait",
+                    stream.seats.len(),
+                    waiting(scene, proxy, &stream.key)
+                ),
+            };
+            let text = format!(
+                "that nobody watches {} was told, and {watched}: {} without anybody were promised",
+                name_of(&stream.key),
+                secs(delay)
+            );
+            findings.broken(NAME, proxy, text);
+        }
+    }
+}
+
+fn waiting(scene: &Scene, proxy: ActorId, key: &proxy_core::url::StreamKey) -> usize {
+    scene.parked.get(&(proxy, key.clone())).map_or(0, std::collections::BTreeSet::len)
+}
+
+#[cfg(test)]
+mod tests {
+    use proxy_core::io::{Hangup, PlayOutput, PlayerEnd, PullEventKind as E, PullState as S};
+
+    use super::*;
+    use crate::oracle::story::{Story, dial};
+
+    fn check(tell: impl FnOnce(&mut Story)) -> Vec<String> {
+        Story::told::<Demand>(tell)
+    }
+
+    #[test]
+    fn an_attempt_that_begins_in_time_is_fine() {
+        let texts = check(|story| {
+            story.register(1, "live/a");
+            story.dials(1, 2);
+            story.fails_until(1, 1, Instant::from_millis(100));
+            story.at(100).dials(1, 4);
+            story.at(900).timeout();
+        });
+        assert_eq!(texts, [""; 0]);
+    }
+
+    #[test]
+    fn an_attempt_that_never_begins_is_found() {
+        let texts = check(|story| {
+            story.register(1, "live/a");
+            story.dials(1, 2);
+            story.fails_until(1, 1, Instant::from_millis(100));
+            story.at(101).timeout();
+        });
+        assert!(texts[0].contains("waits for an attempt at 0.100000s, which has not begun"), "{texts:?}");
+    }
+
+    #[test]
+    fn a_token_that_never_comes_is_found() {
+        let texts = check(|story| {
+            story.register(1, "live/a");
+            story.step(1, S::BackingOff, E::Wake, S::Queued);
+            story.at(1_600).timeout();
+        });
+        assert!(texts[0].contains("has waited for a dial token since 0.000000s"), "{texts:?}");
+    }
+
+    #[test]
+    fn a_connection_that_outlives_its_stream_is_found() {
+        let ends = |output: Option<_>| {
+            check(|story| {
+                story.register(1, "live/a");
+                story.dials(1, 2);
+                story.streams(1, 2);
+                output.into_iter().for_each(|output| story.out(output));
+                story.step(1, S::Streaming, E::Stop, S::Stopped);
+                story.removes(1, "live/a", StreamEnd::Deleted);
+                story.timeout();
+            })
+        };
+        assert_eq!(ends(Some(dial::close(2))), [""; 0]);
+        assert_eq!(ends(Some(dial::abort(2))), [""; 0]);
+        assert_eq!(ends(None), ["demand: live/a was removed and its connection 2 goes on"]);
+    }
+
+    #[test]
+    fn a_dial_for_nobody_is_found() {
+        let texts = check(|story| {
+            story.out(dial::connect(2));
+            story.timeout();
+        });
+        assert_eq!(texts, ["demand: connection 2 was dialled for no stream that is registered"]);
+    }
+
+    /// A player watches from 1 s to 2 s; then it is told at a time, or never.
+    fn none_reader(told: Option<u64>) -> Vec<String> {
+        check(|story| {
+            story.register(1, "live/a");
+            story.dials(1, 2);
+            story.streams(1, 2);
+            story.at(1_000).player(0, PlayOutput::Rtmp, "live/a", 1);
+            story.seats(1, 1);
+            story.at(2_000).leaves(1, 1, PlayerEnd::Left(Hangup::Eof));
+            if let Some(told) = told {
+                story.at(told).event(1, EventKind::NoneReader);
+            }
+            story.at(30_000).timeout();
+        })
+    }
+
+    #[test]
+    fn that_nobody_watches_is_told_exactly_when_it_is_so() {
+        assert_eq!(none_reader(Some(22_000)), [""; 0]);
+        assert!(
+            none_reader(Some(21_999))[0].contains("nobody has watched it for 19.999 s: 20.000 s without")
+        );
+        assert!(none_reader(Some(1_500)).len() == 1);
+        assert!(none_reader(None)[0].contains("since 2.000000s, and after 20.000 s that is not told"));
+    }
+}

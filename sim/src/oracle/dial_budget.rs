@@ -1,0 +1,163 @@
+//! How often origins are dialled: token buckets per address and in all, each holding a tenth of a second.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
+
+use proxy_core::{
+    io::{EventKind, PullEventKind, PullState},
+    time::{Duration, Instant},
+};
+
+use super::{Findings, Kinds, OUT, Oracle, STEP, Scene, secs};
+use crate::trace::{ActorId, Outward, Record, What};
+
+pub(super) const NAME: &str = "dial-budget";
+
+/// The buckets of each proxy.
+#[derive(Debug, Default)]
+pub(super) struct DialBudget {
+    proxies: BTreeMap<ActorId, Buckets>,
+}
+
+#[derive(Debug, Default)]
+struct Buckets {
+    total: Bucket,
+    addresses: BTreeMap<SocketAddr, Bucket>,
+    /// Where a play was accepted and nothing has failed since: the total alone counts.
+    open: BTreeSet<SocketAddr>,
+}
+
+/// Dials that have not been forgotten yet: as many as the bucket lacks, up to a moment.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bucket {
+    /// Tokens missing, in units of time: so long until it is full.
+    missing: Duration,
+    at: Instant,
+}
+
+impl Bucket {
+    /// Takes a token at a rate per second; returns whether there was one.
+    fn take(&mut self, rate: u32, now: Instant) -> bool {
+        let every = Duration::from_secs(1) / rate.max(1);
+        let depth = Duration::from_millis(100).max(every);
+        self.missing = self.missing.saturating_sub(now.since(self.at)) + every;
+        self.at = now;
+        self.missing <= depth
+    }
+}
+
+impl Oracle for DialBudget {
+    fn kinds(&self) -> Kinds {
+        OUT | STEP
+    }
+
+    fn on_record(&mut self, record: &Record, scene: &Scene, findings: &mut Findings) {
+        let proxy = record.actor;
+        if let What::Out(Outward::Connect { addr, .. }) = &record.what {
+            let config = &scene.config(proxy).dial;
+            let buckets = self.proxies.entry(proxy).or_default();
+            if !buckets.total.take(config.total, record.at) {
+                findings.broken(NAME, proxy, too_often("all addresses", config.total, buckets.total));
+            }
+            if !buckets.open.contains(addr) {
+                let bucket = buckets.addresses.entry(*addr).or_default();
+                if !bucket.take(config.per_address, record.at) {
+                    findings.broken(NAME, proxy, too_often(&addr.to_string(), config.per_address, *bucket));
+                }
+            }
+        }
+        if let What::Event(event) = &record.what
+            && let EventKind::PullStepped { state, event: stimulus, next } = &event.kind
+            && let Some(addr) = event.stream.and_then(|id| scene.streams.get(&(proxy, id.0))?.addr)
+        {
+            let open = &mut self.proxies.entry(proxy).or_default().open;
+            if *stimulus == PullEventKind::Playing && *next == PullState::AwaitingMedia {
+                open.insert(addr);
+            } else if is_refusal(*state, *stimulus) {
+                open.remove(&addr);
+            }
+        }
+    }
+
+    fn forget(&mut self, proxy: ActorId) {
+        self.proxies.remove(&proxy);
+    }
+}
+
+/// A dial or a request failed.
+fn is_refusal(state: PullState, stimulus: PullEventKind) -> bool {
+    use PullEventKind as E;
+    use PullState as S;
+
+    let ends = matches!(stimulus, E::Closed | E::ProtocolFailed);
+    match state {
+        S::Connecting => ends || matches!(stimulus, E::ConnectFailed | E::Deadline),
+        S::Handshaking => ends || stimulus == E::Deadline,
+        S::Requesting => ends || stimulus == E::Refused,
+        S::AwaitingMedia => stimulus == E::Refused,
+        S::Resolving | S::Queued | S::Streaming | S::Replaying | S::BackingOff | S::Stopped => false,
+    }
+}
+
+fn too_often(whom: &str, rate: u32, bucket: Bucket) -> String {
+    format!(
+        "a dial too many to {whom}: the dials so far are worth {} at {rate} per second, a tenth of a second was promised \
+         at most",
+        secs(bucket.missing)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use proxy_core::io::PullState as S;
+
+    use super::*;
+    use crate::oracle::story::{Story, dial};
+
+    /// So many dials, so many ms apart; to an address that has accepted a play, or not.
+    fn check(dials: u64, every_ms: u64, is_open: bool) -> usize {
+        let texts = Story::told::<DialBudget>(|story| {
+            story.register(1, "live/a");
+            if is_open {
+                story.dials(1, 2);
+                story.streams(1, 2);
+                story.at(1000);
+            }
+            for n in 0..dials {
+                story.at(1000 + n * every_ms).out(dial::connect(4 + 2 * n));
+            }
+        });
+        texts.len()
+    }
+
+    #[test]
+    fn dials_within_the_budget_are_fine() {
+        assert_eq!(check(2, 0, false), 0);
+        assert_eq!(check(40, 50, false), 0);
+        assert_eq!(check(20, 0, true), 0);
+        assert_eq!(check(100, 5, true), 0);
+    }
+
+    #[test]
+    fn dials_beyond_it_are_found() {
+        assert_eq!(check(3, 0, false), 1);
+        assert!(check(60, 49, false) > 0);
+        assert_eq!(check(21, 0, true), 1);
+        assert!(check(100, 4, true) > 0);
+    }
+
+    #[test]
+    fn a_refusal_closes_the_address() {
+        let texts = Story::told::<DialBudget>(|story| {
+            story.register(1, "live/a");
+            story.dials(1, 2);
+            story.streams(1, 2);
+            story.at(500).step(1, S::Handshaking, PullEventKind::Deadline, S::BackingOff);
+            (0..3).for_each(|n| story.at(1000).out(dial::connect(4 + 2 * n)));
+        });
+        assert_eq!(texts.len(), 1);
+        assert!(texts[0].contains("worth 0.150 s at 20 per second"), "{texts:?}");
+    }
+}

@@ -1,0 +1,347 @@
+//! Every table and queue within its limit, what the events say, and back at its baseline in the end (I7).
+
+use std::collections::BTreeMap;
+
+use proxy_core::{
+    io::{EventKind, PlayerEnd, PullState},
+    proxy::Counts,
+};
+
+use super::{EVENT, Findings, IN, Kinds, LeftOver, OUT, Oracle, SAMPLE, STEP, Scene};
+use crate::trace::{ActorId, Inward, Outward, Record, Sample, What};
+
+pub(super) const NAME: &str = "limits";
+
+/// Re-pulls after which a relay holds what it holds; before, it is still filling up.
+const WARM: u32 = 2;
+/// What a relay may hold beyond twice what it held when warm, in bytes.
+const RELAY_SLACK: usize = 256 * 1024;
+
+/// Counts on its own what the core says it counts.
+#[derive(Debug, Default)]
+pub(super) struct Limits {
+    proxies: BTreeMap<ActorId, Books>,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    /// Streams with an upstream connection, dialled or open.
+    origins: usize,
+    players: usize,
+    /// Requests without a reply.
+    requests: usize,
+    closing: std::collections::BTreeSet<u64>,
+    /// The streams that are not `Streaming`.
+    down: std::collections::BTreeSet<u64>,
+    repulls: u32,
+    relay: Relays,
+}
+
+/// Bytes in relays at quiet moments.
+#[derive(Debug, Default)]
+struct Relays {
+    /// The most while warming up.
+    warm_max: usize,
+    /// The least since the last re-pull.
+    least: Option<usize>,
+}
+
+impl Oracle for Limits {
+    fn kinds(&self) -> Kinds {
+        SAMPLE | EVENT | STEP | IN | OUT
+    }
+
+    fn on_record(&mut self, record: &Record, scene: &Scene, findings: &mut Findings) {
+        let proxy = record.actor;
+        let books = self.proxies.entry(proxy).or_default();
+        if let What::In(Inward::Closed { conn, .. }) | What::Out(Outward::Abort { conn }) = &record.what {
+            books.closing.remove(conn);
+        } else if let What::Out(Outward::Close { conn }) = &record.what {
+            books.closing.insert(*conn);
+        } else if let What::In(Inward::Request { .. }) = &record.what {
+            books.requests += 1;
+        } else if let What::Out(Outward::Reply { .. }) = &record.what {
+            books.requests = books.requests.saturating_sub(1);
+        } else if let What::Event(event) = &record.what {
+            books.on_event(event, findings, proxy);
+        } else if let What::Sample(sample) = &record.what {
+            for text in books.judge(proxy, sample, scene) {
+                findings.broken(NAME, proxy, text);
+            }
+        }
+    }
+
+    fn forget(&mut self, proxy: ActorId) {
+        self.proxies.remove(&proxy);
+    }
+
+    fn on_end(&mut self, scene: &Scene, left: &LeftOver, findings: &mut Findings) {
+        for (what, count) in &left.things {
+            let text = format!("everything was deleted, and {count} {what} are left: 0 were promised");
+            findings.broken(NAME, ActorId::WORLD, text);
+        }
+        for (proxy, sample) in &scene.samples {
+            if !scene.is_running(*proxy) {
+                continue;
+            }
+            for (what, count) in list(&sample.core).into_iter().chain([("sockets", sample.sockets as usize)])
+            {
+                if count > 0 {
+                    let text = format!(
+                        "everything was deleted, and the core counts {count} {what}: 0 were promised"
+                    );
+                    findings.broken(NAME, *proxy, text);
+                }
+            }
+        }
+    }
+}
+
+impl Books {
+    fn on_event(&mut self, event: &proxy_core::io::Event, findings: &mut Findings, proxy: ActorId) {
+        if let EventKind::PlayerConnected { .. } = &event.kind {
+            self.players += 1;
+        }
+        if let EventKind::PlayerLeft { reason, .. } = &event.kind
+            // It stays connected.
+            && *reason != PlayerEnd::Stopped
+        {
+            self.players = self.players.saturating_sub(1);
+        }
+        let Some(id) = event.stream.map(|stream| stream.0) else { return };
+        if let EventKind::PullStepped { state, next, .. } = &event.kind {
+            let held = |state: &PullState| usize::from(holds(*state));
+            self.origins = (self.origins + held(next)).saturating_sub(held(state));
+            if *next == PullState::Streaming {
+                self.down.remove(&id);
+            } else if *state == PullState::Streaming {
+                self.down.insert(id);
+                self.repulls += 1;
+                if let Some(text) = self.relay.next_round(self.repulls) {
+                    findings.broken(NAME, proxy, text);
+                }
+            }
+        }
+        if let EventKind::Registered { .. } = &event.kind {
+            self.down.insert(id);
+        }
+        if let EventKind::Unregistered { .. } = &event.kind {
+            self.down.remove(&id);
+            // What the others hold is no measure of what it held.
+            self.relay = Relays::default();
+            self.repulls = 0;
+        }
+    }
+
+    fn judge(&mut self, proxy: ActorId, sample: &Sample, scene: &Scene) -> Vec<String> {
+        let Some(settings) = scene.settings.get(&proxy) else { return Vec::new() };
+        let (core, config) = (&sample.core, &settings.core);
+        let mut texts = Vec::new();
+        for (what, counted, known) in [
+            ("upstream connections", core.origins, self.origins),
+            ("player connections", core.players, self.players),
+            ("connections whose end is awaited", core.closing, self.closing.len()),
+            ("requests without a reply", core.requests, self.requests),
+        ] {
+            if counted != known {
+                texts.push(format!(
+                    "the core counts {counted} {what}, its inputs and outputs make it {known}"
+                ));
+            }
+        }
+        let packet = config.relay.gop_bytes_max;
+        let timers = 2 * core.streams + core.players + core.closing + core.requests + core.asks + 2;
+        let in_flight = config.play.send_bytes_max + config.play.control_bytes_max + packet;
+        for (what, name, counted, limit) in [
+            ("streams", "limits.streams_max", core.streams, config.limits.streams_max),
+            ("players", "limits.players_max", core.players, config.limits.players_max),
+            (
+                "requests",
+                "limits.waiters_max per stream",
+                core.requests,
+                (core.streams + 1) * config.limits.waiters_max,
+            ),
+            ("timers", "two per stream, one for everything else that waits", core.timers, timers),
+            (
+                "bytes in relays",
+                "a log per stream",
+                core.relay_bytes,
+                core.streams * (config.relay.log_bytes_max + packet),
+            ),
+            ("bytes in flight", "send_bytes_max per player", core.in_flight_bytes, core.players * in_flight),
+        ] {
+            if counted > limit {
+                texts.push(format!("{counted} {what}, at most {limit} were promised ({name})"));
+            }
+        }
+        let is_quiet = self.down.is_empty() && core.streams > 0 && core.closing == 0 && core.requests == 0;
+        if is_quiet {
+            self.relay.note(core.relay_bytes, self.repulls);
+        }
+        texts
+    }
+}
+
+impl Relays {
+    fn note(&mut self, bytes: usize, repulls: u32) {
+        if repulls <= WARM {
+            self.warm_max = self.warm_max.max(bytes);
+        }
+        self.least = Some(self.least.map_or(bytes, |least| least.min(bytes)));
+    }
+
+    /// Media was lost once more: what was held since the last time must not have grown.
+    fn next_round(&mut self, repulls: u32) -> Option<String> {
+        let least = self.least.take()?;
+        let limit = 2 * self.warm_max + RELAY_SLACK;
+        (repulls > WARM + 1 && least > limit).then(|| {
+            format!(
+                "after {} re-pulls relays never hold less than {least} bytes, when warm they held {} at most: at most \
+                 {limit} were promised",
+                repulls - 1,
+                self.warm_max
+            )
+        })
+    }
+}
+
+/// A state has an upstream connection.
+fn holds(state: PullState) -> bool {
+    match state {
+        PullState::Connecting
+        | PullState::Handshaking
+        | PullState::Requesting
+        | PullState::AwaitingMedia
+        | PullState::Streaming
+        | PullState::Replaying => true,
+        PullState::Resolving | PullState::Queued | PullState::BackingOff | PullState::Stopped => false,
+    }
+}
+
+fn list(core: &Counts) -> [(&'static str, usize); 9] {
+    [
+        ("streams", core.streams),
+        ("upstream connections", core.origins),
+        ("player connections", core.players),
+        ("connections whose end is awaited", core.closing),
+        ("timers", core.timers),
+        ("bytes in relays", core.relay_bytes),
+        ("bytes in flight", core.in_flight_bytes),
+        ("requests without a reply", core.requests),
+        ("questions without an answer", core.asks),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use proxy_core::io::{Hangup, PlayOutput};
+
+    use super::*;
+    use crate::oracle::story::{PROXY, Story, dial};
+
+    const WELL: Counts = Counts {
+        streams: 1,
+        origins: 1,
+        players: 1,
+        closing: 0,
+        timers: 3,
+        relay_bytes: 1000,
+        in_flight_bytes: 0,
+        requests: 0,
+        asks: 0,
+    };
+
+    fn sample(story: &mut Story, core: Counts) {
+        story.record(PROXY, What::Sample(Sample { core, sockets: 2, next: None }));
+    }
+
+    /// One stream streams to one player.
+    fn check(core: Counts) -> Vec<String> {
+        Story::told::<Limits>(|story| {
+            story.register(1, "live/a");
+            story.replies();
+            story.dials(1, 2);
+            story.streams(1, 2);
+            story.player(0, PlayOutput::Rtmp, "live/a", 1);
+            story.seats(1, 1);
+            sample(story, core);
+        })
+    }
+
+    #[test]
+    fn counts_that_are_so_are_fine() {
+        assert_eq!(check(WELL), [""; 0]);
+    }
+
+    #[test]
+    fn every_count_that_is_not_so_is_found() {
+        for core in [
+            Counts { origins: 2, ..WELL },
+            Counts { players: 2, ..WELL },
+            Counts { closing: 1, ..WELL },
+            Counts { requests: 1, ..WELL },
+            Counts { timers: 6, ..WELL },
+            Counts { relay_bytes: 1_000_000_000, ..WELL },
+            Counts { in_flight_bytes: 1_000_000_000, ..WELL },
+        ] {
+            assert_eq!(check(core).len(), 1, "{core:?}");
+        }
+        let texts = check(Counts { origins: 2, ..WELL });
+        assert_eq!(
+            texts,
+            ["limits: the core counts 2 upstream connections, its inputs and outputs make it 1"]
+        );
+    }
+
+    #[test]
+    fn a_closing_connection_counts_until_it_is_over() {
+        let texts = Story::told::<Limits>(|story| {
+            story.player(0, PlayOutput::Rtmp, "live/a", 1);
+            story.out(dial::close(1));
+            story.leaves_unseated(1, PlayerEnd::Idle);
+            sample(story, Counts { closing: 1, timers: 1, ..Counts::default() });
+            story.input(Inward::Closed { conn: 1, hangup: Hangup::Eof });
+            sample(story, Counts::default());
+        });
+        assert_eq!(texts, [""; 0]);
+    }
+
+    /// A stream is lost and streams again so often; its relay holds a bit more each time.
+    fn grows(by: usize) -> Vec<String> {
+        Story::told::<Limits>(|story| {
+            story.register(1, "live/a");
+            story.replies();
+            for round in 0..10 {
+                let conn = 2 + 2 * round;
+                story.dials(1, conn);
+                story.streams(1, conn);
+                let relay_bytes = 100_000 + by * round as usize;
+                sample(story, Counts { players: 0, relay_bytes, ..WELL });
+                story.loses(1, conn, 1, story.now());
+            }
+        })
+    }
+
+    #[test]
+    fn a_relay_that_grows_with_every_re_pull_is_found() {
+        assert_eq!(grows(0), [""; 0]);
+        let texts = grows(100_000);
+        assert!(texts[0].contains("never hold less than"), "{texts:?}");
+    }
+
+    #[test]
+    fn what_is_left_in_the_end_is_found() {
+        let texts = Story::told::<Limits>(|story| {
+            sample(story, Counts { timers: 1, ..Counts::default() });
+            story.oracles().on_end(&LeftOver { things: vec![("sockets in TIME_WAIT".to_owned(), 3)] });
+        });
+        assert_eq!(
+            texts,
+            [
+                "limits: everything was deleted, and 3 sockets in TIME_WAIT are left: 0 were promised",
+                "limits: everything was deleted, and the core counts 1 timers: 0 were promised",
+                "limits: everything was deleted, and the core counts 2 sockets: 0 were promised",
+            ]
+        );
+    }
+}

@@ -1,0 +1,568 @@
+//! What is so, as far as the records of a run tell: shared by all oracles, so that each fact is kept once.
+
+mod follow;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+};
+
+use proxy_core::{
+    config::Config,
+    io::{BackoffLaw, PlayOutput, PullFailure, PullOptions, PullState},
+    time::{Duration, Instant},
+    url::{DEFAULT_VHOST, OriginUrl, StreamKey},
+};
+use proxyd::config::Settings;
+
+pub(super) use self::follow::begins_attempt;
+use super::bounds::{self, Policy};
+use crate::{
+    raw::media::Track,
+    scenario::model::{Act, Event, Fault, HostRef, Role, Scenario},
+    trace::{ActorId, Call, Cast, Inward, Phase, Sample},
+};
+
+/// What is so.
+#[derive(Debug, Default)]
+pub struct Scene {
+    /// The phase of the run.
+    pub phase: Option<Phase>,
+    /// When it began.
+    pub phase_at: Instant,
+    /// The settings of each proxy.
+    pub settings: BTreeMap<ActorId, Settings>,
+    /// The life of each proxy.
+    pub proxies: BTreeMap<ActorId, ProxyNow>,
+    /// The timeline.
+    pub events: Vec<Event>,
+    /// The host of each actor.
+    pub hosts: Vec<HostRef>,
+    /// The names of hosts.
+    pub host_names: Vec<String>,
+    /// Streams registered, by proxy and id.
+    pub streams: BTreeMap<(ActorId, u64), StreamNow>,
+    /// How many streams each proxy has registered.
+    pub counts: BTreeMap<ActorId, u32>,
+    /// The id of each key registered.
+    pub keys: BTreeMap<(ActorId, StreamKey), u64>,
+    /// Connections a proxy has dialled or accepted and not been told the end of.
+    pub conns: BTreeMap<(ActorId, u64), ConnNow>,
+    /// Where players of a proxy are counted, by connection.
+    pub places: BTreeMap<(ActorId, u64), PlaceNow>,
+    /// Players that wait for a stream, by key.
+    pub parked: BTreeMap<(ActorId, StreamKey), BTreeSet<u64>>,
+    /// Dials whose stream the next step of a pull will tell.
+    unassigned: Vec<(ActorId, u64)>,
+    /// Every seat there ever was.
+    pub players: Vec<PlayerNow>,
+    /// The seat of a proxy's connection, by the player's own address.
+    addresses: BTreeMap<SocketAddr, usize>,
+    /// Every origin.
+    pub origins: BTreeMap<ActorId, OriginNow>,
+    /// Who has which address.
+    pub owners: BTreeMap<IpAddr, HostRef>,
+    /// Addresses of the machine itself, where ports are published.
+    gateways: BTreeSet<IpAddr>,
+    /// Ports published on the machine, and whose.
+    published: BTreeMap<u16, HostRef>,
+    /// Hosts of each name.
+    names: BTreeMap<String, Vec<HostRef>>,
+    /// Faults in force, by event.
+    pub faults: BTreeMap<u16, Instant>,
+    /// When the last fault was lifted; zero if none was.
+    pub last_lifted: Instant,
+    /// Hosts that no fault and nothing of the timeline has ever touched are absent.
+    touched: BTreeSet<HostRef>,
+    /// Something happened that may touch everybody.
+    all_touched: bool,
+    /// Calls without an answer.
+    pub calls: BTreeMap<u32, CallNow>,
+    /// Requests to the core without a reply.
+    pub requests: BTreeMap<(ActorId, u64), RequestNow>,
+    /// The call asked last, by its record.
+    last_asked: Option<(u64, u32)>,
+    /// What entered a core last.
+    pub inward: Option<Entered>,
+    /// The call that was answered last; `None` if nobody had asked it, or its answer was not awaited any more.
+    pub answered: Option<CallNow>,
+    /// Proxies that have forgotten everything.
+    forgotten: Vec<ActorId>,
+    /// What is alive in each proxy.
+    pub samples: BTreeMap<ActorId, Sample>,
+    /// The longest time from keyframe to keyframe of any publisher.
+    pub gop_max: Duration,
+    /// The longest time between frames of any publisher.
+    pub frame_max: Duration,
+    /// The longest time an origin takes to be back.
+    comeback_max: Duration,
+    /// The most addresses a name has.
+    addresses_max: u32,
+    /// The longest an answer of the DNS may be old.
+    pub ttl_max: Duration,
+}
+
+/// The life of a proxy.
+#[derive(Clone, Debug, Default)]
+pub struct ProxyNow {
+    /// It runs.
+    pub is_up: bool,
+    /// Freezes in force.
+    pub frozen: u32,
+    /// When it last ran again after a freeze, or began its life.
+    pub ran_at: Instant,
+}
+
+/// What entered a core.
+#[derive(Clone, Copy, Debug)]
+pub struct Entered {
+    /// The record.
+    pub step: u64,
+    /// Which core.
+    pub proxy: ActorId,
+    /// What.
+    pub what: Inward,
+}
+
+/// A stream as its events tell it.
+#[derive(Clone, Debug)]
+pub struct StreamNow {
+    /// Its key.
+    pub key: StreamKey,
+    /// When it was registered.
+    pub registered_at: Instant,
+    /// The number of its last event.
+    pub events: u64,
+    /// The state of its pull.
+    pub state: PullState,
+    /// Since when.
+    pub entered_at: Instant,
+    /// When the attempt under way, or the last one, began.
+    pub attempt_at: Instant,
+    /// Attempts begun.
+    pub attempts: u64,
+    /// Consecutive failures as told.
+    pub failures: u32,
+    /// Why the last attempt failed.
+    pub failure: Option<PullFailure>,
+    /// When the next attempt begins, while it backs off.
+    pub next_attempt: Option<Instant>,
+    /// Its upstream connection, dialled or open, that has not been given up.
+    pub upstream: Option<u64>,
+    /// The one it still had when it dialled that.
+    pub other: Option<u64>,
+    /// The address dialled last.
+    pub addr: Option<SocketAddr>,
+    /// The origin has answered a ping on the upstream connection.
+    pub ponged: bool,
+    /// When its last bytes arrived on the upstream connection.
+    pub heard_at: Option<Instant>,
+    /// When its last frame arrived at the proxy's socket.
+    pub arrived_at: Option<Instant>,
+    /// When the last frame of audio arrived in this stretch of media.
+    pub audio_at: Option<Instant>,
+    /// When the last frame of video arrived in this stretch of media.
+    pub video_at: Option<Instant>,
+    /// The play under way was asked for anew on the same connection.
+    pub replayed: bool,
+    /// It has streamed at least once.
+    pub has_streamed: bool,
+    /// When the present outage began; `None` while it streams.
+    pub outage_since: Option<Instant>,
+    /// How often media was lost.
+    pub repulls: u32,
+    /// Its players with a seat.
+    pub seats: BTreeSet<u64>,
+    /// Since when nobody watches or waits; `None` while somebody does.
+    pub unwatched_since: Option<Instant>,
+    /// The url it pulls.
+    pub url: String,
+    /// The options in force.
+    pub options: PullOptions,
+    /// The numbers in force.
+    pub policy: Policy,
+}
+
+/// A connection of a proxy.
+#[derive(Clone, Debug)]
+pub struct ConnNow {
+    /// The stream it pulls, if it was dialled.
+    pub stream: Option<u64>,
+    /// The seat that plays on it, if it was accepted from a model player.
+    pub seat: Option<usize>,
+    /// The address dialled, or the player's.
+    pub addr: SocketAddr,
+    /// When it was dialled or accepted.
+    pub since: Instant,
+    /// The dial has succeeded.
+    pub is_open: bool,
+    /// The core has hung up and waits for the end.
+    pub is_closing: bool,
+}
+
+/// Where a player is counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlaceNow {
+    /// It waits for a stream.
+    Parked {
+        /// Which.
+        key: StreamKey,
+        /// Since when.
+        since: Instant,
+    },
+    /// It has a seat.
+    Seated {
+        /// At which stream.
+        stream: u64,
+        /// Since when.
+        since: Instant,
+    },
+}
+
+/// One player at one output.
+#[derive(Clone, Debug)]
+pub struct PlayerNow {
+    /// Who.
+    pub actor: ActorId,
+    /// What it takes.
+    pub output: PlayOutput,
+    /// `app/stream`.
+    pub stream: String,
+    /// From whom.
+    pub from: ActorId,
+    /// It dials again.
+    pub redials: bool,
+    /// When it was made to play.
+    pub joined_at: Instant,
+    /// It is connected.
+    pub is_connected: bool,
+    /// Since when.
+    pub connected_at: Instant,
+    /// It has its stream, or waits in its seat.
+    pub is_seated: bool,
+    /// Since when.
+    pub seated_at: Instant,
+    /// When its last frame came.
+    pub last_frame: Option<Instant>,
+    /// Frames in all.
+    pub frames: u64,
+    /// It was made to leave.
+    pub is_gone: bool,
+}
+
+/// An origin.
+#[derive(Clone, Debug)]
+pub struct OriginNow {
+    /// Its host.
+    pub host: HostRef,
+    /// `app/stream` of what it publishes when it serves.
+    pub streams: Vec<String>,
+    /// It listens, every stream is published.
+    pub serves: bool,
+    /// Since when.
+    pub since: Instant,
+    /// It has served.
+    pub has_served: bool,
+    /// It is gone for good.
+    pub never: bool,
+    /// It behaves as an origin should: what it does not send is a fault's doing, not its model's.
+    pub is_sound: bool,
+}
+
+/// A call without an answer.
+#[derive(Clone, Debug)]
+pub struct CallNow {
+    /// At which proxy.
+    pub proxy: ActorId,
+    /// What.
+    pub call: Call,
+    /// When.
+    pub at: Instant,
+    /// The key it is about was registered when it was asked, and its stream's state.
+    pub was: Option<PullState>,
+}
+
+/// A request to the core without a reply.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestNow {
+    /// The call behind it.
+    pub call: Option<u32>,
+    /// When.
+    pub at: Instant,
+    /// The record.
+    pub step: u64,
+}
+
+impl Scene {
+    pub(super) fn new(scenario: &Scenario, cast: &Cast) -> Self {
+        let mut scene = Self {
+            events: scenario.events.clone(),
+            hosts: cast.members.iter().map(|member| HostRef(member.host)).collect(),
+            host_names: scenario.hosts.iter().map(|host| host.name.clone()).collect(),
+            gateways: scenario.nets.iter().map(|net| IpAddr::V4(net.gateway)).collect(),
+            addresses_max: 1,
+            ..Self::default()
+        };
+        scene.note_hosts(scenario);
+        for (index, member) in cast.members.iter().enumerate() {
+            let actor = ActorId(u16::try_from(index).unwrap_or(u16::MAX));
+            let host = HostRef(member.host);
+            match &scenario.hosts[usize::from(member.host)].role {
+                Role::Proxy(settings) => {
+                    scene.settings.insert(actor, (**settings).clone());
+                    scene.proxies.insert(actor, ProxyNow::default());
+                }
+                Role::Origin(model) => {
+                    let is_sound = bounds::is_sound(&model.behaviour, &model.publisher);
+                    let origin = OriginNow {
+                        host,
+                        streams: model.streams.clone(),
+                        serves: false,
+                        since: Instant::ZERO,
+                        has_served: false,
+                        never: false,
+                        is_sound,
+                    };
+                    scene.origins.insert(actor, origin);
+                }
+                Role::Player(_) => {}
+            }
+        }
+        scene.note_publishers(scenario);
+        scene
+    }
+
+    fn note_hosts(&mut self, scenario: &Scenario) {
+        for (index, host) in scenario.hosts.iter().enumerate() {
+            let of = HostRef(u16::try_from(index).unwrap_or(u16::MAX));
+            if let Some(ip) = host.ip {
+                self.owners.insert(IpAddr::V4(ip), of);
+            }
+            if let Some(publish) = host.publish {
+                self.published.insert(publish.port, of);
+            }
+            self.names.insert(host.name.clone(), vec![of]);
+            let link = scenario.nets[usize::from(host.net)].link;
+            // A link that loses or squeezes is a fault that never ends.
+            if link.loss_ppm > 0 || link.reorder_ppm > 0 || link.bandwidth.is_some() {
+                self.touched.insert(of);
+            }
+            if let Role::Player(player) = &host.role
+                && player.read_rate.is_some()
+            {
+                self.touched.insert(of);
+            }
+            if let Role::Origin(model) = &host.role {
+                let is_there = model.up && model.published;
+                if !is_there || !bounds::is_sound(&model.behaviour, &model.publisher) {
+                    self.touched.insert(of);
+                }
+                self.comeback_max = self.comeback_max.max(model.boot).max(model.first_frame);
+            }
+        }
+        for name in &scenario.names {
+            let count = u32::try_from(name.hosts.len() + name.ips.len()).unwrap_or(u32::MAX);
+            self.addresses_max = self.addresses_max.max(count);
+            self.ttl_max = self.ttl_max.max(name.ttl);
+            self.names.insert(name.name.clone(), name.hosts.clone());
+        }
+    }
+
+    fn note_publishers(&mut self, scenario: &Scenario) {
+        let models = scenario.hosts.iter().filter_map(|host| match &host.role {
+            Role::Origin(model) => Some(&model.publisher),
+            Role::Proxy(_) | Role::Player(_) => None,
+        });
+        let changed = scenario.events.iter().filter_map(|event| match &event.act {
+            Act::Publish { publisher, .. } => publisher.as_deref(),
+            Act::Fault(fault) => {
+                if let Fault::PublisherAway { back, .. } = &fault.fault {
+                    back.as_deref()
+                } else {
+                    None
+                }
+            }
+            Act::Call(_) | Act::Repair { .. } | Act::Play { .. } | Act::Leave { .. } | Act::Start { .. } => {
+                None
+            }
+        });
+        for publisher in models.chain(changed) {
+            self.gop_max = self.gop_max.max(bounds::gop(publisher));
+            self.frame_max = self.frame_max.max(bounds::frame(publisher));
+        }
+        for event in &scenario.events {
+            if let Act::Fault(fault) = &event.act
+                && let Fault::Term(back) | Fault::Kill(back) | Fault::Vanish(back) = &fault.fault
+            {
+                let back = back.boot.unwrap_or_default().max(back.first_frame.unwrap_or_default());
+                self.comeback_max = self.comeback_max.max(back);
+            }
+        }
+    }
+
+    /// Takes the proxies that have forgotten everything since.
+    pub(super) fn take_forgotten(&mut self) -> Vec<ActorId> {
+        std::mem::take(&mut self.forgotten)
+    }
+
+    /// Returns dials that belong to no stream so far.
+    pub fn unassigned(&self) -> &[(ActorId, u64)] {
+        &self.unassigned
+    }
+
+    /// Returns the name of a stream, whether it is registered or not.
+    pub fn name_of_stream(&self, proxy: ActorId, stream: u64) -> String {
+        match self.streams.get(&(proxy, stream)) {
+            Some(stream) => name_of(&stream.key),
+            None => format!("stream {stream}"),
+        }
+    }
+
+    /// Returns the numbers a proxy decides by.
+    ///
+    /// # Panics
+    /// If there is no such proxy.
+    pub fn config(&self, proxy: ActorId) -> &Config {
+        &self.settings.get(&proxy).expect("records come from the cast").core
+    }
+
+    /// Returns a stream by `app/stream`.
+    pub fn stream_named(&self, proxy: ActorId, name: &str) -> Option<(u64, &StreamNow)> {
+        let id = *self.keys.get(&(proxy, key_named(name)?))?;
+        Some((id, self.streams.get(&(proxy, id))?))
+    }
+
+    /// Returns the host of an actor.
+    pub fn host_of(&self, actor: ActorId) -> Option<HostRef> {
+        self.hosts.get(usize::from(actor.0)).copied()
+    }
+
+    /// Returns the host behind an address: who has it, or whose port is published there.
+    pub fn host_at(&self, addr: SocketAddr) -> Option<HostRef> {
+        if self.gateways.contains(&addr.ip()) {
+            return self.published.get(&addr.port()).copied();
+        }
+        self.owners.get(&addr.ip()).copied()
+    }
+
+    /// Returns the hosts an url leads to.
+    pub fn hosts_of_url(&self, url: &str) -> Vec<HostRef> {
+        let Ok(url) = OriginUrl::parse(url) else { return Vec::new() };
+        match url.host.parse::<IpAddr>() {
+            Ok(ip) => self.host_at(SocketAddr::new(ip, url.port)).into_iter().collect(),
+            Err(_) => self.names.get(&url.host).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// Returns an origin that serves what an url names, if one does.
+    pub fn origin_of_url(&self, url: &str) -> Option<(ActorId, &OriginNow)> {
+        let name = name_in_url(url)?;
+        let hosts = self.hosts_of_url(url);
+        let is_it = |origin: &OriginNow| hosts.contains(&origin.host) && origin.streams.contains(&name);
+        let serving = |origin: &&OriginNow| origin.serves && origin.is_sound;
+        let all = || self.origins.iter().filter(|(_, origin)| is_it(origin));
+        all()
+            .find(|(_, origin)| serving(origin))
+            .or_else(|| all().next())
+            .map(|(actor, origin)| (*actor, origin))
+    }
+
+    /// Returns the host an event's fault is on.
+    pub fn fault_host(&self, event: u16) -> Option<HostRef> {
+        match &self.events.get(usize::from(event))?.act {
+            Act::Fault(fault) => Some(fault.on),
+            Act::Call(_)
+            | Act::Repair { .. }
+            | Act::Play { .. }
+            | Act::Leave { .. }
+            | Act::Publish { .. }
+            | Act::Start { .. } => None,
+        }
+    }
+
+    /// Returns whether a fault, or the timeline itself, has ever touched a host.
+    pub fn is_touched(&self, host: HostRef) -> bool {
+        self.all_touched || self.touched.contains(&host)
+    }
+
+    /// Returns whether anything has touched the way of a stream: its proxy, or any origin its url leads to.
+    pub fn is_stream_touched(&self, proxy: ActorId, stream: &StreamNow) -> bool {
+        let hosts = self.hosts_of_url(&stream.url);
+        let proxy = self.host_of(proxy).is_none_or(|host| self.is_touched(host));
+        let is_origin = |host: &HostRef| self.origins.values().any(|origin| origin.host == *host);
+        let is_sick = |host: &HostRef| self.is_touched(*host) || !is_origin(host);
+        self.all_touched || proxy || hosts.is_empty() || hosts.iter().any(is_sick)
+    }
+
+    /// Returns whether a proxy can act at the moment.
+    pub fn is_running(&self, proxy: ActorId) -> bool {
+        self.proxies.get(&proxy).is_some_and(|proxy| proxy.is_up && proxy.frozen == 0)
+    }
+
+    /// Returns when a proxy must have met a deadline: one that passed while it was frozen, when it ran again.
+    pub fn due(&self, proxy: ActorId, deadline: Instant) -> Instant {
+        self.proxies.get(&proxy).map_or(deadline, |proxy| deadline.max(proxy.ran_at))
+    }
+
+    /// Returns the stream whose player a connection is, and since when it has its seat.
+    pub fn seat_of(&self, proxy: ActorId, conn: u64) -> Option<(u64, Instant)> {
+        match self.places.get(&(proxy, conn))? {
+            PlaceNow::Seated { stream, since } => Some((*stream, *since)),
+            PlaceNow::Parked { .. } => None,
+        }
+    }
+
+    /// Returns whether somebody watches a stream or waits for it.
+    pub fn is_watched(&self, proxy: ActorId, stream: &StreamNow) -> bool {
+        !stream.seats.is_empty()
+            || self.parked.get(&(proxy, stream.key.clone())).is_some_and(|parked| !parked.is_empty())
+    }
+
+    /// Returns what the world's own answers cost: addresses of a name, the age of an answer, streams that dial.
+    pub fn circumstances(&self, proxy: ActorId) -> bounds::Circumstances {
+        bounds::Circumstances {
+            addresses: self.addresses_max,
+            ttl: self.ttl_max,
+            streams: self.counts.get(&proxy).copied().unwrap_or(0),
+            gop: self.gop_max,
+        }
+    }
+
+    /// Returns how long the calm phase may last: longer than any bound that is judged in it.
+    pub fn calm_max(&self) -> Duration {
+        let longest = |(proxy, settings): (&ActorId, &Settings)| {
+            let law = settings.core.pull.law.unwrap_or(BackoffLaw::ZlMediaKit);
+            let policy = Policy { law, ..Policy::of(&PullOptions::default(), &settings.core.pull) };
+            bounds::recovery(&settings.core, &policy, &self.circumstances(*proxy), &bounds::Standing::WORST)
+        };
+        let recovery = self.settings.iter().map(longest).max().unwrap_or_default();
+        Duration::from_secs(180).max(self.comeback_max + recovery + Duration::from_secs(30))
+    }
+}
+
+impl StreamNow {
+    /// Returns when the last frame of a track arrived in this stretch of media.
+    pub const fn track_at(&self, track: Track) -> Option<Instant> {
+        match track {
+            Track::Video => self.video_at,
+            Track::Audio => self.audio_at,
+        }
+    }
+}
+
+/// Returns the key of `app/stream`.
+pub(super) fn key_named(name: &str) -> Option<StreamKey> {
+    let (app, stream) = name.rsplit_once('/')?;
+    StreamKey::new(DEFAULT_VHOST, app, stream).ok()
+}
+
+/// Returns `app/stream` of a key.
+pub(super) fn name_of(key: &StreamKey) -> String {
+    format!("{}/{}", key.app, key.stream)
+}
+
+/// Returns the `app/stream` an url asks for.
+fn name_in_url(url: &str) -> Option<String> {
+    let key = OriginUrl::parse(url).ok()?.key_in(DEFAULT_VHOST)?;
+    Some(name_of(&key))
+}
