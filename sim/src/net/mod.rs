@@ -407,7 +407,8 @@ impl Net {
 
     // Faults. Each has its witness in `tests/net_witness*.rs`.
 
-    /// Cuts a host off, from one other namespace or from all. Cross it with [`Net::lift`].
+    /// Cuts a host off, from one other namespace or from all, until [`Net::lift`]. What a userland proxy relays comes
+    /// from the machine: to cut that, name [`MACHINE`].
     pub fn partition(
         &mut self,
         host: HostId,

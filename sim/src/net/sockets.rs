@@ -158,6 +158,9 @@ impl Net {
     /// Ends a host's software, as SIGKILL does: its kernel closes everything it had.
     pub fn kill_process(&mut self, host: HostId, now: Instant) {
         self.forget_events(host);
+        if host == MACHINE {
+            self.relays.clear();
+        }
         let listeners: Vec<ListenerId> =
             self.listeners.range((host, 0)..=(host, u16::MAX)).map(|(_, listener)| listener.id).collect();
         for listener in listeners {

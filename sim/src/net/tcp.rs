@@ -7,6 +7,9 @@
 //! an answer carries them, and a burst is acknowledged once: what Linux does in quick-ack mode with GRO. Linux's
 //! 40 ms delay comes only after long one-way flows, would cost a timer per message, and moves no deadline that
 //! anything here depends on.
+//!
+//! Congestion control is Reno. Without any, `smoltcp` resends a whole window after every timeout, and a narrow link with
+//! a short queue never recovers: 125 KB over 1 Mbit/s with 5 KB of queue took 20 minutes, with Reno 7 s.
 
 use std::net::Ipv4Addr;
 

@@ -79,13 +79,7 @@ struct Seen {
 
 impl World<'_> {
     /// Players begin to play.
-    pub(super) fn players_join(
-        &mut self,
-        players: HostRef,
-        at: HostRef,
-        stream: &str,
-        via: &[PlayOutput],
-    ) {
+    pub(super) fn players_join(&mut self, players: HostRef, at: HostRef, stream: &str, via: &[PlayOutput]) {
         let members = self.members[usize::from(players.0)].clone();
         let Running::Players(group) = members.run else { return };
         let group = usize::from(group);

@@ -85,7 +85,13 @@ impl World<'_> {
     }
 
     /// Publishers come, or come with something else.
-    fn publishes(&mut self, origin: HostRef, stream: Option<&str>, publisher: Option<&Publisher>, silently: bool) {
+    fn publishes(
+        &mut self,
+        origin: HostRef,
+        stream: Option<&str>,
+        publisher: Option<&Publisher>,
+        silently: bool,
+    ) {
         let Some(o) = self.origin_of(origin) else { return };
         for name in self.origins[o].spec.streams.clone() {
             if stream.is_some_and(|stream| stream != name) {
