@@ -87,6 +87,24 @@ enum Command {
         #[arg(long, value_name = "N", default_value_t = 40)]
         last: usize,
     },
+    /// Tell what is wrong in scenario files: place, offending word, allowed ones.
+    Check {
+        /// Scenario files, and folders of them.
+        #[arg(value_name = "PATH", required = true)]
+        paths: Vec<PathBuf>,
+        /// Tell what each file says.
+        #[arg(long)]
+        explain: bool,
+    },
+    /// List the words of scenario files: properties, events, faults, models, moments.
+    Props {
+        /// A section, or a word whose parameters are told.
+        #[arg(value_name = "WORD")]
+        word: Option<String>,
+        /// Print the JSON Schema for editors.
+        #[arg(long, conflicts_with = "word")]
+        schema: bool,
+    },
     /// Turn a trace into something to look at.
     View {
         /// A file that `run --out` has written.
@@ -181,26 +199,6 @@ enum Command {
         /// How long.
         #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = parse_time)]
         time: Duration,
-    },
-    /// Tell what is wrong in scenario files: place, offending word, allowed ones.
-    ///
-    /// Of a folder every *.toml below it.
-    Check {
-        /// Files and folders.
-        #[arg(value_name = "PATH", required = true)]
-        paths: Vec<PathBuf>,
-        /// Tell what each file says.
-        #[arg(long)]
-        explain: bool,
-    },
-    /// List the words of scenario files: properties, events, faults, models, moments.
-    Props {
-        /// A section, or a word whose parameters are told.
-        #[arg(value_name = "WORD")]
-        word: Option<String>,
-        /// Print the JSON Schema for editors.
-        #[arg(long, conflicts_with = "word")]
-        schema: bool,
     },
     /// Watch urls until Ctrl-C or SIGTERM, and tell what a person in front of each would see.
     ///
@@ -343,6 +341,18 @@ fn main() -> ExitCode {
         Command::Replay { file, seed, until, last } => {
             return ExitCode::from(replay::replay(&replay::ReplayOptions { path: file, seed, until, last }));
         }
+        Command::Check { paths, explain } => {
+            let told = check::run(&paths, explain, &mut std::io::stdout(), &mut std::io::stderr());
+            // Whoever closes our output early has read enough.
+            return ExitCode::from(told.unwrap_or(exit::HELD));
+        }
+        Command::Props { schema: true, .. } => {
+            return ExitCode::from(props::schema(&mut std::io::stdout()).unwrap_or(exit::HELD));
+        }
+        Command::Props { word, schema: false } => {
+            let told = props::run(word.as_deref(), &[], &mut std::io::stdout(), &mut std::io::stderr());
+            return ExitCode::from(told.unwrap_or(exit::HELD));
+        }
         Command::View { trace, to, output } => {
             let to = match to {
                 ViewArg::Pcapng => ViewAs::Pcapng,
@@ -353,7 +363,13 @@ fn main() -> ExitCode {
         Command::Defects { names, jobs, handful, turn, check } => {
             let handful = handful.map(|count| Handful { count, turn: turn.unwrap_or(0) });
             let (root, jobs) = (PathBuf::from("."), usize::from(jobs));
-            return ExitCode::from(defects::defects(&DefectOptions { names, jobs, handful, root, check_only: check }));
+            return ExitCode::from(defects::defects(&DefectOptions {
+                names,
+                jobs,
+                handful,
+                root,
+                check_only: check,
+            }));
         }
         Command::Bench { time, runs, scenarios } => {
             let jobs = std::thread::available_parallelism().map_or(1, usize::from);

@@ -212,7 +212,10 @@ fn logged(scenario: &Scenario, text: &str, seed: u64, cast: &Cast, log: Option<L
 }
 
 /// Runs jobs on several threads and hands each result over, in no order, with its job.
-#[expect(clippy::disallowed_methods, reason = "each thread runs worlds of its own; what a run does is its own")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "each thread runs worlds of its own; what a run does is its own"
+)]
 pub fn run_all(scenarios: &[Scenario], jobs: &[Job], threads: usize, on_ran: impl FnMut(Job, Ran) + Send) {
     let next = AtomicUsize::new(0);
     let on_ran = Mutex::new(on_ran);

@@ -1,10 +1,10 @@
 //! Scenario files, their schema, their page, and the commands about them.
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
 use sim::{
     cli::{check, exit, props},
-    runner::scenario_files,
+    runner::find_files,
     scenario::{self, Problem, vocabulary},
 };
 
@@ -13,11 +13,10 @@ const EXAMPLE: &str = include_str!("../../scenarios/field/3810-srs-restart.toml"
 
 #[test]
 fn every_scenario_reads_without_a_remark_and_survives_printing() {
-    for file in scenario_files(&[folder()]).expect("there are scenarios") {
-        let name = file.display().to_string();
-        let text = fs::read_to_string(&file).expect("a file that was listed");
-        let loaded =
-            scenario::load(&text, &name, Some(1)).unwrap_or_else(|problems| panic!("{}", tell(&problems)));
+    for file in find_files(&[folder()]).expect("there are scenarios") {
+        let name = file.path.display().to_string();
+        let loaded = scenario::load(&file.text, &name, Some(1))
+            .unwrap_or_else(|problems| panic!("{}", tell(&problems)));
         assert_eq!(tell(&loaded.warnings), "");
         let printed = scenario::print(&loaded.scenario);
         let again =

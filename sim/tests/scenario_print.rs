@@ -10,8 +10,8 @@ use proxy_core::{
 use proxyd::config::Settings;
 use sim::{
     origin::{
-        Audio, Behaviour, Handshake, Like, Missing, OnCall, OnConnect, Publisher, PublisherClock, Unpublish,
-        Video, Withhold,
+        Audio, Behaviour, Csids, Ending as Told, Handshake, Like, Missing, OnCall, OnConnect, Payload,
+        Publisher, PublisherClock, Shutdown, Unpublish, Video, Withhold,
     },
     raw::media::{AudioCodec, VideoCodec},
     scenario::{
@@ -284,7 +284,6 @@ fn lasting() -> impl Strategy<Value = (HostRef, FaultPlan)> {
         Fault::NoMedia { audio: true, video: false },
         Fault::End { ending: Ending::UnpublishNotify, then: Then::Silence },
         Fault::End { ending: Ending::AppShutdown, then: Then::Close },
-        Fault::Cut { at: 1537, by: CutBy::Silence },
         Fault::Disconnect { ip: NextIp::New },
     ];
     let at_origin = prop_oneof![
@@ -322,6 +321,7 @@ fn at_once() -> impl Strategy<Value = (HostRef, FaultPlan)> {
     let hour = 3_600_000_i64;
     prop_oneof![
         Just((PROXY, Fault::ConntrackFlush)),
+        (0..9_000_u64).prop_map(|at| (ORIGIN, Fault::Cut { at, by: CutBy::Silence })),
         Just((
             ORIGIN,
             Fault::MoveAddress { ip: NextIp::Ip(Ipv4Addr::new(10, 1, 0, 9)), taken: AddressTaken::Refusing }
@@ -464,6 +464,9 @@ fn origins() -> impl Strategy<Value = (OriginModel, Option<Publish>)> {
             let mut behaviour = Behaviour::like(like);
             (behaviour.unpublish, behaviour.gop_cache, behaviour.wire.chunk_size) =
                 (unpublish, gop_cache, chunk_size);
+            if gop_cache {
+                (behaviour.csids, behaviour.shutdown) = (Csids::FAR, Shutdown::Told(Told::UnpublishNotify));
+            }
             behaviour.missing =
                 delay.map_or(behaviour.missing, |after| Missing::NotFound { after, close: false });
             let model = OriginModel {
@@ -499,19 +502,20 @@ fn publishers() -> impl Strategy<Value = Publisher> {
         size,
         bytes,
         until,
+        skip: gop / 2,
         resize: resize.map(|at| (at, (128, 96))),
     });
     let audios = vec![AudioCodec::AacStereo, AudioCodec::AacMono, AudioCodec::Opus];
     let audio = (select(audios), durations(1..900), durations(0..900), option::of(durations(1..9000)));
-    let audio = audio.prop_map(|(codec, period, from, until)| Audio { codec, period, from, until });
+    let audio =
+        audio.prop_map(|(codec, period, from, until)| Audio { codec, period, from, until, bytes: 77 });
     let clock = (any::<u32>(), any::<bool>(), option::of((durations(0..9000), -9_000_000..9_000_000_i64)));
     let clock = clock.prop_map(|(base, mask31, jump)| PublisherClock { base, mask31, jump });
     (option::of(video), option::of(audio), clock).prop_map(|(video, audio, clock)| {
         // One without anything is refused.
         let video = if audio.is_none() { Some(video.unwrap_or_default()) } else { video };
-        let mut publisher = Publisher::default();
-        (publisher.video, publisher.audio, publisher.clock) = (video, audio, clock);
-        publisher
+        let payload = if clock.mask31 { Payload::Stub } else { Payload::Decodable };
+        Publisher { video, audio, clock, payload }
     })
 }
 

@@ -48,7 +48,9 @@ pub fn bench(options: &BenchOptions) -> u8 {
 }
 
 fn measure(options: &BenchOptions) -> Result<(), String> {
-    for (name, text) in [("60 s, restart, 1 player at 2 fps", STORY_1), ("60 s, restart, 3 players at 5 fps", STORY_3)] {
+    for (name, text) in
+        [("60 s, restart, 1 player at 2 fps", STORY_1), ("60 s, restart, 3 players at 5 fps", STORY_3)]
+    {
         let scenario = parse(name, text)?;
         let (runs, took) = repeat(options.time, |seed| run(&scenario, seed));
         println!("{name:<44} {:>9} runs/s   {:>7} µs a run", per_second(runs, took), micros_each(runs, took));
@@ -63,7 +65,12 @@ fn measure(options: &BenchOptions) -> Result<(), String> {
     );
     let scenario = parse("empty", EMPTY)?;
     let (runs, took) = repeat(options.time, |seed| run(&scenario, seed));
-    println!("{:<44} {:>9} runs/s   {:>7} µs a run", "start and end of a run", per_second(runs, took), micros_each(runs, took));
+    println!(
+        "{:<44} {:>9} runs/s   {:>7} µs a run",
+        "start and end of a run",
+        per_second(runs, took),
+        micros_each(runs, took)
+    );
     herd()?;
     memory(options.runs)?;
     everything(options)
@@ -89,7 +96,12 @@ fn herd() -> Result<(), String> {
         took.push(best);
     }
     let tenths = took[1] * 10 / took[0].max(1);
-    println!("{:<44} {:>7}.{} × the cost of 100", "1,000 streams losing one origin", tenths / 10, tenths % 10);
+    println!(
+        "{:<44} {:>7}.{} × the cost of 100",
+        "1,000 streams losing one origin",
+        tenths / 10,
+        tenths % 10
+    );
     Ok(())
 }
 
@@ -104,7 +116,11 @@ fn memory(runs: u64) -> Result<(), String> {
         }
     }
     let told: Vec<String> = marks.iter().map(|kib| format!("{kib} KiB")).collect();
-    println!("{:<44} resident after a tenth, half and all: {}", format!("{runs} runs in one process"), told.join(", "));
+    println!(
+        "{:<44} resident after a tenth, half and all: {}",
+        format!("{runs} runs in one process"),
+        told.join(", ")
+    );
     Ok(())
 }
 
@@ -147,7 +163,10 @@ fn timed(work: impl FnOnce()) -> WallDuration {
     clock().duration_since(began)
 }
 
-#[expect(clippy::disallowed_methods, reason = "a benchmark measures on a real clock what happens on a made one")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a benchmark measures on a real clock what happens on a made one"
+)]
 fn clock() -> Wall {
     Wall::now()
 }

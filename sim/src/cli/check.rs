@@ -1,14 +1,13 @@
 //! `repull-sim check`: what is wrong in scenario files, and what they say.
 
 use std::{
-    fs,
     io::{self, Write},
     path::PathBuf,
 };
 
 use super::exit;
 use crate::{
-    runner::scenario_files,
+    runner::find_files,
     scenario::{self, Loaded, Problem},
 };
 
@@ -17,7 +16,7 @@ use crate::{
 /// # Errors
 /// What cannot be written.
 pub fn run(paths: &[PathBuf], explain: bool, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<u8> {
-    let files = match scenario_files(paths) {
+    let files = match find_files(paths) {
         Ok(files) => files,
         Err(error) => {
             writeln!(err, "repull-sim: {error}")?;
@@ -26,16 +25,8 @@ pub fn run(paths: &[PathBuf], explain: bool, out: &mut dyn Write, err: &mut dyn 
     };
     let mut wrong = 0;
     for file in &files {
-        let name = file.display().to_string();
-        let text = match fs::read_to_string(file) {
-            Ok(text) => text,
-            Err(error) => {
-                writeln!(err, "{name}: error: {error}")?;
-                wrong += 1;
-                continue;
-            }
-        };
-        match load_every_seed(&text, &name) {
+        let name = file.path.display().to_string();
+        match load_every_seed(&file.text, &name) {
             Ok(loaded) => {
                 tell(&loaded.warnings, err)?;
                 if explain {

@@ -143,9 +143,11 @@ fn read_defects(folder: &Path) -> io::Result<Vec<Defect>> {
         }
         let text = fs::read_to_string(&patch)?;
         let head = || text.lines().take_while(|line| !line.starts_with("---"));
-        let value = |key: &str| head().find_map(|line| line.strip_prefix(key)?.strip_prefix(':').map(str::trim));
+        let value =
+            |key: &str| head().find_map(|line| line.strip_prefix(key)?.strip_prefix(':').map(str::trim));
         let name = patch.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
-        let missing = |key: &str| io::Error::other(format!("{}: no `{key}:` line before the patch", patch.display()));
+        let missing =
+            |key: &str| io::Error::other(format!("{}: no `{key}:` line before the patch", patch.display()));
         defects.push(Defect {
             sentence: value("defect").ok_or_else(|| missing("defect"))?.to_owned(),
             promises: value("promise")
@@ -181,11 +183,14 @@ fn choose(all: &[Defect], options: &DefectOptions) -> io::Result<Vec<Defect>> {
 /// Every defect is named by a scenario, and every name in a scenario is a defect.
 fn refuse_strangers(all: &[Defect], files: &[File], scenarios: &[Scenario]) -> io::Result<()> {
     for (file, scenario) in files.iter().zip(scenarios) {
-        if let Some(name) = scenario.defects.iter().find(|name| !all.iter().any(|defect| defect.name == **name)) {
+        if let Some(name) =
+            scenario.defects.iter().find(|name| !all.iter().any(|defect| defect.name == **name))
+        {
             return Err(io::Error::other(format!("{}: there is no defect `{name}`", file.path.display())));
         }
     }
-    let is_named = |defect: &&Defect| scenarios.iter().any(|scenario| scenario.defects.contains(&defect.name));
+    let is_named =
+        |defect: &&Defect| scenarios.iter().any(|scenario| scenario.defects.contains(&defect.name));
     match all.iter().find(|defect| !is_named(defect)) {
         Some(defect) => Err(io::Error::other(format!("no scenario names the defect `{}`", defect.name))),
         None => Ok(()),
@@ -202,7 +207,8 @@ struct Bench<'a> {
 impl Bench<'_> {
     fn judge(&self, defect: &Defect, lane: usize) -> Judged {
         let mut field = (0, 0);
-        let verdict = self.try_judge(defect, lane, &mut field).unwrap_or_else(|error| Caught::Error(error.to_string()));
+        let verdict =
+            self.try_judge(defect, lane, &mut field).unwrap_or_else(|error| Caught::Error(error.to_string()));
         Judged { defect: defect.clone(), verdict, field }
     }
 
@@ -255,7 +261,11 @@ impl Bench<'_> {
 
     /// Runs the scenarios that name the defect until one fails as it must.
     fn catch(&self, defect: &Defect, binary: &Path) -> io::Result<Caught> {
-        let naming = self.files.iter().zip(self.scenarios).filter(|(_, scenario)| scenario.defects.contains(&defect.name));
+        let naming = self
+            .files
+            .iter()
+            .zip(self.scenarios)
+            .filter(|(_, scenario)| scenario.defects.contains(&defect.name));
         let mut seen = Vec::new();
         let mut runs = 0;
         for (file, scenario) in naming {
@@ -277,7 +287,8 @@ impl Bench<'_> {
     /// Counts the field's files that hold.
     fn field(&self, binary: &Path) -> io::Result<(usize, usize)> {
         let folder = self.options.root.join("scenarios/field");
-        let output = Command::new(binary).args(["run", "--format", "json", "--jobs", "1"]).arg(folder).output()?;
+        let output =
+            Command::new(binary).args(["run", "--format", "json", "--jobs", "1"]).arg(folder).output()?;
         let runs = runs_of(&output)?;
         let mut held: BTreeMap<&str, bool> = BTreeMap::new();
         for run in &runs {
@@ -291,7 +302,8 @@ impl Bench<'_> {
 /// Returns the promise one run broke first, `determinism` if it was made twice and differed, `None` if it held.
 fn one_run(binary: &Path, file: &Path, seed: u64) -> io::Result<Option<String>> {
     let seed = seed.to_string();
-    let output = Command::new(binary).args(["run", "--format", "json", "--seed", &seed]).arg(file).output()?;
+    let output =
+        Command::new(binary).args(["run", "--format", "json", "--seed", &seed]).arg(file).output()?;
     let runs = runs_of(&output)?;
     let Some(run) = runs.first() else { return Err(io::Error::other("no run in the report")) };
     Ok(match run["verdict"].as_str() {
@@ -341,7 +353,10 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 
 fn print(judged: &[Judged]) -> u8 {
     let width = judged.iter().map(|judged| judged.defect.name.len()).max().unwrap_or(0).max(6);
-    println!("{:<width$}  {:<40}  {:<16}  {:>4}  field files that hold", "defect", "scenario", "promise", "runs");
+    println!(
+        "{:<width$}  {:<40}  {:<16}  {:>4}  field files that hold",
+        "defect", "scenario", "promise", "runs"
+    );
     let (mut survived, mut errors) = (0, 0);
     for Judged { defect, verdict, field: (held, all) } in judged {
         let name = &defect.name;
@@ -366,7 +381,11 @@ fn print(judged: &[Judged]) -> u8 {
             }
         }
     }
-    println!("{} planted, {} caught, {survived} survived, {errors} errors", judged.len(), judged.len() - survived - errors);
+    println!(
+        "{} planted, {} caught, {survived} survived, {errors} errors",
+        judged.len(),
+        judged.len() - survived - errors
+    );
     if errors > 0 {
         exit::USAGE
     } else if survived > 0 {

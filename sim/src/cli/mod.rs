@@ -1,4 +1,4 @@
-//! The commands of `repull-sim` that run scenarios. Each returns the exit code; `main` leaves with it.
+//! The commands of `repull-sim` about scenarios. Each returns the exit code; `main` leaves with it.
 
 pub mod bench;
 pub mod check;

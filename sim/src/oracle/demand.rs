@@ -20,7 +20,7 @@ pub(super) struct Demand {
     due: Alarms<(ActorId, u64, Due)>,
     /// Upstream connections by stream, to find those that outlive it.
     conns: BTreeMap<(ActorId, u64), u64>,
-    /// Of whom it was told that nobody watches, and since when nobody did.
+    /// Since when nobody watches, of streams of which it has been told.
     told: BTreeMap<(ActorId, u64), Instant>,
 }
 
@@ -57,10 +57,10 @@ impl Oracle for Demand {
         }
         let Some(id) = event.stream.map(|stream| stream.0) else { return };
         if let EventKind::Unregistered { key, reason } = &event.kind {
+            self.told.remove(&(proxy, id));
             for due in [Due::Attempt, Due::Token, Due::NoneReader] {
                 self.due.clear(&(proxy, id, due));
             }
-            self.told.remove(&(proxy, id));
             if let Some(conn) = self.conns.remove(&(proxy, id))
                 && scene.conns.get(&(proxy, conn)).is_some_and(|conn| !conn.is_closing)
             {
@@ -153,8 +153,8 @@ impl Demand {
         let Some(stream) = scene.streams.get(&(proxy, id)) else { return };
         let delay = scene.config(proxy).play.none_reader_delay;
         let told = self.told.get(&(proxy, id));
-        let since = stream.unwatched_since.filter(|since| told != Some(since));
-        self.expect(proxy, id, Due::NoneReader, since.map(|since| since + delay));
+        let untold = stream.unwatched_since.filter(|since| told != Some(since));
+        self.expect(proxy, id, Due::NoneReader, untold.map(|since| since + delay));
     }
 
     fn judge_none_reader(&mut self, record: &Record, id: u64, scene: &Scene, findings: &mut Findings) {
@@ -163,8 +163,12 @@ impl Demand {
         let Some(stream) = scene.streams.get(&(proxy, id)) else { return };
         let delay = scene.config(proxy).play.none_reader_delay;
         let since = stream.unwatched_since;
-        if let Some(since) = since {
-            self.told.insert((proxy, id), since);
+        let is_news = since != self.told.get(&(proxy, id)).copied();
+        self.told.extend(since.map(|since| ((proxy, id), since)));
+        if !is_news {
+            let text =
+                format!("that nobody watches {} was told twice: once was promised", name_of(&stream.key));
+            findings.broken(NAME, proxy, text);
         }
         let is_true = since.is_some_and(|since| since + delay <= record.at);
         if !is_true {
@@ -275,6 +279,25 @@ mod tests {
             }
             story.at(30_000).timeout();
         })
+    }
+
+    #[test]
+    fn that_nobody_watches_is_told_once() {
+        let check = |twice: bool| {
+            check(|story| {
+                story.register(1, "live/a");
+                story.dials(1, 2);
+                story.streams(1, 2);
+                story.at(20_000).event(1, EventKind::NoneReader);
+                story.at(21_000).event(1, EventKind::Rebuilt);
+                if twice {
+                    story.event(1, EventKind::NoneReader);
+                }
+                story.at(50_000).timeout();
+            })
+        };
+        assert_eq!(check(false), [""; 0]);
+        assert_eq!(check(true), ["demand: that nobody watches live/a was told twice: once was promised"]);
     }
 
     #[test]

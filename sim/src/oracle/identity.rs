@@ -14,8 +14,8 @@ pub(super) const NAME: &str = "identity";
 pub(super) struct Identity {
     conns: BTreeMap<(ActorId, u64), Conn>,
     last: BTreeMap<ActorId, Last>,
-    /// What was aborted under the input at hand, and whose it was: what came in the same bytes is told behind it.
-    aborted: Option<(ActorId, u64, u64)>,
+    /// Connections that ended in this breath, and whose they were: what leaves the core is told before its steps.
+    ended: Vec<(ActorId, u64, Option<u64>)>,
 }
 
 #[derive(Debug)]
@@ -57,6 +57,7 @@ impl Oracle for Identity {
     }
 
     fn forget(&mut self, proxy: ActorId) {
+        self.ended.retain(|(of, _, _)| *of != proxy);
         self.conns.retain(|(of, _), _| *of != proxy);
         self.last.remove(&proxy);
     }
@@ -64,7 +65,7 @@ impl Oracle for Identity {
 
 impl Identity {
     fn on_in(&mut self, proxy: ActorId, inward: &Inward) {
-        self.aborted = None;
+        self.ended.clear();
         if let Inward::Accepted { conn, .. } | Inward::PlayHttp { conn, .. } = inward {
             self.conns.insert((proxy, *conn), Conn { stream: None, is_closing: false });
         }
@@ -103,7 +104,7 @@ impl Identity {
             },
             Outward::Abort { conn } => match self.conns.remove(&(proxy, *conn)) {
                 Some(entry) => {
-                    self.aborted = entry.stream.map(|stream| (proxy, *conn, stream));
+                    self.ended.push((proxy, *conn, entry.stream));
                     None
                 }
                 None => Some(format!("connection {conn} was aborted, and it is over")),
@@ -164,9 +165,11 @@ impl Identity {
             ) if of == proxy => conn,
             _ => return None,
         };
-        let aborted = self.aborted.filter(|(of, aborted, _)| (*of, *aborted) == (proxy, conn));
-        let whose = self.conns.get(&(proxy, conn)).and_then(|conn| conn.stream);
-        let whose = whose.or(aborted.map(|(_, _, stream)| stream));
+        let ended = || self.ended.iter().find(|(of, over, _)| (*of, *over) == (proxy, conn));
+        let whose = match self.conns.get(&(proxy, conn)) {
+            Some(conn) => conn.stream,
+            None => ended().and_then(|(_, _, stream)| *stream),
+        };
         if matches!(stimulus, PullEventKind::Closed | PullEventKind::ConnectFailed) {
             self.conns.remove(&(proxy, conn));
         }
@@ -219,6 +222,20 @@ mod tests {
             story.out(dial::abort(1));
             // Late news of what is over is ignored.
             story.input(Inward::Closed { conn: 2, hangup: Hangup::Eof });
+        });
+        assert_eq!(texts, [""; 0]);
+    }
+
+    #[test]
+    fn what_ends_with_the_last_frame_has_had_it() {
+        let texts = check(|story| {
+            story.register(1, "live/a");
+            story.dials(1, 2);
+            story.streams(1, 2);
+            story.input(Inward::Received { conn: 2, len: 100 });
+            story.out(dial::abort(2));
+            story.step(1, S::Streaming, E::Frame, S::Streaming);
+            story.step(1, S::Streaming, E::Refused, S::BackingOff);
         });
         assert_eq!(texts, [""; 0]);
     }

@@ -8,7 +8,7 @@ use proxy_core::{
 };
 use serde_json::Value;
 
-use super::{CALLS, EVENT, Findings, Kinds, Oracle, SAMPLE, Scene, scene::name_of};
+use super::{CALLS, EVENT, Findings, IN, Kinds, Oracle, SAMPLE, Scene, scene::name_of};
 use crate::trace::{ActorId, Record, What};
 
 pub(super) const NAME: &str = "key-truth";
@@ -17,17 +17,20 @@ pub(super) const NAME: &str = "key-truth";
 #[derive(Debug, Default)]
 pub(super) struct KeyTruth {
     registered: BTreeMap<ActorId, BTreeMap<StreamKey, u64>>,
-    /// What was told to be removed again, whose removal is told right behind the answer.
-    leaving: BTreeMap<ActorId, BTreeSet<StreamKey>>,
+    /// Keys told to be free again, with the stream each was: its end is told in the same breath, after the reply.
+    freed: Vec<(ActorId, StreamKey, u64)>,
 }
 
 impl Oracle for KeyTruth {
     fn kinds(&self) -> Kinds {
-        EVENT | CALLS | SAMPLE
+        EVENT | CALLS | SAMPLE | IN
     }
 
     fn on_record(&mut self, record: &Record, scene: &Scene, findings: &mut Findings) {
         let proxy = record.actor;
+        if let What::In(_) = &record.what {
+            self.judge_freed(findings);
+        }
         if let What::Event(event) = &record.what
             && let Some(id) = event.stream.map(|stream| stream.0)
             && let Some(text) = self.on_event(proxy, id, &event.kind)
@@ -43,15 +46,6 @@ impl Oracle for KeyTruth {
                 );
                 findings.broken(NAME, proxy, text);
             }
-            for key in self.leaving.remove(&proxy).unwrap_or_default() {
-                if self.registered.get(&proxy).is_some_and(|keys| keys.contains_key(&key)) {
-                    let text = format!(
-                        "addStreamProxy of {} was told that it was removed again, and it is registered",
-                        name_of(&key)
-                    );
-                    findings.broken(NAME, proxy, text);
-                }
-            }
         }
         if let What::Answered { body, .. } = &record.what {
             let Some(call) = &scene.answered else { return };
@@ -61,21 +55,20 @@ impl Oracle for KeyTruth {
             };
             let key = scene.key_of_call(&call.call);
             let answer = Answer { name: &call.call.name, body: &body, key: key.as_ref(), was: call.was };
-            for text in self.judge(proxy, &answer) {
-                findings.broken(NAME, proxy, text);
+            let texts = self.judge(proxy, &answer);
+            if body["data"]["state"] == "removed" && call.was.is_none() {
+                let id = key.as_ref().and_then(|key| self.registered.get(&proxy)?.get(key).copied());
+                self.freed.extend(key.zip(id).map(|(key, id)| (proxy, key, id)));
             }
-            if body["data"]["state"] == "removed"
-                && call.was.is_none()
-                && let Some(key) = key
-            {
-                self.leaving.entry(proxy).or_default().insert(key);
+            for text in texts {
+                findings.broken(NAME, proxy, text);
             }
         }
     }
 
     fn forget(&mut self, proxy: ActorId) {
         self.registered.remove(&proxy);
-        self.leaving.remove(&proxy);
+        self.freed.retain(|(of, _, _)| *of != proxy);
     }
 }
 
@@ -106,6 +99,19 @@ impl KeyTruth {
                 name_of(key)
             )),
             None => Some(format!("{} was removed and was not registered", name_of(key))),
+        }
+    }
+
+    /// A new breath: what was told to be free again must be.
+    fn judge_freed(&mut self, findings: &mut Findings) {
+        for (proxy, key, id) in std::mem::take(&mut self.freed) {
+            if self.registered.get(&proxy).and_then(|keys| keys.get(&key)) == Some(&id) {
+                let text = format!(
+                    "addStreamProxy of {} was told that it was removed again, and it is registered as stream {id}",
+                    name_of(&key)
+                );
+                findings.broken(NAME, proxy, text);
+            }
         }
     }
 
@@ -317,6 +323,25 @@ mod tests {
         assert_eq!(
             check(0),
             ["key-truth: the core counts 0 streams, its events registered 1 that are not removed"]
+        );
+    }
+
+    #[test]
+    fn a_key_told_to_be_free_again_is() {
+        let check = |is_removed: bool| {
+            Story::told::<KeyTruth>(|story| {
+                let add = story.register(1, "live/a");
+                story.timeout();
+                story.answers(add, r#"{"code":-1,"data":{"state":"removed"}}"#);
+                if is_removed {
+                    story.removes(1, "live/a", StreamEnd::FirstAttemptFailed);
+                }
+                story.timeout();
+            })
+        };
+        assert_eq!(check(true), [""; 0]);
+        assert!(
+            check(false)[0].contains("was told that it was removed again, and it is registered as stream 1")
         );
     }
 

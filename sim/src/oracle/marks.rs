@@ -9,7 +9,7 @@ use proxy_core::{
 };
 use serde_json::Value;
 
-use super::{Entered, Findings, Scene, StreamNow};
+use super::{Entered, Findings, MARKS_WANTED, Scene, StreamNow};
 use crate::{
     scenario::model::{Scenario, Wanted},
     trace::{ActorId, Inward, Moment, Phase, Record, What},
@@ -115,7 +115,7 @@ impl Marks {
         for (line, mark) in std::mem::take(&mut self.wanted) {
             if !reached.contains(&mark.as_str()) {
                 let text = format!("mark {mark} was not reached; reached were {}", reached.join(", "));
-                findings.missed("expect: marks", ActorId::WORLD, line, text);
+                findings.missed(MARKS_WANTED, ActorId::WORLD, line, text);
             }
         }
     }

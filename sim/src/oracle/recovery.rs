@@ -15,7 +15,7 @@ use proxy_core::{
 };
 
 use super::{
-    EVENT, Findings, Kinds, Oracle, PHASE, PLAYER, SAW, Scene, StreamNow, TIME, TIMELINE,
+    ARRIVED, EVENT, Findings, Kinds, Oracle, PHASE, PLAYER, SAW, Scene, StreamNow, TIME, TIMELINE,
     alarms::Alarms,
     bounds::{self, Standing},
     scene::{key_named, name_of},
@@ -53,7 +53,7 @@ enum Whose {
 
 impl Oracle for Recovery {
     fn kinds(&self) -> Kinds {
-        PHASE | TIMELINE | EVENT | SAW | PLAYER | TIME
+        PHASE | TIMELINE | EVENT | ARRIVED | SAW | PLAYER | TIME
     }
 
     fn on_record(&mut self, record: &Record, scene: &Scene, findings: &mut Findings) {
@@ -64,10 +64,24 @@ impl Oracle for Recovery {
                 Phase::Cleanup | Phase::End => self.end(),
             }
         }
-        if !self.is_calm {
+        if !self.is_calm || self.waiting.is_empty() && matches!(record.what, What::Arrived { .. }) {
             return;
         }
-        if let What::Moment(moment) = &record.what {
+        if let What::Arrived { conn, .. } = &record.what {
+            // One that never left `Streaming` enters it no more.
+            let id = scene.conns.get(&(record.actor, *conn)).and_then(|conn| conn.stream);
+            let stream = id.and_then(|id| scene.streams.get(&(record.actor, id)));
+            if let Some(id) = id
+                && stream.is_some_and(|stream| stream.state == PullState::Streaming)
+            {
+                self.got_well(
+                    Whose::Stream(record.actor, id),
+                    "wanted streams stream again",
+                    record.at,
+                    findings,
+                );
+            }
+        } else if let What::Moment(moment) = &record.what {
             self.on_moment(record.actor, *moment, scene, record.at);
         } else if let What::Lifted { .. } = &record.what {
             // What was in the way until here does not count against anybody.

@@ -164,7 +164,7 @@ impl Story {
             name: host.name.clone(),
             host: u16::try_from(index).expect("few"),
         });
-        let cast = Cast { members: members.collect() };
+        let cast = Cast { members: members.collect(), namespaces: Vec::new() };
         let oracles = Oracles::of(scenario, &cast, vec![family]);
         let mut story = Self {
             oracles,

@@ -59,7 +59,8 @@ fn text(reports: &[Report]) -> String {
     let mut out = String::new();
     for report in reports.iter().filter(|report| !report.is_good()) {
         let word = if report.is_known { "known " } else { "FAILED" };
-        let _ = writeln!(out, "{word}  {} seed {} ({})", report.ran.id, report.ran.seed, report.path.display());
+        let _ =
+            writeln!(out, "{word}  {} seed {} ({})", report.ran.id, report.ran.seed, report.path.display());
         out.push_str(&wrongs(&report.ran));
         out.push_str(&report.story);
         let _ = writeln!(out, "  see it again\n    {}\n", report.replay);
@@ -105,7 +106,8 @@ fn wrongs(ran: &Ran) -> String {
         Verdict::Held => {}
         Verdict::Broken(findings) => {
             for finding in findings {
-                let asked = if finding.line > 0 { format!(" [line {}]", finding.line) } else { String::new() };
+                let asked =
+                    if finding.line > 0 { format!(" [line {}]", finding.line) } else { String::new() };
                 let _ = writeln!(
                     out,
                     "  {} broke `{}` at {} (step {}){asked}: {}",
@@ -130,7 +132,9 @@ fn describe_difference(difference: &Difference) -> String {
     }
     let _ = writeln!(out, "first at record {}", difference.step);
     for (name, record) in [("one", &difference.first), ("other", &difference.second)] {
-        let told = record.as_ref().map_or_else(|| "(over)".to_owned(), |record| words::line(record, &Cast::default()));
+        let told = record
+            .as_ref()
+            .map_or_else(|| "(over)".to_owned(), |record| words::line(record, &Cast::default()));
         let _ = writeln!(out, "    {name:<6} {told}");
     }
     out
@@ -196,7 +200,12 @@ fn junit(reports: &[Report]) -> String {
                 let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
                 status.set_message(findings.first().map_or("", |finding| &finding.text));
                 status.set_type(findings.first().map_or("", |finding| finding.promise));
-                status.set_description(format!("{}{}  {}\n", wrongs(&report.ran), report.story, report.replay));
+                status.set_description(format!(
+                    "{}{}  {}\n",
+                    wrongs(&report.ran),
+                    report.story,
+                    report.replay
+                ));
                 status
             }
             Verdict::Differs(difference) => {

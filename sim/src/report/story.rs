@@ -41,7 +41,13 @@ pub fn story(
             continue;
         }
         faults += 1;
-        let _ = writeln!(story, "    {:>12}  line {:<4} {}  {verb}", record.at.to_string(), spec.line, line_of(text, spec.line));
+        let _ = writeln!(
+            story,
+            "    {:>12}  line {:<4} {}  {verb}",
+            record.at.to_string(),
+            spec.line,
+            line_of(text, spec.line)
+        );
     }
     if faults == 0 {
         story.push_str("    nothing\n");
@@ -78,7 +84,8 @@ pub fn story(
         let connected = if player.is_connected { "" } else { ", not connected" };
         let gone = if player.is_gone { ", has left" } else { "" };
         let (name, stream) = (cast.name(player.actor), &player.stream);
-        let _ = writeln!(story, "    player {name} of {stream} ({:?}) {seen}{connected}{gone}", player.output);
+        let _ =
+            writeln!(story, "    player {name} of {stream} ({:?}) {seen}{connected}{gone}", player.output);
     }
 
     story.push_str("  the last that happened\n");

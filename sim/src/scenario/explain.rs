@@ -249,7 +249,7 @@ fn net_words(net: &Network) -> String {
 }
 
 fn origin_words(model: &OriginModel) -> String {
-    let like = words::word(words::LIKES, model.like);
+    let like = model.like;
     let streams = match model.streams.as_slice() {
         [one] => one.clone(),
         [first, .., last] => format!("{} streams, {first} to {last}", model.streams.len()),

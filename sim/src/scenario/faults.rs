@@ -11,8 +11,9 @@ use super::{
 use crate::origin::{Behaviour, Handshake, Missing, OnCall, OnConnect, Withhold};
 
 /// A fault of the form.
-pub(crate) struct FaultForm {
-    pub(crate) name: &'static str,
+pub struct FaultForm {
+    /// Its name in files.
+    pub name: &'static str,
     /// Where in the list it stands.
     pub(crate) section: Section,
     /// The roles it fits.
@@ -21,7 +22,7 @@ pub(crate) struct FaultForm {
     pub(crate) lasts: bool,
     pub(crate) keys: &'static [Key],
     /// What happens, without a full stop.
-    pub(crate) text: &'static str,
+    pub text: &'static str,
     /// Makes the fault of its parameters. The model is that of the origin it happens to, if it is one.
     pub(crate) make: fn(&Values, Option<&OriginModel>) -> Fault,
 }
@@ -121,7 +122,7 @@ const fn at_once(
 use Section::{Bytes, Clock, Dialling, Names, Network, Players, Processes, Publishers, Rtmp};
 
 /// The list, in the order in which people look for them.
-pub(crate) static FAULTS: &[FaultForm] = &[
+pub static FAULTS: &[FaultForm] = &[
     lasting(
         Processes,
         "term",
@@ -296,15 +297,15 @@ pub(crate) static FAULTS: &[FaultForm] = &[
             taken: values.pick("taken", words::TAKEN),
         },
     ),
-    lasting(
+    at_once(
         Bytes,
         "cut",
         Roles::ORIGIN,
         &[
-            must("byte", Kind::Whole(0, 1 << 40), "the byte, counted on each connection from the beginning"),
+            must("byte", Kind::Whole(0, 1 << 40), "the byte, counted from now on"),
             or("by", Kind::Word(|| list(words::CUTS)), "\"fin\"", "how"),
         ],
-        "each connection's outgoing bytes end at this one",
+        "each living connection's outgoing bytes end at this one",
         |values, _| Fault::Cut { at: values.count("byte"), by: values.pick("by", words::CUTS) },
     ),
     lasting(

@@ -159,7 +159,7 @@ pub(crate) static MODEL: Form = Form {
 };
 
 const SOFTWARE: &[Key] = &[
-    or("like", Kind::Word(|| list(words::LIKES)), "\"srs-6\"", "the software it behaves like"),
+    or("like", Kind::Word(words::likes), "\"srs-6\"", "the software it behaves like"),
     must("stream", Kind::Streams, "app/stream published, or a list; cam{1..500} counts"),
     or("port", PORT, "1935", "where it listens"),
     or("boot", TIME, "\"1s\"", "from a restart to listening"),
@@ -173,17 +173,20 @@ const CONTENT: &[Key] = &[
     may("fps", Kind::Whole(1, 1000), "frames per second; 5"),
     may("gop", Kind::Gop, "from keyframe to keyframe, a time or frames; 1s"),
     may("size", Kind::Size, "picture size; 64x48"),
+    may("bytes", Kind::FrameBytes, "least bytes of keyframes and others, [key, other]; [64, 64]"),
     may(
-        "bytes",
-        Kind::FrameBytes,
-        "least bytes of keyframes and others, [key, other]; as small as can be, about 100",
+        "skip",
+        Kind::Whole(0, 100_000),
+        "frames left out at the beginning: it begins in the middle of a GOP; 0",
     ),
     may("video_until", SPAN, "no video from this media time on"),
     may("resize", Kind::Table(&RESIZE), "another picture size from a keyframe on"),
     may("audio", Kind::Codec(|| list(words::AUDIO)), "false, true (aac-stereo) or the codec; false"),
+    may("audio_bytes", Kind::Whole(0, 1_000_000), "least bytes of an audio frame; 64"),
     may("audio_period", SPAN, "from audio frame to audio frame; 1,024 samples at 44.1 kHz"),
     may("audio_from", TIME, "the first audio comes at this media time"),
     may("audio_until", SPAN, "no audio from this media time on"),
+    may("payload", Kind::Word(|| list(words::PAYLOADS)), "what frames are made of; stub"),
     may("clock", Kind::Whole(0, 0xffff_ffff), "the first timestamp, in ms; 0xFFFFFF is where it extends"),
     may("mask31", Kind::Switch, "only 31 bits of it are sent, as SRS does"),
     may("jump", Kind::Table(&JUMP), "all timestamps move once"),
@@ -225,6 +228,8 @@ const BEHAVIOUR: &[Key] = &[
     may("metadata", Kind::Word(|| list(words::METADATA)), "how metadata is sent"),
     may("window", Kind::Whole(1, 0x7fff_ffff), "acknowledgement window asked for, in bytes"),
     may("stops_unacknowledged", Kind::Switch, "stops sending when more than two windows are unacknowledged"),
+    may("shutdown", Kind::Word(shutdowns), "what players are told when the process is told to end"),
+    may("csids", Kind::Word(|| list(words::CSIDS)), "chunk streams of data, audio and video"),
     may("chunk_size", Kind::Whole(1, 0xff_ffff), "of what it sends, in bytes"),
     may("headers", Kind::Word(|| list(words::HEADERS)), "how chunk headers are written"),
     may(
@@ -235,6 +240,12 @@ const BEHAVIOUR: &[Key] = &[
     may("interleave", Kind::Switch, "mixes the chunks of messages due together"),
     may("aggregate", Kind::Switch, "packs audio and video due together into aggregates"),
 ];
+
+/// Words, and the endings that can be told.
+fn shutdowns() -> Vec<(&'static str, &'static str)> {
+    let endings = list(words::ENDINGS).into_iter().filter(|(word, _)| *word != "silent");
+    list(words::SHUTDOWNS).into_iter().chain(endings).collect()
+}
 
 pub(crate) static PUBLISHER: Form = Form {
     place: "what a publisher sends",

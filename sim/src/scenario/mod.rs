@@ -37,7 +37,13 @@ use std::fmt;
 use proxyd::config::Place;
 use toml_edit::Document;
 
-pub use self::{explain::explain, model::Scenario, print::print, schema::schema};
+pub use self::{
+    explain::explain,
+    faults::{FAULTS, FaultForm},
+    model::Scenario,
+    print::print,
+    schema::schema,
+};
 
 /// Something wrong, or suspicious, in a file. Displayed as compilers do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,6 +127,19 @@ pub fn schema_text() -> String {
 }
 
 impl Scenario {
+    /// Returns the names of its faults, as [`FAULTS`] has them, one for each event.
+    pub fn fault_names(&self) -> impl Iterator<Item = &'static str> {
+        self.events.iter().filter_map(|event| match &event.act {
+            model::Act::Fault(fault) => Some(print::fault_name(&fault.fault)),
+            model::Act::Call(_)
+            | model::Act::Repair { .. }
+            | model::Act::Play { .. }
+            | model::Act::Leave { .. }
+            | model::Act::Publish { .. }
+            | model::Act::Start { .. } => None,
+        })
+    }
+
     /// Forgets where in a file things stand: two files that say the same are then equal.
     #[must_use]
     pub fn without_lines(mut self) -> Self {

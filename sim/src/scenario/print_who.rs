@@ -13,7 +13,7 @@ use super::{
     show::{Pairs, args, quote, rate, section, share, shift, size, span, streams, time},
     words,
 };
-use crate::origin::{Behaviour, Handshake, Missing, Publisher};
+use crate::origin::{Behaviour, Handshake, Missing, Publisher, Shutdown};
 
 pub(super) fn net_pairs(net: &Network) -> Pairs {
     let mut pairs = Pairs::of(&forms::NET);
@@ -46,7 +46,7 @@ pub(super) fn player_pairs(model: &PlayerModel) -> Pairs {
 
 pub(super) fn model_pairs(model: &OriginModel) -> Pairs {
     let mut pairs = Pairs::of(&forms::MODEL);
-    pairs.put("like", quote(words::word(words::LIKES, model.like)));
+    pairs.put("like", quote(model.like.name()));
     pairs.put("stream", streams(&model.streams));
     pairs.put("port", model.port.to_string());
     pairs.put("boot", time(model.boot));
@@ -88,6 +88,9 @@ pub(super) fn content_pairs(publisher: &Publisher, base: Option<&Publisher>, pai
             if is_new(old.is_none_or(|old| old.bytes != video.bytes)) {
                 pairs.put("bytes", format!("[{}, {}]", video.bytes.0, video.bytes.1));
             }
+            if video.skip != 0 {
+                pairs.put("skip", video.skip.to_string());
+            }
             pairs.maybe("video_until", video.until.map(time));
             pairs.maybe(
                 "resize",
@@ -102,12 +105,16 @@ pub(super) fn content_pairs(publisher: &Publisher, base: Option<&Publisher>, pai
         None => {}
         Some(audio) => {
             pairs.put("audio", quote(words::word(words::AUDIO, audio.codec)));
+            pairs.put("audio_bytes", audio.bytes.to_string());
             pairs.put("audio_period", time(audio.period));
             if !audio.from.is_zero() {
                 pairs.put("audio_from", time(audio.from));
             }
             pairs.maybe("audio_until", audio.until.map(time));
         }
+    }
+    if is_new(base.is_some_and(|base| base.payload != publisher.payload)) {
+        pairs.put("payload", quote(words::word(words::PAYLOADS, publisher.payload)));
     }
     let clock = &publisher.clock;
     if is_new(base.is_some_and(|base| base.clock.base != clock.base)) {
@@ -164,6 +171,13 @@ pub(super) fn behaviour_pairs(to: &Behaviour, from: &Behaviour, pairs: &mut Pair
         to.stops_unacknowledged != from.stops_unacknowledged,
         to.stops_unacknowledged.to_string(),
     );
+    let shutdown = match to.shutdown {
+        Shutdown::Hangup => "hangup",
+        Shutdown::AsPublisher => "as-publisher",
+        Shutdown::Told(ending) => ending.name(),
+    };
+    other("shutdown", to.shutdown != from.shutdown, quote(shutdown));
+    other("csids", to.csids != from.csids, quote(words::word(words::CSIDS, to.csids)));
     let (to, from) = (&to.wire, &from.wire);
     other("chunk_size", to.chunk_size != from.chunk_size, to.chunk_size.to_string());
     other("headers", to.headers != from.headers, quote(words::word(words::HEADERS, to.headers)));

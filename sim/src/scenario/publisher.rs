@@ -7,10 +7,10 @@ use super::{
     read::Reader,
     unit::TIME,
     values::Values,
-    words::{self, AUDIO, LIKES, VIDEO},
+    words::{self, AUDIO, VIDEO},
 };
 use crate::{
-    origin::{Audio, Behaviour, Handshake, Like, Missing, Publisher, Video},
+    origin::{Audio, Behaviour, Handshake, Like, Missing, Publisher, Shutdown, Video},
     raw::media::{AudioCodec, VideoCodec},
 };
 
@@ -18,9 +18,18 @@ const SECOND: u128 = 1_000_000_000;
 
 /// Returns what a publisher sends if nothing is said: few frames, as small as can be, so that runs are fast.
 pub(crate) fn stub() -> Publisher {
-    let mut publisher = Publisher { audio: None, ..Publisher::default() };
-    publisher.video = Some(Video { fps: 5, gop: 5, ..Video::default() });
-    publisher
+    let stub = Publisher::stub();
+    let video = stub.video.map(|video| Video { fps: 5, gop: 5, ..video });
+    Publisher { video, audio: None, ..stub }
+}
+
+/// Returns the tracks that `stub` would have, for those that are said to be there.
+fn stub_video() -> Video {
+    stub().video.unwrap_or_default()
+}
+
+fn stub_audio() -> Audio {
+    Publisher::stub().audio.unwrap_or_default()
 }
 
 /// Returns what a publisher sends that says what differs from an origin's model. Changes that happen once in a life
@@ -28,7 +37,7 @@ pub(crate) fn stub() -> Publisher {
 pub(crate) fn changed(values: &Values, model: Option<&OriginModel>) -> Box<Publisher> {
     let mut base = model.map_or_else(stub, |model| model.publisher.clone());
     if let Some(video) = &mut base.video {
-        (video.resize, video.until) = (None, None);
+        (video.resize, video.until, video.skip) = (None, None, 0);
     }
     if let Some(audio) = &mut base.audio {
         (audio.from, audio.until) = (Duration::ZERO, None);
@@ -41,11 +50,9 @@ pub(crate) fn changed(values: &Values, model: Option<&OriginModel>) -> Box<Publi
 pub(crate) fn content(values: &Values, mut base: Publisher) -> Publisher {
     base.video = match values.maybe_switch("video") {
         Some(false) => None,
-        Some(true) => Some(base.video.unwrap_or(Video { fps: 5, gop: 5, ..Video::default() })),
+        Some(true) => Some(base.video.unwrap_or_else(stub_video)),
         None => match values.maybe_pick::<VideoCodec>("video", VIDEO) {
-            Some(codec) => {
-                Some(Video { codec, ..base.video.unwrap_or(Video { fps: 5, gop: 5, ..Video::default() }) })
-            }
+            Some(codec) => Some(Video { codec, ..base.video.unwrap_or_else(stub_video) }),
             None => base.video,
         },
     };
@@ -54,17 +61,19 @@ pub(crate) fn content(values: &Values, mut base: Publisher) -> Publisher {
     }
     base.audio = match values.maybe_switch("audio") {
         Some(false) => None,
-        Some(true) => Some(base.audio.unwrap_or_default()),
+        Some(true) => Some(base.audio.unwrap_or_else(stub_audio)),
         None => match values.maybe_pick::<AudioCodec>("audio", AUDIO) {
-            Some(codec) => Some(Audio { codec, ..base.audio.unwrap_or_default() }),
+            Some(codec) => Some(Audio { codec, ..base.audio.unwrap_or_else(stub_audio) }),
             None => base.audio,
         },
     };
     if let Some(audio) = &mut base.audio {
+        audio.bytes = values.maybe_number("audio_bytes").unwrap_or(audio.bytes);
         audio.period = values.maybe_time("audio_period").unwrap_or(audio.period);
         audio.from = values.maybe_time("audio_from").unwrap_or(audio.from);
         audio.until = values.maybe_time("audio_until").or(audio.until);
     }
+    base.payload = values.maybe_pick("payload", words::PAYLOADS).unwrap_or(base.payload);
     base.clock.base = values.maybe_number("clock").unwrap_or(base.clock.base);
     base.clock.mask31 = values.maybe_switch("mask31").unwrap_or(base.clock.mask31);
     if let Some(jump) = values.table("jump") {
@@ -87,6 +96,7 @@ fn change_video(values: &Values, video: &mut Video) {
     };
     video.size = values.maybe_size("size").unwrap_or(video.size);
     video.bytes = values.maybe_frame_bytes("bytes").unwrap_or(video.bytes);
+    video.skip = values.maybe_number("skip").unwrap_or(video.skip);
     video.until = values.maybe_time("video_until").or(video.until);
     if let Some(resize) = values.table("resize") {
         video.resize = Some((resize.time("at"), resize.maybe_size("size").unwrap_or(video.size)));
@@ -101,8 +111,8 @@ fn gop_frames(time: Duration, fps: u32) -> Option<u32> {
 }
 
 /// Keys that mean nothing without video, and without audio.
-const OF_VIDEO: [&str; 6] = ["fps", "gop", "size", "bytes", "video_until", "resize"];
-const OF_AUDIO: [&str; 3] = ["audio_period", "audio_from", "audio_until"];
+const OF_VIDEO: [&str; 7] = ["fps", "gop", "size", "bytes", "skip", "video_until", "resize"];
+const OF_AUDIO: [&str; 4] = ["audio_bytes", "audio_period", "audio_from", "audio_until"];
 
 impl Reader<'_> {
     /// Tells what makes no sense in what a publisher sends.
@@ -163,6 +173,12 @@ pub(crate) fn behaviour(values: &Values, like: Like) -> Behaviour {
     to.metadata = values.maybe_pick("metadata", words::METADATA).unwrap_or(to.metadata);
     to.window = values.maybe_number("window").unwrap_or(to.window);
     to.stops_unacknowledged = values.maybe_switch("stops_unacknowledged").unwrap_or(to.stops_unacknowledged);
+    match values.text("shutdown").as_str() {
+        "hangup" => to.shutdown = Shutdown::Hangup,
+        "as-publisher" => to.shutdown = Shutdown::AsPublisher,
+        word => to.shutdown = word.parse().map_or(to.shutdown, Shutdown::Told),
+    }
+    to.csids = values.maybe_pick("csids", words::CSIDS).unwrap_or(to.csids);
     let wire = &mut to.wire;
     wire.chunk_size = values.maybe_number("chunk_size").unwrap_or(wire.chunk_size);
     wire.headers = values.maybe_pick("headers", words::HEADERS).unwrap_or(wire.headers);
@@ -175,5 +191,5 @@ pub(crate) fn behaviour(values: &Values, like: Like) -> Behaviour {
 
 /// Returns the software an origin is like.
 pub(crate) fn like(values: &Values) -> Like {
-    values.pick("like", LIKES)
+    values.text("like").parse().unwrap_or(Like::Srs6)
 }

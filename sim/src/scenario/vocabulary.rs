@@ -45,7 +45,7 @@ pub fn sections() -> Vec<Section> {
         section("properties", "properties: [[expect]], what must hold beside the promises", properties()),
         section("events", "events: [timeline], each with `at` and one of these", events()),
         section("faults", "faults: { fault = \"…\", on = \"HOST\", for = \"5s\" }", faults()),
-        section("models", "models: what an origin is like", plain(&list(words::LIKES))),
+        section("models", "models: what an origin is like", plain(&words::likes())),
         section("moments", "moments: what `at`, `after`, `from` and `until` count from", moments()),
         section(
             "states",

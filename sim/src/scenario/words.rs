@@ -7,7 +7,7 @@ use super::model::{
     Then,
 };
 use crate::{
-    origin::{Like, MetadataStyle, SecondPlay, Unpublish},
+    origin::{Csids, Like, MetadataStyle, Payload, SecondPlay, Unpublish},
     raw::{
         chunk::Headers,
         media::{AudioCodec, VideoCodec},
@@ -51,20 +51,10 @@ pub(crate) const VIAS: Table<PublishVia> = &[
 pub(crate) const OUTPUTS: Table<PlayOutput> =
     &[("rtmp", PlayOutput::Rtmp, "RTMP"), ("http-flv", PlayOutput::HttpFlv, "HTTP-FLV")];
 
-pub(crate) const LIKES: Table<Like> = &[
-    ("srs-6", Like::Srs6, "a missing stream is waited for in silence, an unpublish is not told, GOP cache"),
-    (
-        "nginx-rtmp-1.1.4",
-        Like::NginxRtmp,
-        "the same silence, StreamEOF at unpublish, no GOP cache, a second play is refused",
-    ),
-    (
-        "zlmediakit-2026",
-        Like::ZlMediaKit,
-        "a missing stream is parked 15 s and refused, an unpublish is StreamEOF and hang-up",
-    ),
-    ("ffmpeg-listen", Like::Ffmpeg, "one stream, @setDataFrame to players, hangs up at the end"),
-];
+/// Returns the software there is a model of.
+pub(crate) fn likes() -> Vec<(&'static str, &'static str)> {
+    Like::ALL.into_iter().map(|like| (like.name(), like.summary().trim_end_matches('.'))).collect()
+}
 
 pub(crate) const STATES: Table<PullState> = &[
     ("resolving", PullState::Resolving, "a name is looked up"),
@@ -225,4 +215,21 @@ pub(crate) const HANDSHAKES: Table<()> = &[
 pub(crate) const HEADERS: Table<Headers> = &[
     ("full", Headers::Full, "every message begins with format 0"),
     ("short", Headers::Short, "the shortest that fits"),
+];
+
+pub(crate) const CSIDS: Table<Csids> = &[
+    ("usual", Csids::USUAL, "as nginx-rtmp numbers them"),
+    ("shared", Csids::SHARED, "all on one, as some encoders do"),
+    ("far", Csids::FAR, "numbers that need a basic header of two and three bytes"),
+];
+
+/// The words for [`crate::origin::Shutdown`]; an ending's name says that players are told that first.
+pub(crate) const SHUTDOWNS: Table<()> = &[
+    ("hangup", (), "nothing is told, the kernel closes"),
+    ("as-publisher", (), "FCUnpublish and deleteStream, as FFmpeg says"),
+];
+
+pub(crate) const PAYLOADS: Table<Payload> = &[
+    ("stub", Payload::Stub, "a stamp and filling: cheap"),
+    ("decodable", Payload::Decodable, "pictures and sound that decoders read"),
 ];

@@ -13,8 +13,8 @@ pub mod words;
 pub use self::{
     file::{Log, LogError, Logged},
     record::{
-        ActorId, Call, Cast, CastMember, Inward, Moment, Namespace, Outward, Packet, PacketFate, Phase, Record,
-        STATES, Sample, Saw, SeatId, What,
+        ActorId, Call, Cast, CastMember, Inward, Moment, Namespace, Outward, Packet, PacketFate, Phase,
+        Record, STATES, Sample, Saw, SeatId, What,
     },
 };
 

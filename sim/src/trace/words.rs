@@ -10,7 +10,8 @@ use crate::raw::media::Track;
 
 /// Returns a record as a line: step, time, who, what, and what caused it.
 pub fn line(record: &Record, cast: &Cast) -> String {
-    let mut text = format!("{:>8}  {:>12}  {:<10}  ", record.step, record.at.to_string(), cast.name(record.actor));
+    let mut text =
+        format!("{:>8}  {:>12}  {:<10}  ", record.step, record.at.to_string(), cast.name(record.actor));
     text.push_str(&describe(record, cast));
     if record.cause > 0 {
         let _ = write!(text, "  (by {})", record.cause);
@@ -123,7 +124,8 @@ fn describe_out(outward: &Outward) -> String {
 }
 
 fn describe_event(event: &Event) -> String {
-    let number = event.stream.map_or_else(String::new, |stream| format!("stream {} #{}: ", stream.0, event.number));
+    let number =
+        event.stream.map_or_else(String::new, |stream| format!("stream {} #{}: ", stream.0, event.number));
     let text = match &event.kind {
         EventKind::PullStepped { state, event, next } if state == next => {
             format!("{} in {}", kebab(event), words::state(*state))

@@ -70,7 +70,8 @@ pub fn pcapng(trace: &Logged) -> Result<Vec<u8>, PcapError> {
                 writer.write_block(&block.into_block())?;
             }
             What::Began { event } => {
-                let line = trace.text.lines().nth((record.line as usize).saturating_sub(1)).unwrap_or("").trim();
+                let line =
+                    trace.text.lines().nth((record.line as usize).saturating_sub(1)).unwrap_or("").trim();
                 comments.push(format!("{} event {} begins: {line}", record.at, event + 1));
             }
             What::Lifted { .. } | What::Phase(_) => {
@@ -134,9 +135,9 @@ fn with_checksums(packet: &[u8]) -> Vec<u8> {
 }
 
 fn partial(bytes: &[u8]) -> u32 {
-    let words = bytes.chunks(2).map(|word| {
-        u32::from(u16::from_be_bytes([word[0], word.get(1).copied().unwrap_or(0)]))
-    });
+    let words = bytes
+        .chunks(2)
+        .map(|word| u32::from(u16::from_be_bytes([word[0], word.get(1).copied().unwrap_or(0)])));
     words.fold(0, u32::wrapping_add)
 }
 
@@ -157,8 +158,8 @@ mod tests {
     fn checksums_are_those_of_a_captured_packet() {
         // A header as RFC 1071's arithmetic is usually shown: the sum that belongs in it is B1E6.
         let header = [
-            0x45, 0x00, 0x00, 0x3C, 0x1C, 0x46, 0x40, 0x00, 0x40, 0x06, 0x00, 0x00, 0xAC, 0x10, 0x0A, 0x63, 0xAC,
-            0x10, 0x0A, 0x0C,
+            0x45, 0x00, 0x00, 0x3C, 0x1C, 0x46, 0x40, 0x00, 0x40, 0x06, 0x00, 0x00, 0xAC, 0x10, 0x0A, 0x63,
+            0xAC, 0x10, 0x0A, 0x0C,
         ];
         assert_eq!(checksum(&header, 0), 0xB1E6);
     }

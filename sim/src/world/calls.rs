@@ -123,7 +123,8 @@ impl World<'_> {
             return None;
         }
         args.push(("secret".to_owned(), SECRET.to_owned()));
-        let config = ApiConfig { settings: self.proxies[p].settings.clone(), secret: Secret(SECRET.to_owned()) };
+        let config =
+            ApiConfig { settings: self.proxies[p].settings.clone(), secret: Secret(SECRET.to_owned()) };
         let offset = self.proxies[p].wall_offset;
         let millis = Duration::from_millis(offset.unsigned_abs());
         let started_at = if offset < 0 { STARTED_AT.saturating_sub(millis) } else { STARTED_AT + millis };

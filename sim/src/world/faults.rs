@@ -14,14 +14,14 @@ use proxy_core::time::Duration;
 use super::{Members, Running, World, origin::OriginHost};
 use crate::{
     net::{
-        Bandwidth, BridgeId, BridgeKind, BridgeSpec, ConntrackPolicy, ConntrackSpec, FilterId, HostId, LinkSpec,
-        NeighbourPolicy, Net, HangUp, Publish as PublishMode, Seen, TapRecord, Verdict,
+        Bandwidth, BridgeId, BridgeKind, BridgeSpec, ConntrackPolicy, ConntrackSpec, FilterId, HangUp,
+        HostId, LinkSpec, NeighbourPolicy, Net, Publish as PublishMode, Seen, TapRecord, Verdict,
         dns::{DnsReply, NameSpec},
         filter,
     },
     origin::{
-        Behaviour, Change, CutAt, CutBy as ModelCutBy, Ending as ModelEnding, Flow, Handshake, Like, Publisher,
-        Then as ModelThen, Which,
+        Behaviour, Change, CutAt, CutBy as ModelCutBy, Ending as ModelEnding, Flow, Handshake, Like,
+        Publisher, Then as ModelThen, Which,
     },
     player::Reading,
     scenario::model::{
@@ -74,9 +74,13 @@ enum LinkPart {
 
 /// Makes a network of a scenario.
 pub(super) fn add_bridge(net: &mut Net, spec: &Network) -> BridgeId {
-    let neighbours =
-        if spec.on_stop.neighbours_stale { NeighbourPolicy::Stale(STALE_FOR) } else { NeighbourPolicy::Refreshed };
-    let conntrack = if spec.on_stop.conntrack_kept { ConntrackPolicy::Kept } else { ConntrackPolicy::Flushed };
+    let neighbours = if spec.on_stop.neighbours_stale {
+        NeighbourPolicy::Stale(STALE_FOR)
+    } else {
+        NeighbourPolicy::Refreshed
+    };
+    let conntrack =
+        if spec.on_stop.conntrack_kept { ConntrackPolicy::Kept } else { ConntrackPolicy::Flushed };
     if let Some(established) = spec.conntrack_timeout {
         net.set_conntrack(ConntrackSpec { established, ..ConntrackSpec::LINUX });
     }
@@ -485,7 +489,8 @@ impl World<'_> {
                     LinkPart::Duplicate(ppm) => spec.duplicate = spec.duplicate.max(ppm),
                     LinkPart::Reorder(ppm) => spec.reorder = spec.reorder.max(ppm),
                     LinkPart::Latency(min, max) => {
-                        (spec.latency_min, spec.latency_max) = (spec.latency_min + min, spec.latency_max + max);
+                        (spec.latency_min, spec.latency_max) =
+                            (spec.latency_min + min, spec.latency_max + max);
                     }
                     LinkPart::Bandwidth(bits) => spec.bandwidth = Some(bandwidth(bits)),
                     LinkPart::Mtu(bytes, icmp) => (spec.mtu, spec.mtu_answered) = (spec.mtu.min(bytes), icmp),
@@ -505,7 +510,9 @@ impl World<'_> {
         let spec = &self.scenario.hosts[usize::from(host.0)];
         match next {
             NextIp::Ip(ip) => ip,
-            NextIp::Same => self.homes.get(&host).copied().unwrap_or(spec.ip.unwrap_or(Ipv4Addr::UNSPECIFIED)),
+            NextIp::Same => {
+                self.homes.get(&host).copied().unwrap_or(spec.ip.unwrap_or(Ipv4Addr::UNSPECIFIED))
+            }
             NextIp::New => self.free_address(&self.scenario.nets[usize::from(spec.net)], &|_| false),
         }
     }
@@ -552,7 +559,9 @@ impl World<'_> {
                     behaviour: Behaviour::like(Like::ZlMediaKit),
                     port: match &spec.role {
                         crate::scenario::model::Role::Origin(model) => model.port,
-                        crate::scenario::model::Role::Proxy(_) | crate::scenario::model::Role::Player(_) => 1935,
+                        crate::scenario::model::Role::Proxy(_) | crate::scenario::model::Role::Player(_) => {
+                            1935
+                        }
                     },
                     streams: Vec::new(),
                     publisher: Publisher::default(),
@@ -609,7 +618,8 @@ impl World<'_> {
     /// Answers a name with what is true, or as the last fault in force says.
     fn answer_name(&mut self, name: &str) {
         let (addresses, ttl) = self.truths.get(name).cloned().unwrap_or_default();
-        let mut reply = if addresses.is_empty() { DnsReply::NotFound } else { DnsReply::Addresses(addresses) };
+        let mut reply =
+            if addresses.is_empty() { DnsReply::NotFound } else { DnsReply::Addresses(addresses) };
         let mut spec = NameSpec { ttl, ..NameSpec::DEFAULT };
         match self.in_force.names.get(name).and_then(|in_force| in_force.values().next_back()) {
             Some(NameFault::Reply(fault)) => reply = fault.clone(),

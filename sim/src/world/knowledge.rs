@@ -44,7 +44,8 @@ impl World<'_> {
                 if let Some((local, remote)) = view.origin {
                     let _ = write!(out, ", connected {local} to {remote}");
                 }
-                let _ = writeln!(out, ", {} seated, {} parked, {} bytes", view.players, view.parked, view.bytes);
+                let _ =
+                    writeln!(out, ", {} seated, {} parked, {} bytes", view.players, view.parked, view.bytes);
                 for track in &view.tracks {
                     let _ = writeln!(out, "    {track:?}");
                 }
@@ -68,10 +69,12 @@ impl World<'_> {
             let up = if origin.is_up { "running" } else { "not running" };
             let frozen = if origin.frozen > 0 { ", frozen" } else { "" };
             let address = self.home_of(self.host_of(origin.actor));
-            let _ = writeln!(out, "origin {name} at {address}: {up}{frozen}, {} connections", origin.sockets());
+            let _ =
+                writeln!(out, "origin {name} at {address}: {up}{frozen}, {} connections", origin.sockets());
             for stream in &origin.spec.streams {
                 let epoch = origin.model.epoch(stream);
-                let published = epoch.map_or_else(|| "nobody publishes".to_owned(), |epoch| format!("life {epoch}"));
+                let published =
+                    epoch.map_or_else(|| "nobody publishes".to_owned(), |epoch| format!("life {epoch}"));
                 let _ = writeln!(out, "  {stream}: {published}");
             }
             for complaint in &origin.model.ledger().complaints {
@@ -79,7 +82,8 @@ impl World<'_> {
             }
         }
         for (index, seat) in self.seats.iter().enumerate() {
-            let _ = writeln!(out, "seat {index} {}: {}", self.cast.name(seat.actor()), seat.describe(self.now));
+            let _ =
+                writeln!(out, "seat {index} {}: {}", self.cast.name(seat.actor()), seat.describe(self.now));
         }
         let _ = writeln!(out, "network: {:?}", self.net.counts(self.now));
         out

@@ -249,7 +249,8 @@ impl<'a> World<'a> {
             let actor = ActorId(u16::try_from(self.cast.members.len()).unwrap_or(u16::MAX));
             let mut namespaces = Vec::new();
             for number in 0..count {
-                let name = if count == 1 { host.name.clone() } else { format!("{}{}", host.name, number + 1) };
+                let name =
+                    if count == 1 { host.name.clone() } else { format!("{}{}", host.name, number + 1) };
                 let ip = match host.ip {
                     Some(ip) => Ipv4Addr::from(u32::from(ip) + u32::from(number)),
                     None => self.free_address(net, &taken),
@@ -257,9 +258,7 @@ impl<'a> World<'a> {
                 let namespace = self.net.add_host(&name, self.bridges[usize::from(host.net)], ip);
                 self.addresses.insert(ip, namespace);
                 self.homes.entry(HostRef(index as u16)).or_insert(ip);
-                self.cast
-                    .members
-                    .push(CastMember { name, host: u16::try_from(index).unwrap_or(u16::MAX) });
+                self.cast.members.push(CastMember { name, host: u16::try_from(index).unwrap_or(u16::MAX) });
                 namespaces.push(namespace);
             }
             let run = match &host.role {
@@ -285,11 +284,7 @@ impl<'a> World<'a> {
     }
 
     /// Returns an address of a network that nobody has or had.
-    fn free_address(
-        &self,
-        net: &Network,
-        taken: &dyn Fn(Ipv4Addr) -> bool,
-    ) -> Ipv4Addr {
+    fn free_address(&self, net: &Network, taken: &dyn Fn(Ipv4Addr) -> bool) -> Ipv4Addr {
         let first = u32::from(net.subnet.0) + 2;
         (first..)
             .map(Ipv4Addr::from)
@@ -323,7 +318,9 @@ impl<'a> World<'a> {
     fn safety(&mut self) {
         let end = Instant::ZERO + self.scenario.run.time;
         self.run_to(end, |_| false);
-        self.now = self.now.max(end);
+        if !self.is_over() {
+            self.now = self.now.max(end);
+        }
     }
 
     /// Lifts every fault for good and waits for what must be well.
@@ -399,7 +396,12 @@ impl<'a> World<'a> {
             self.wake(wake);
             self.settle();
             if self.tracer.step() - began.1 > STEPS_PER_INSTANT_MAX {
-                self.oracles.broken("quiet", self.tracer.step(), at, "time stands still: a busy loop".to_owned());
+                self.oracles.broken(
+                    "quiet",
+                    self.tracer.step(),
+                    at,
+                    "time stands still: a busy loop".to_owned(),
+                );
             }
         }
     }
@@ -477,7 +479,8 @@ impl<'a> World<'a> {
     fn note_packets(&mut self) {
         while let Some(packet) = self.net.poll_tap() {
             let packet = faults::packet_record(&packet);
-            let record = self.tracer.record(self.now, ActorId::WORLD, self.cause, self.line, What::Packet(packet));
+            let record =
+                self.tracer.record(self.now, ActorId::WORLD, self.cause, self.line, What::Packet(packet));
             debug_assert!(matches!(record, Record { .. }));
         }
     }

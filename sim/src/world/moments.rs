@@ -144,7 +144,12 @@ fn meets(anchor: &Anchor, happened: Happened) -> bool {
 fn gates(scenario: &Scenario, anchor: &Anchor, above: usize) -> Vec<usize> {
     let last = |counts: &dyn Fn(&Act) -> bool| {
         let listed = scenario.events.iter().enumerate().take(above);
-        listed.filter(|(_, event)| counts(&event.act)).map(|(index, _)| index).next_back().into_iter().collect()
+        listed
+            .filter(|(_, event)| counts(&event.act))
+            .map(|(index, _)| index)
+            .next_back()
+            .into_iter()
+            .collect()
     };
     match anchor {
         Anchor::Listening(host) | Anchor::Serving(host) => last(&|act| match act {

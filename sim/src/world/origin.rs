@@ -90,7 +90,10 @@ impl OriginHost {
     /// Returns whether every stream is published and a dial would be answered.
     fn serves(&self) -> bool {
         let is_published = |stream: &String| self.model.epoch(stream).is_some();
-        self.is_up && self.frozen == 0 && self.listener.is_some() && self.spec.streams.iter().all(is_published)
+        self.is_up
+            && self.frozen == 0
+            && self.listener.is_some()
+            && self.spec.streams.iter().all(is_published)
     }
 }
 
@@ -113,7 +116,8 @@ impl World<'_> {
         let origin = &mut self.origins[o];
         origin.life += 1;
         let boot = comeback.and_then(|comeback| comeback.boot).unwrap_or(origin.spec.boot);
-        let first_frame = comeback.and_then(|comeback| comeback.first_frame).unwrap_or(origin.spec.first_frame);
+        let first_frame =
+            comeback.and_then(|comeback| comeback.first_frame).unwrap_or(origin.spec.first_frame);
         let (life, now) = (origin.life, self.now);
         self.heap.push(now + boot, (Wake::Booted(o as u16, life), self.cause));
         self.heap.push(now + first_frame.max(boot), (Wake::Published(o as u16, life), self.cause));
@@ -159,7 +163,11 @@ impl World<'_> {
     /// Begins a publisher's life, unless a fault keeps it away.
     pub(super) fn publish(&mut self, o: usize, stream: &str) {
         let origin = &mut self.origins[o];
-        if !origin.is_up || !origin.publishes || origin.is_away(stream) || origin.model.epoch(stream).is_some() {
+        if !origin.is_up
+            || !origin.publishes
+            || origin.is_away(stream)
+            || origin.model.epoch(stream).is_some()
+        {
             return;
         }
         let publisher = origin.content.get(stream).unwrap_or(&origin.spec.publisher).clone();

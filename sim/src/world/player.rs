@@ -79,13 +79,7 @@ struct Seen {
 
 impl World<'_> {
     /// Players begin to play.
-    pub(super) fn players_join(
-        &mut self,
-        players: HostRef,
-        at: HostRef,
-        stream: &str,
-        via: &[PlayOutput],
-    ) {
+    pub(super) fn players_join(&mut self, players: HostRef, at: HostRef, stream: &str, via: &[PlayOutput]) {
         let members = self.members[usize::from(players.0)].clone();
         let Running::Players(group) = members.run else { return };
         let group = usize::from(group);
@@ -109,7 +103,7 @@ impl World<'_> {
                     PlayOutput::Rtmp => format!("rtmp://{host}/{stream}"),
                     PlayOutput::HttpFlv => format!("http://{host}/{stream}.live.flv"),
                 };
-                let viewer = ViewerConfig::stamped(stream);
+                let viewer = ViewerConfig::stamped(self.timeline.sources.get(stream).map_or(stream, String::as_str));
                 let Some((mut config, _)) = PlayerConfig::from_url(&url, viewer) else { continue };
                 let spec = &self.groups[group].spec;
                 config.redial = spec.retry;

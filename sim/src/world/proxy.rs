@@ -12,8 +12,8 @@ use bytes::{Buf, Bytes};
 use proxy_core::{
     Proxy,
     io::{
-        Answer, AskId, ConnId, ConnectError, EventKind, Hangup, Input, Output, PlayAnswer, QueryId, RequestId,
-        ResolveError, Wakeup,
+        Answer, AskId, ConnId, ConnectError, EventKind, Hangup, Input, Output, PlayAnswer, QueryId,
+        RequestId, ResolveError, Wakeup,
     },
     session::server::Refusal,
     time::Instant,
