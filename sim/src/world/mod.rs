@@ -263,7 +263,7 @@ impl<'a> World<'a> {
             }
             let run = match &host.role {
                 Role::Proxy(settings) => {
-                    self.proxies.push(ProxyHost::new(actor, namespaces[0], settings, self.seed));
+                    self.proxies.push(ProxyHost::new(actor, namespaces[0], settings));
                     Running::Proxy(index_of(&self.proxies))
                 }
                 Role::Origin(model) => {
