@@ -189,7 +189,8 @@ impl ModelOrigin {
         let epoch = stream.epoch.get_or_insert(self.behaviour.numbers_from);
         *epoch += 1;
         stream.life = Some(Life::new(name, publisher, *epoch, now));
-        self.each(Which::Stream(name), now, |conn, _| conn.on_republished());
+        // Who watched the old life goes on with the new one by itself.
+        self.each(Which::Stream(name), now, |_, _| {});
     }
 
     /// Sends players that watch elsewhere (E-RTMP v2, ReconnectRequest); returns how many.

@@ -169,13 +169,6 @@ impl Conn {
         }
     }
 
-    /// Another life goes on where the last one was.
-    pub(super) fn on_republished(&mut self) {
-        if let Some(play) = &mut self.play {
-            play.feed = Feed::Waiting;
-        }
-    }
-
     pub(super) fn on_unpublished(&mut self, behaviour: &Behaviour) {
         let Some(play) = &mut self.play else { return };
         let stream = play.message_stream;
