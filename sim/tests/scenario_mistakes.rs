@@ -184,6 +184,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("at = \"3s\"", "at = \"1s..9s\""),
     ("at = \"end - 5s\"", "at = \"end - 50s\""),
     ("for = \"5s\", as = \"f1\"", "as = \"f1\""),
+    ("fault = \"kill\", for = \"5s\"", "fault = \"move-address\""),
     // Expectations.
     ("frames_at = [\"viewer\"]", "frames_at = [\"srs\"]"),
     ("frames_at = [\"viewer\"]", "frames_at = []"),

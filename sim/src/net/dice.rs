@@ -1,6 +1,7 @@
 //! Dice: numbers from one seed, a die of its own for every purpose and place.
 //!
-//! Each link, host and table rolls its own die, so that removing one fault does not shift what the others do.
+//! Each pair of hosts, each host and each table rolls dice of its own, so that removing one fault does not shift what
+//! the others do.
 
 use proxy_core::time::Duration;
 

@@ -104,13 +104,13 @@ struct Cached {
 pub struct Dns {
     names: BTreeMap<String, Name>,
     caches: BTreeMap<HostId, BTreeMap<String, Cached>>,
-    dice: Dice,
+    seed: u64,
 }
 
 impl Dns {
     /// Makes a view without names.
     pub fn new(seed: u64) -> Self {
-        Self { names: BTreeMap::new(), caches: BTreeMap::new(), dice: Dice::new(seed, Purpose::Resolver, 0) }
+        Self { names: BTreeMap::new(), caches: BTreeMap::new(), seed }
     }
 
     /// Changes what is true about a name.
@@ -136,12 +136,14 @@ impl Dns {
         let kept = self.caches.get(&client).and_then(|cache| cache.get(name));
         if let Some(kept) = kept.filter(|kept| kept.until > now) {
             let reply = kept.reply.clone();
-            return Lookup { at: now, answer: self.answer(name, reply) };
+            let mut dice = self.dice(client, name, now);
+            return Lookup { at: now, answer: self.answer(name, reply, &mut dice) };
         }
         let Some(entry) = self.names.get(name) else {
             return Lookup { at: now + NameSpec::DEFAULT.delay_max, answer: Err(DnsError::NotFound) };
         };
         let spec = entry.spec;
+        let mut dice = self.dice(client, name, now);
         let heard = now - spec.lag;
         let old = entry.history.iter().rev().find(|&&(since, _)| since <= heard);
         // The first thing ever said about a name is no change: there is nothing older to be late with.
@@ -149,7 +151,7 @@ impl Dns {
         let at = match reply {
             DnsReply::Silent => now + GIVES_UP,
             DnsReply::Addresses(_) | DnsReply::NotFound | DnsReply::ServFail => {
-                now + self.dice.between(spec.delay_min, spec.delay_max)
+                now + dice.between(spec.delay_min, spec.delay_max)
             }
         };
         let keeps = match reply {
@@ -160,7 +162,7 @@ impl Dns {
             let kept = Cached { until: at + spec.ttl, reply: reply.clone() };
             self.caches.entry(client).or_default().insert(name.to_owned(), kept);
         }
-        Lookup { at, answer: self.answer(name, reply) }
+        Lookup { at, answer: self.answer(name, reply, &mut dice) }
     }
 
     fn entry(&mut self, name: &str) -> &mut Name {
@@ -171,7 +173,14 @@ impl Dns {
         })
     }
 
-    fn answer(&mut self, name: &str, reply: DnsReply) -> Result<Vec<IpAddr>, DnsError> {
+    /// The dice of one lookup: what others ask does not shift them.
+    fn dice(&self, client: HostId, name: &str, now: Instant) -> Dice {
+        let name = name.bytes().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
+        let place = now.as_nanos() ^ u64::from(client.0) << 48 ^ name << 16;
+        Dice::new(self.seed, Purpose::Resolver, place)
+    }
+
+    fn answer(&mut self, name: &str, reply: DnsReply, dice: &mut Dice) -> Result<Vec<IpAddr>, DnsError> {
         let mut addresses = match reply {
             DnsReply::Addresses(addresses) => addresses,
             DnsReply::NotFound => return Err(DnsError::NotFound),
@@ -191,7 +200,7 @@ impl Dns {
             AddressOrder::Shuffled => {
                 for last in (1..addresses.len()).rev() {
                     let end = u64::try_from(last + 1).unwrap_or(u64::MAX);
-                    addresses.swap(last, usize::try_from(self.dice.below(end)).unwrap_or(0));
+                    addresses.swap(last, usize::try_from(dice.below(end)).unwrap_or(0));
                 }
             }
         }

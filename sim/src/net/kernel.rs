@@ -128,7 +128,7 @@ impl Net {
                     self.on_opening(host, header, packet, now);
                 } else if !header.is_rst() {
                     // The last ACK was lost, or the peer is confused: say again where we are.
-                    let mut answer = self.spares.take();
+                    let mut answer = self.spares.take(packet::IP_HEADER + packet::TCP_HEADER);
                     packet::write_tcp(
                         &mut answer,
                         header.dst,
@@ -436,7 +436,7 @@ impl Net {
 
     /// Sends the RST that answers a segment nobody wants.
     fn reset(&mut self, host: HostId, header: &Header, now: Instant) {
-        let mut answer = self.spares.take();
+        let mut answer = self.spares.take(packet::IP_HEADER + packet::TCP_HEADER);
         match packet::reset_for(header, &mut answer, false) {
             true => self.emit(host, answer, now),
             false => self.spares.put(answer),

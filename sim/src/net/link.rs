@@ -1,7 +1,8 @@
 //! Links: what one direction of a wire does to a packet.
 //!
-//! A link rolls a die of its own for each of its wrongs. Packets sent at one moment to one place share one latency:
-//! a burst stays a burst, as it does under a kernel that hands over several segments at once.
+//! Two namespaces have dice of their own for each direction and each wrong, so that what happens to one pair does not
+//! depend on what others send. Packets sent at one moment to one place share one latency: a burst stays a burst, as it
+//! does under a kernel that hands over several segments at once.
 
 use proxy_core::time::{Duration, Instant};
 
@@ -86,52 +87,93 @@ pub(crate) enum Swallowed {
 #[derive(Clone, Debug)]
 pub(crate) struct Link {
     spec: LinkSpec,
+    /// The wire is busy with earlier packets until then.
+    busy_until: Instant,
+}
+
+/// What one namespace's packets to another have behind them.
+#[derive(Clone, Debug)]
+pub(crate) struct Pair {
+    /// When the last one arrives: wires keep the order.
+    pub(crate) last: Instant,
+    /// Rolled on the bridge.
+    pub(crate) bridge: Rolls,
+    /// Rolled where either end's wire has faults, made when first needed.
+    faults: Option<Box<(Rolls, Rolls)>>,
+}
+
+impl Pair {
+    pub(crate) fn new(seed: u64, place: u64) -> Self {
+        Self { last: Instant::ZERO, bridge: Rolls::new(seed, place), faults: None }
+    }
+
+    /// The dice for faults of the sender's wire, and of the receiver's.
+    pub(crate) fn faults(&mut self, seed: u64, place: u64) -> &mut (Rolls, Rolls) {
+        self.faults.get_or_insert_with(|| {
+            Box::new((Rolls::new(seed, 1 << 32 | place), Rolls::new(seed, 2 << 32 | place)))
+        })
+    }
+}
+
+/// Dice for one crossing of a link.
+#[derive(Clone, Debug)]
+pub(crate) struct Rolls {
     latency: Dice,
     loss: Dice,
     duplicate: Dice,
     reorder: Dice,
-    /// The wire is busy with earlier packets until then.
-    busy_until: Instant,
-    burst: Option<Burst>,
+    /// Packets that enter at this moment take this long.
+    burst: Option<(Instant, Duration)>,
 }
 
-/// Packets entered at this moment for this place take this long.
-#[derive(Clone, Copy, Debug)]
-struct Burst {
-    entered: Instant,
-    place: u64,
-    latency: Duration,
-}
-
-impl Link {
-    pub(crate) fn new(spec: LinkSpec, seed: u64, place: u64) -> Self {
+impl Rolls {
+    fn new(seed: u64, place: u64) -> Self {
         Self {
-            spec,
             latency: Dice::new(seed, Purpose::Latency, place),
             loss: Dice::new(seed, Purpose::Loss, place),
             duplicate: Dice::new(seed, Purpose::Duplicate, place),
             reorder: Dice::new(seed, Purpose::Reorder, place),
-            busy_until: Instant::ZERO,
             burst: None,
         }
+    }
+
+    fn latency(&mut self, spec: &LinkSpec, at: Instant) -> Duration {
+        if spec.latency_max <= spec.latency_min {
+            return spec.latency_min;
+        }
+        match self.burst {
+            Some((entered, latency)) if entered == at => latency,
+            Some(_) | None => {
+                let latency = self.latency.between(spec.latency_min, spec.latency_max);
+                self.burst = Some((at, latency));
+                latency
+            }
+        }
+    }
+}
+
+impl Link {
+    pub(crate) const fn new(spec: LinkSpec) -> Self {
+        Self { spec, busy_until: Instant::ZERO }
     }
 
     pub(crate) const fn spec(&self) -> &LinkSpec {
         &self.spec
     }
 
-    /// Sends `len` bytes into the wire at `at`, towards `place`.
-    pub(crate) fn pass(&mut self, at: Instant, len: usize, place: u64) -> Result<Passage, Swallowed> {
-        if self.loss.chance(self.spec.loss) {
+    /// Sends `len` bytes into the wire at `at`.
+    pub(crate) fn pass(&mut self, at: Instant, len: usize, rolls: &mut Rolls) -> Result<Passage, Swallowed> {
+        let spec = self.spec;
+        if rolls.loss.chance(spec.loss) {
             return Err(Swallowed::Lost);
         }
-        let mut out = self.queue(at, len)? + self.latency_of(at, place);
-        let held_back = self.reorder.chance(self.spec.reorder);
+        let mut out = self.queue(at, len)? + rolls.latency(&spec, at);
+        let held_back = rolls.reorder.chance(spec.reorder);
         if held_back {
-            out += self.spec.reorder_by;
+            out += spec.reorder_by;
         }
-        let again = if self.duplicate.chance(self.spec.duplicate) {
-            Some(out + self.latency.between(self.spec.latency_min, self.spec.latency_max))
+        let again = if rolls.duplicate.chance(spec.duplicate) {
+            Some(out + rolls.latency.between(spec.latency_min, spec.latency_max))
         } else {
             None
         };
@@ -151,19 +193,5 @@ impl Link {
         let nanos = u64::try_from(len * 8_000_000_000 / rate).unwrap_or(u64::MAX);
         self.busy_until = self.busy_until.max(at) + Duration::from_nanos(nanos);
         Ok(self.busy_until)
-    }
-
-    fn latency_of(&mut self, at: Instant, place: u64) -> Duration {
-        if self.spec.latency_max <= self.spec.latency_min {
-            return self.spec.latency_min;
-        }
-        match self.burst {
-            Some(burst) if burst.entered == at && burst.place == place => burst.latency,
-            Some(_) | None => {
-                let latency = self.latency.between(self.spec.latency_min, self.spec.latency_max);
-                self.burst = Some(Burst { entered: at, place, latency });
-                latency
-            }
-        }
     }
 }

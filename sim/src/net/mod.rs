@@ -28,8 +28,9 @@
 //!
 //! # What is modelled, and what is not
 //!
-//! TCP is `smoltcp`'s: its retransmission timeout is at least 1 s (Linux: 200 ms), and it resends everything after a
-//! timeout, so lost data on a surviving connection comes back later than under Linux. Resolution of a neighbour that
+//! TCP is `smoltcp`'s: its retransmission timeout is at least 1 s (Linux: 200 ms), it resends everything after a timeout,
+//! and a timeout that was doubled stays so until new bytes are acknowledged. Lost data on a surviving connection comes
+//! back later than under Linux, much later where a tenth of all packets is lost. Resolution of a neighbour that
 //! answers takes no time. The machine has no address outside its bridges. There is no UDP and no ping. The third packet
 //! of a handshake is taken even when the listener's queue has filled meanwhile.
 
@@ -265,6 +266,8 @@ struct Publishing {
 struct HostState {
     spec: SocketSpec,
     next_port: u16,
+    /// Rolls initial sequence numbers.
+    sequence: Dice,
     paused: bool,
     withheld: VecDeque<NetEvent>,
 }
@@ -277,6 +280,7 @@ impl HostState {
         Self {
             spec,
             next_port: spec.port_min + u16::try_from(offset).unwrap_or(0),
+            sequence: Dice::new(seed, Purpose::Sequence, u64::from(host.0)),
             paused: false,
             withheld: VecDeque::new(),
         }
@@ -288,7 +292,6 @@ impl HostState {
 pub struct Net {
     router: Router,
     seed: u64,
-    sequence: Dice,
     hosts: Vec<HostState>,
     ends: Vec<Option<Box<End>>>,
     free_ends: Vec<u32>,
@@ -320,7 +323,6 @@ impl Net {
         Self {
             router: Router::new(seed, false),
             seed,
-            sequence: Dice::new(seed, Purpose::Sequence, 0),
             hosts: vec![HostState::new(seed, MACHINE)],
             ends: Vec::new(),
             free_ends: Vec::new(),

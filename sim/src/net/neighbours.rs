@@ -88,18 +88,12 @@ pub(crate) struct Neighbours {
     searches: BTreeMap<SearchId, Search>,
     by_target: BTreeMap<(HostId, BridgeId, Ipv4Addr), SearchId>,
     next: u64,
-    dice: Dice,
+    seed: u64,
 }
 
 impl Neighbours {
     pub(crate) fn new(seed: u64) -> Self {
-        Self {
-            stale: BTreeMap::new(),
-            searches: BTreeMap::new(),
-            by_target: BTreeMap::new(),
-            next: 0,
-            dice: Dice::new(seed, Purpose::Neighbour, 0),
-        }
+        Self { stale: BTreeMap::new(), searches: BTreeMap::new(), by_target: BTreeMap::new(), next: 0, seed }
     }
 
     /// Returns whom `namespace` still takes for the owner of `ip`, if it is mistaken.
@@ -160,7 +154,8 @@ impl Neighbours {
         }
         let id = SearchId(self.next);
         self.next += 1;
-        let gives_up = now + self.dice.between(GIVES_UP.0, GIVES_UP.1);
+        let place = now.as_nanos() ^ u64::from(namespace.0) << 48 ^ u64::from(ip.to_bits());
+        let gives_up = now + Dice::new(self.seed, Purpose::Neighbour, place).between(GIVES_UP.0, GIVES_UP.1);
         let search = Search { namespace, bridge, ip, parked: vec![trip], started: now, probes: 1, gives_up };
         let at = search.next();
         self.by_target.insert((namespace, bridge, ip), id);

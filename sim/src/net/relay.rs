@@ -96,7 +96,7 @@ impl Net {
     }
 
     fn pump(&mut self, from: SockId, to: SockId) {
-        let mut bytes = self.spares.take();
+        let mut bytes = self.spares.take(COPY_BYTES);
         loop {
             bytes.clear();
             let room = self.room(to).min(COPY_BYTES);

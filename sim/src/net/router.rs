@@ -16,7 +16,7 @@ use proxy_core::time::{Duration, Instant};
 
 use super::{
     filter::{FilterId, FilterSpec, Filters},
-    link::{Link, LinkSpec},
+    link::{Link, LinkSpec, Pair},
     nat::{Conntrack, ConntrackSpec},
     neighbours::{NeighbourPolicy, Neighbours, SearchId},
     packet::Endpoint,
@@ -230,8 +230,8 @@ pub struct Router {
     pub(crate) conntrack: Conntrack,
     /// Ports of the machine that DNAT hands on.
     pub(crate) published: BTreeMap<u16, Endpoint>,
-    /// When the last packet from one namespace to another arrives: wires keep the order.
-    pub(crate) order: BTreeMap<(HostId, HostId), Instant>,
+    /// Who has sent to whom, and how it went.
+    pub(crate) pairs: BTreeMap<(HostId, HostId), Pair>,
     /// Somebody has filters.
     pub(crate) filtered: bool,
     /// Keep checksums right.
@@ -260,7 +260,7 @@ impl Router {
             neighbours: Neighbours::new(seed),
             conntrack: Conntrack::new(seed),
             published: BTreeMap::new(),
-            order: BTreeMap::new(),
+            pairs: BTreeMap::new(),
             filtered: false,
             checksums,
             tells_rewrites: false,
@@ -299,8 +299,7 @@ impl Router {
 
     /// Gives a namespace an interface on a bridge, with a network card of its own. An address in use moves here.
     pub fn connect(&mut self, host: HostId, bridge: BridgeId, ip: Ipv4Addr) {
-        let place = u64::from(host.0) << 16 | u64::from(bridge.0);
-        let egress = Link::new(self.bridges[usize::from(bridge.0)].spec.link, self.seed, place);
+        let egress = Link::new(self.bridges[usize::from(bridge.0)].spec.link);
         let (mac, life) = (self.new_mac(), self.new_life());
         self.hosts[usize::from(host.0)].veths.push(Veth {
             bridge,
@@ -336,7 +335,7 @@ impl Router {
         namespace.alive = false;
         namespace.filters = Filters::default();
         self.neighbours.forget(host);
-        self.order.retain(|&(from, to), _| from != host && to != host);
+        self.pairs.retain(|&(from, to), _| from != host && to != host);
     }
 
     /// Brings a namespace back that was removed, with this address.
@@ -406,11 +405,9 @@ impl Router {
 
     /// Puts faults on a namespace's wires, on top of what the bridge does, or takes them off.
     pub fn set_link(&mut self, host: HostId, ingress: Option<LinkSpec>, egress: Option<LinkSpec>) {
-        let seed = self.seed;
         for veth in &mut self.hosts[usize::from(host.0)].veths {
-            let place = u64::from(host.0) << 16 | u64::from(veth.bridge.0);
-            veth.ingress_fault = ingress.map(|spec| Box::new(Link::new(spec, seed, 1 << 32 | place)));
-            veth.egress_fault = egress.map(|spec| Box::new(Link::new(spec, seed, 2 << 32 | place)));
+            veth.ingress_fault = ingress.map(|spec| Box::new(Link::new(spec)));
+            veth.egress_fault = egress.map(|spec| Box::new(Link::new(spec)));
         }
     }
 
@@ -509,7 +506,7 @@ impl Router {
             NeighbourPolicy::Refreshed => {}
             NeighbourPolicy::Stale(lasts) => {
                 let knew: BTreeSet<HostId> =
-                    self.order.keys().filter(|&&(_, to)| to == old).map(|&(from, _)| from).collect();
+                    self.pairs.keys().filter(|&&(_, to)| to == old).map(|&(from, _)| from).collect();
                 self.neighbours.mislead(bridge, ip, mac, knew, now + lasts);
             }
         }

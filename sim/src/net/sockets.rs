@@ -270,7 +270,8 @@ impl Net {
         remote: Endpoint,
         mtu: u16,
     ) -> Setup {
-        let spec = &self.hosts[usize::from(host.0)].spec;
+        let state = &mut self.hosts[usize::from(host.0)];
+        let spec = state.spec;
         Setup {
             id,
             host,
@@ -279,7 +280,7 @@ impl Net {
             mtu,
             rx_bytes: usize::try_from(spec.rx_bytes).unwrap_or(usize::MAX).max(1),
             tx_bytes: usize::try_from(spec.tx_bytes).unwrap_or(usize::MAX).max(1),
-            seed: self.sequence.roll(),
+            seed: state.sequence.roll(),
         }
     }
 

@@ -65,24 +65,35 @@ impl Stack {
 /// Packet buffers and stacks to use again.
 #[derive(Debug, Default)]
 pub(crate) struct Spares {
-    packets: Vec<Vec<u8>>,
+    /// Buffers for a bare header, and for whole packets: mixed, they would be grown again and again.
+    small: Vec<Vec<u8>>,
+    large: Vec<Vec<u8>>,
     stacks: Vec<Stack>,
 }
 
 /// Packet buffers kept; what comes on top is freed.
 const SPARES_MAX: usize = 4096;
+/// Bytes in a buffer for headers, options included.
+const SMALL: usize = 80;
+/// Bytes in a buffer for any packet of an ordinary link.
+const LARGE: usize = 1500;
 
 impl Spares {
     /// Gives a packet buffer back.
     pub(crate) fn put(&mut self, packet: Vec<u8>) {
-        if self.packets.len() < SPARES_MAX {
-            self.packets.push(packet);
+        let pool = if packet.capacity() < LARGE { &mut self.small } else { &mut self.large };
+        if pool.len() < SPARES_MAX {
+            pool.push(packet);
         }
     }
 
-    /// Takes a packet buffer; what is in it is old.
-    pub(crate) fn take(&mut self) -> Vec<u8> {
-        self.packets.pop().unwrap_or_default()
+    /// Takes a buffer for a packet of this many bytes; what is in it is old.
+    pub(crate) fn take(&mut self, len: usize) -> Vec<u8> {
+        let (pool, capacity) = match len {
+            0..=SMALL => (&mut self.small, SMALL),
+            _ => (&mut self.large, len.max(LARGE)),
+        };
+        pool.pop().unwrap_or_else(|| Vec::with_capacity(capacity))
     }
 
     fn stack(&mut self, rx_bytes: usize, tx_bytes: usize) -> Stack {
@@ -492,7 +503,7 @@ struct Outgoing<'a> {
 
 impl TxToken for Outgoing<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        let mut packet = self.spares.take();
+        let mut packet = self.spares.take(len);
         // Headers are written field by field: start them from zero. The payload is written whole.
         packet.resize(len, 0);
         let header = len.min(64);

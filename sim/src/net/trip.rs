@@ -14,7 +14,7 @@ use proxy_core::time::{Duration, Instant};
 
 use super::{
     filter::Verdict,
-    link::{Passage, Swallowed},
+    link::{Link, Pair, Passage, Rolls, Swallowed},
     nat::Tuple,
     neighbours::SearchId,
     packet::{self, Header, Parsed, Unreachable},
@@ -245,7 +245,7 @@ impl Router {
         if self.neighbours.is_right() || self.bridge(bridge).owners.get(&src) != Some(&from) {
             return;
         }
-        if !self.order.contains_key(&(from, to)) && !self.order.contains_key(&(to, from)) {
+        if !self.pairs.contains_key(&(from, to)) && !self.pairs.contains_key(&(to, from)) {
             self.neighbours.announce(bridge, src);
         }
     }
@@ -264,20 +264,23 @@ impl Router {
         len: usize,
         at: Instant,
     ) -> Result<Passage, Stopped> {
-        let place = u64::from(to.0);
+        let place = u64::from(from.0) << 16 | u64::from(to.0);
+        let pair = self.pairs.entry((from, to)).or_insert_with(|| Pair::new(self.seed, place));
         let sending = &mut self.hosts[usize::from(from.0)].veths[veth];
         let mut passage = Passage { at, again: None, held_back: false };
         if let Some(fault) = &mut sending.egress_fault {
-            passage = through(fault, passage, len, place).map_err(|stopped| stopped.at(from))?;
+            let rolls = &mut pair.faults(self.seed, place).0;
+            passage = through(fault, passage, len, rolls).map_err(|stopped| stopped.at(from))?;
         }
-        passage = through(&mut sending.egress, passage, len, place).map_err(|stopped| stopped.at(from))?;
+        let egress = &mut sending.egress;
+        passage = through(egress, passage, len, &mut pair.bridge).map_err(|stopped| stopped.at(from))?;
         if let Some(fault) = &mut self.hosts[usize::from(to.0)].veths[to_veth].ingress_fault {
-            passage = through(fault, passage, len, place).map_err(|stopped| stopped.at(to))?;
+            let rolls = &mut pair.faults(self.seed, place).1;
+            passage = through(fault, passage, len, rolls).map_err(|stopped| stopped.at(to))?;
         }
         if !passage.held_back {
-            let last = self.order.entry((from, to)).or_insert(passage.at);
-            passage.at = passage.at.max(*last);
-            *last = passage.at;
+            passage.at = passage.at.max(pair.last);
+            pair.last = passage.at;
         }
         Ok(passage)
     }
@@ -459,12 +462,7 @@ impl Stopped {
     }
 }
 
-fn through(
-    link: &mut super::link::Link,
-    so_far: Passage,
-    len: usize,
-    place: u64,
-) -> Result<Passage, Stopped> {
+fn through(link: &mut Link, so_far: Passage, len: usize, rolls: &mut Rolls) -> Result<Passage, Stopped> {
     let spec = link.spec();
     if len > usize::from(spec.mtu) {
         let answer = match spec.mtu_answered {
@@ -473,7 +471,7 @@ fn through(
         };
         return Err(Stopped { host: MACHINE, reason: DropReason::TooBig, answer });
     }
-    let passage = link.pass(so_far.at, len, place).map_err(|swallowed| Stopped {
+    let passage = link.pass(so_far.at, len, rolls).map_err(|swallowed| Stopped {
         host: MACHINE,
         reason: match swallowed {
             Swallowed::Lost => DropReason::Lost,

@@ -15,8 +15,8 @@ use crate::{
     trace::{ActorId, Inward, Moment, Phase, Record, What},
 };
 
-/// Bytes without a whole frame that only a keyframe is large enough for.
-const PART_MIN: u32 = 1_000;
+/// Bytes without a whole frame that are more than a control message.
+const PART_MIN: u32 = 100;
 
 /// Every mark: its name, and what it says.
 pub const MARKS: &[(&str, &str)] = &[
@@ -36,7 +36,7 @@ pub const MARKS: &[(&str, &str)] = &[
     ("request-refused", "an origin refused connect, createStream or play"),
     ("request-unanswered", "an origin did not answer a request in time"),
     ("origin-holds-request", "an origin answered pings and held a request"),
-    ("silent-play", "an accepted play brought no frame for two seconds"),
+    ("silent-play", "an accepted play brought no frame for a second"),
     ("stalled", "all frames of a stream stopped on a living connection"),
     ("ended-on-connection", "an origin told that a stream has ended, and the connection lived"),
     ("replay-succeeds", "a new play on the same connection brought frames"),
@@ -49,10 +49,7 @@ pub const MARKS: &[(&str, &str)] = &[
     ("address-moved-noticed", "a lookup showed that the name leads elsewhere"),
     ("name-unresolved", "a lookup failed or was not answered"),
     ("epoch-by-jump", "a timestamp jumped and began an epoch"),
-    (
-        "keyframe-split-over-re-pull",
-        "media was lost when a part of a frame had arrived that only a keyframe is large enough for",
-    ),
+    ("frame-split-over-re-pull", "media was lost in the middle of a frame"),
     ("storm-queued", "eight streams waited for a dial token at the same time"),
     ("woken-by-sibling", "a wait ended because its address served another stream"),
     ("forgiven", "failures were forgiven"),
@@ -63,8 +60,8 @@ pub const MARKS: &[(&str, &str)] = &[
     ("player-parked", "a player waited for a stream"),
     ("parked-then-seated", "a player that waited got its seat"),
     ("player-not-found", "a player waited in vain"),
-    ("player-joins-in-gap", "a player got a seat at a stream in an outage"),
-    ("player-leaves-in-gap", "a player left its seat in an outage"),
+    ("player-joins-in-gap", "a player got a seat at a stream whose frames had stopped"),
+    ("player-leaves-in-gap", "a player left its seat at a stream whose frames had stopped"),
     ("player-shed", "a slow player skipped frames"),
     ("player-stuck", "a player that took nothing was hung up on"),
     ("hold-expired", "a player's patience with an outage ended"),
@@ -80,7 +77,7 @@ pub(super) struct Marks {
     wanted: Vec<(u32, String)>,
     queued: BTreeSet<(ActorId, u64)>,
     connected: Option<(Instant, ActorId, u64)>,
-    /// The connection whose last bytes were a part of a large frame.
+    /// The connection whose last bytes were a part of a frame.
     part: Option<(ActorId, u64)>,
     /// Where the last whole frame arrived, and when.
     arrived: Option<(ActorId, u64, Instant)>,
@@ -225,7 +222,7 @@ impl Marks {
             EventKind::NoneReader => self.reach("none-reader"),
             EventKind::PlayerParked { .. } => self.reach("player-parked"),
             EventKind::PlayerSeated { conn } => {
-                if stream.is_some_and(|stream| stream.outage_since.is_some()) {
+                if stream.is_some_and(|stream| is_gap(stream, at)) {
                     self.reach("player-joins-in-gap");
                 }
                 let since = scene.conns.get(&(proxy, conn.0)).map(|conn| conn.since);
@@ -236,9 +233,8 @@ impl Marks {
             }
             EventKind::PlayerShed { .. } => self.reach("player-shed"),
             EventKind::PlayerLeft { reason, .. } => {
-                if stream.is_some_and(|stream| stream.outage_since.is_some())
-                    && matches!(reason, PlayerEnd::Left(_))
-                {
+                let is_own_wish = matches!(reason, PlayerEnd::Left(_) | PlayerEnd::Stopped);
+                if is_own_wish && stream.is_some_and(|stream| is_gap(stream, at)) {
                     self.reach("player-leaves-in-gap");
                 }
                 match reason {
@@ -326,7 +322,7 @@ impl Marks {
             (S::Requesting, E::Refused) => self.reach("request-refused"),
             (S::Requesting, E::Pong) => self.reach("origin-holds-request"),
             (S::Requesting, E::Deadline) if next != S::Requesting => self.reach("request-unanswered"),
-            (S::AwaitingMedia, E::Deadline) if at.since(stream.entered_at) >= Duration::from_secs(2) => {
+            (S::AwaitingMedia, E::Deadline) if at.since(stream.entered_at) >= Duration::from_secs(1) => {
                 self.reach("silent-play");
             }
             (S::AwaitingMedia, E::Frame) if next == S::Streaming => self.on_first_frame(stream),
@@ -400,9 +396,15 @@ impl Marks {
         if let Some(Entered { proxy, what: Inward::Closed { conn, .. }, .. }) = scene.inward
             && self.part == Some((proxy, conn))
         {
-            self.reach("keyframe-split-over-re-pull");
+            self.reach("frame-split-over-re-pull");
         }
     }
+}
+
+/// Frames have stopped arriving, whether it has been noticed or not.
+fn is_gap(stream: &StreamNow, at: Instant) -> bool {
+    let silence = stream.arrived_at.map(|arrived| at.since(arrived));
+    stream.outage_since.is_some() || silence.is_some_and(|silence| silence > Duration::from_millis(500))
 }
 
 #[cfg(test)]
@@ -453,7 +455,7 @@ mod tests {
                 "first-try",
                 "close-as-dial-succeeds",
                 "connection-lost",
-                "keyframe-split-over-re-pull",
+                "frame-split-over-re-pull",
                 "player-joins-in-gap"
             ]
         );

@@ -255,6 +255,21 @@ impl Story {
         self.record(PROXY, What::Event(Event { stream: None, number: 0, kind }));
     }
 
+    /// An operator's call that an event of the timeline makes.
+    pub(super) fn asks_by(&mut self, event: u16, name: &str, stream: &str) -> u32 {
+        self.cause = 0;
+        let call = Call {
+            call: self.calls,
+            event: Some(event),
+            name: name.to_owned(),
+            stream: Some(stream.to_owned()),
+            args: Vec::new(),
+        };
+        self.calls += 1;
+        self.cause = self.record(PROXY, What::Asked(call));
+        self.calls - 1
+    }
+
     /// An operator's call; with the request to the core it leads to, if it does.
     pub(super) fn asks(
         &mut self,

@@ -189,7 +189,6 @@ impl ModelOrigin {
         let epoch = stream.epoch.get_or_insert(self.behaviour.numbers_from);
         *epoch += 1;
         stream.life = Some(Life::new(name, publisher, *epoch, now));
-        // Who watched the old life goes on with the new one by itself.
         self.each(Which::Stream(name), now, |_, _| {});
     }
 

@@ -7,8 +7,10 @@ use proxy_core::url::OriginUrl;
 use super::{
     build::addresses,
     expect::{is_end, window},
+    faults::find,
     lookup::network,
     model::{Act, Anchor, Host, HostRef, Role, Scenario, Wanted, When},
+    print::fault_name,
     read::{Reader, offer},
     unit::TIME,
     values::{Span, Values},
@@ -162,12 +164,17 @@ impl Reader<'_> {
         let Anchor::Cleared(index) = when.anchor else { return };
         let Some(event) = scenario.events.get(index) else { return };
         let Act::Fault(fault) = &event.act else { return };
-        let lasts =
-            super::faults::find(super::print::fault_name(&fault.fault)).is_some_and(|form| form.lasts);
-        if fault.time.is_none() && lasts {
-            let name = event.name.as_deref().unwrap_or_default();
-            self.error(at, format!("{name} has no `for`, so it is lifted at the end and nothing follows it"));
+        if fault.time.is_some() {
+            return;
         }
+        let name = event.name.as_deref().unwrap_or_default();
+        let lasts = find(fault_name(&fault.fault)).is_some_and(|form| form.lasts);
+        let text = if lasts {
+            format!("{name} has no `for`, so it is lifted at the end and nothing follows it")
+        } else {
+            format!("{name} happens at once and for good; count from {name}.start")
+        };
+        self.error(at, text);
     }
 
     fn check_play(&mut self, scenario: &Scenario, players: HostRef, stream: &str, line: u32) {

@@ -318,7 +318,9 @@ impl<'a> World<'a> {
     fn safety(&mut self) {
         let end = Instant::ZERO + self.scenario.run.time;
         self.run_to(end, |_| false);
-        self.now = self.now.max(end);
+        if !self.is_over() {
+            self.now = self.now.max(end);
+        }
     }
 
     /// Lifts every fault for good and waits for what must be well.

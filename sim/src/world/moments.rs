@@ -8,6 +8,9 @@ use proxy_core::{io::PullState, time::Instant};
 
 use crate::scenario::model::{Act, Anchor, HostRef, PullRef, Scenario, When};
 
+/// Where an expectation stands in the list of events.
+pub(crate) const BELOW_ALL: usize = usize::MAX;
+
 /// Something others are anchored to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Happened {

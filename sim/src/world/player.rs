@@ -103,7 +103,7 @@ impl World<'_> {
                     PlayOutput::Rtmp => format!("rtmp://{host}/{stream}"),
                     PlayOutput::HttpFlv => format!("http://{host}/{stream}.live.flv"),
                 };
-                let viewer = ViewerConfig::stamped(stream);
+                let viewer = ViewerConfig::stamped(self.timeline.sources.get(stream).map_or(stream, String::as_str));
                 let Some((mut config, _)) = PlayerConfig::from_url(&url, viewer) else { continue };
                 let spec = &self.groups[group].spec;
                 config.redial = spec.retry;

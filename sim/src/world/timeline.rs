@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use proxy_core::time::Duration;
+use proxy_core::{time::Duration, url::OriginUrl};
 
 use super::{Happened, Running, Wake, World};
 use crate::{
     origin::Publisher,
-    scenario::model::{Act, HostRef, PullRef, Scenario},
+    scenario::model::{Act, HostRef, PullRef, Role, Scenario},
     trace::{ActorId, What},
 };
 
@@ -19,6 +19,8 @@ const REPAIR_EVERY: Duration = Duration::from_secs(10);
 pub(super) struct Timeline {
     /// The pull of each `app/stream`.
     pub(super) pulls: BTreeMap<String, PullRef>,
+    /// What the origin calls each `app/stream`: the two need not have the same name.
+    pub(super) sources: BTreeMap<String, String>,
     /// Faults in force, by event.
     pub(super) in_force: BTreeSet<u16>,
     calls: u32,
@@ -28,20 +30,36 @@ pub(super) struct Timeline {
 
 impl Timeline {
     pub(super) fn new(scenario: &Scenario) -> Self {
-        let mut pulls = BTreeMap::new();
+        let (mut pulls, mut sources) = (BTreeMap::new(), BTreeMap::new());
         for (index, pull) in scenario.pulls.iter().enumerate() {
             for n in 1..=pull.count.max(1) {
-                let stream = pull.stream.replace("{n}", &n.to_string());
-                pulls.insert(format!("{}/{stream}", pull.app), PullRef(index as u16));
+                let numbered = |text: &str| text.replace("{n}", &n.to_string());
+                let name = format!("{}/{}", pull.app, numbered(&pull.stream));
+                sources.extend(source_of(&numbered(&pull.url)).map(|source| (name.clone(), source)));
+                pulls.insert(name, PullRef(index as u16));
             }
         }
-        Self { pulls, in_force: BTreeSet::new(), calls: 0, repairing: true }
+        for host in &scenario.hosts {
+            let Role::Proxy(settings) = &host.role else { continue };
+            for entry in &settings.proxies {
+                let name = format!("{}/{}", entry.key.app, entry.key.stream);
+                sources.extend(source_of(&entry.url).map(|source| (name, source)));
+            }
+        }
+        Self { pulls, sources, in_force: BTreeSet::new(), calls: 0, repairing: true }
     }
 
     pub(super) fn next_call(&mut self) -> u32 {
         self.calls += 1;
         self.calls - 1
     }
+}
+
+/// Returns the `app/stream` a url asks its origin for.
+fn source_of(url: &str) -> Option<String> {
+    let url = OriginUrl::parse(url).ok()?;
+    let path = |text: &str| text.split('?').next().unwrap_or_default().to_owned();
+    Some(format!("{}/{}", path(&url.app), path(&url.stream)))
 }
 
 impl World<'_> {
@@ -53,6 +71,8 @@ impl World<'_> {
         let event = &self.scenario.events[index];
         self.line = event.line;
         self.cause = self.note(ActorId::WORLD, What::Began { event: index as u16 });
+        // Before the act: what it leads to at once, such as a pull's first lookup, counts for moments that wait for it.
+        self.happened(Happened::Began(index));
         if let Some(every) = event.every
             && !matches!(event.act, Act::Repair { .. })
         {
@@ -81,7 +101,6 @@ impl World<'_> {
                 self.inflict(index, fault);
             }
         }
-        self.happened(Happened::Began(index));
     }
 
     /// Publishers come, or come with something else.

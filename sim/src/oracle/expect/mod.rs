@@ -9,6 +9,8 @@
 mod change;
 mod frames;
 mod replies;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
@@ -25,7 +27,7 @@ use super::{
 use crate::{
     scenario::model::{Expect, HostRef, PullRef, Scenario, Wanted, When},
     trace::{ActorId, Moment, Phase, Record, What},
-    world::moments::{Happened, Moments},
+    world::moments::{BELOW_ALL, Happened, Moments},
 };
 
 /// Everything one scenario wants.
@@ -57,7 +59,7 @@ enum Judge {
     Marks,
 }
 
-/// From when until when.
+/// From when on until before when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Window {
     from: Option<Instant>,
@@ -66,7 +68,7 @@ struct Window {
 
 impl Window {
     fn holds(self, at: Instant) -> bool {
-        self.from.is_some_and(|from| from <= at) && self.until.is_none_or(|until| at <= until)
+        self.from.is_some_and(|from| from <= at) && self.until.is_none_or(|until| at < until)
     }
 }
 
@@ -125,8 +127,8 @@ impl Expectations {
     pub(super) fn new(scenario: &Scenario, strictness: Strictness) -> Self {
         let names = Names::new(scenario);
         let whens: Vec<(usize, &When)> = scenario.expects.iter().enumerate().flat_map(whens).collect();
-        let above = scenario.events.len();
-        let moments = Moments::new(scenario, whens.iter().map(|(id, when)| (*id, above, *when)), names.end);
+        let whens_below = whens.iter().map(|(id, when)| (*id, BELOW_ALL, *when));
+        let moments = Moments::new(scenario, whens_below, names.end);
         let items = scenario.expects.iter().enumerate().map(|(index, expect)| {
             let waits = |id: usize| whens.iter().any(|(known, _)| *known == id);
             let unresolved = [(2 * index, "from"), (2 * index + 1, "until")];
