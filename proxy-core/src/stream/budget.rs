@@ -2,7 +2,7 @@
 //!
 //! Storms are bounded here and nowhere else: however many pulls lose one origin, it sees at most
 //! [`DialConfig::per_address`] dials a second until one of them is accepted; then the address is *open* and the
-//! bucket of all dials alone counts, until a dial or a request to it fails.
+//! bucket of all dials alone counts, until a dial or a request to it fails or a pull loses it.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::net::SocketAddr;
@@ -109,7 +109,7 @@ impl DialBudget {
         self.alive.remove(&addr);
     }
 
-    /// Somebody answered at `addr` and did not serve.
+    /// Somebody answered at `addr` and did not serve, or serves no more.
     pub fn not_served(&mut self, addr: SocketAddr) {
         self.open.remove(&addr);
     }

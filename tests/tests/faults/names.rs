@@ -5,7 +5,7 @@ use proxy_core::{
     io::{ConnectError, PullFailure, PullState},
     time::Duration,
 };
-use sim::origin::{Behaviour, Publisher};
+use sim::origin::{Behaviour, Like, Publisher};
 
 use crate::{AWAY, HOME, HOST, NAME, ROUND_TRIPS, streaming, town::Door};
 
@@ -15,6 +15,8 @@ enum Old {
     IsSilent,
     /// Another RTMP server, without the stream: it accepts `play`, answers pings, and sends nothing.
     IsAStranger,
+    /// One that answers pings and holds the play request for a publisher, as ZLMediaKit does for 15 s.
+    HoldsTheRequest,
 }
 
 #[test]
@@ -31,8 +33,14 @@ fn a_name_that_changes_is_followed_whatever_the_old_address_does() {
         (Old::IsSilent, 5_000, pull.dial_timeout),
         (Old::IsAStranger, 5_000, pull.lookup_interval),
         (Old::IsAStranger, 60_000, pull.lookup_interval),
+        (Old::HoldsTheRequest, 0, Duration::ZERO),
+        (Old::HoldsTheRequest, 5_000, pull.lookup_interval),
     ] {
-        let (mut town, mut audience) = streaming(Behaviour::default(), Publisher::default());
+        let behaviour = match old {
+            Old::HoldsTheRequest => Behaviour::like(Like::ZlMediaKit),
+            Old::Refuses | Old::IsSilent | Old::IsAStranger => Behaviour::default(),
+        };
+        let (mut town, mut audience) = streaming(behaviour, Publisher::default());
         town.publish(AWAY, NAME, Publisher::default());
         if lag == 0 {
             town.names.insert(HOST.into(), vec![AWAY.ip()]);
@@ -43,7 +51,7 @@ fn a_name_that_changes_is_followed_whatever_the_old_address_does() {
                 town.door(HOME, Door::Refuse);
             }
             Old::IsSilent => town.door(HOME, Door::Dark),
-            Old::IsAStranger => town.kill(HOME),
+            Old::IsAStranger | Old::HoldsTheRequest => town.kill(HOME),
         }
         town.run(lag);
         audience.mark(&town);
@@ -61,8 +69,10 @@ fn a_name_that_changes_is_followed_whatever_the_old_address_does() {
             (Old::Refuses, 1..) => PullFailure::Connect(ConnectError::Refused),
             (Old::IsSilent, 0) => PullFailure::PingTimeout,
             (Old::IsSilent, _) => PullFailure::Timeout(PullState::Connecting),
-            (Old::IsAStranger, 1..) => PullFailure::AddressMoved,
-            (Old::Refuses | Old::IsAStranger, _) => PullFailure::Lost(proxy_core::io::Hangup::Reset),
+            (Old::IsAStranger | Old::HoldsTheRequest, 1..) => PullFailure::AddressMoved,
+            (Old::Refuses | Old::IsAStranger | Old::HoldsTheRequest, _) => {
+                PullFailure::Lost(proxy_core::io::Hangup::Reset)
+            }
         };
         assert!(told.contains(&expected), "{story}: {told:?}");
         town.run(10_000);

@@ -109,7 +109,7 @@ pub enum Effect {
     LeaveQueue,
     /// Nobody answered there: a dial or handshake failed, or a request was met with silence.
     DialFailed(SocketAddr),
-    /// Somebody answered there and did not serve.
+    /// Somebody answered there and did not serve, or serves no more.
     NotServed(SocketAddr),
     /// An origin accepted a play.
     PlayAccepted(SocketAddr),

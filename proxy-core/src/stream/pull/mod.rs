@@ -176,7 +176,9 @@ impl Pull {
                 let Some(_) = request.asked_at else { return Some(request.until) };
                 let ping = request.pinger.next_at(&self.config, None);
                 let dead = request.pinger.dead_at(&self.config, None);
-                Some(request.until.min(ping).min(dead.unwrap_or(request.until)))
+                let lookup = request.lookup_at(&self.config);
+                let until = request.until.min(lookup.unwrap_or(request.until));
+                Some(until.min(ping).min(dead.unwrap_or(until)))
             }
             State::AwaitingMedia { play, wait } => {
                 let ping = play.pinger.next_at(&self.config, None);
@@ -272,11 +274,15 @@ impl Pull {
 
     /// Takes a stimulus: the one place where the machine moves.
     pub fn step(&mut self, event: PullEvent, cx: &mut PullCx<'_>, now: Instant) {
-        let (before, kind) = (self.state.kind(), event.kind());
+        let (before, kind, query) = (self.state.kind(), event.kind(), self.state.query());
         let state = mem::replace(&mut self.state, State::Stopped);
         let failed = cx.effects.len();
         self.state = self.react(state, event, cx, now);
         let next = self.state.kind();
+        if query != self.state.query() {
+            // Nobody waits for its answer any more.
+            cx.forget_query(query);
+        }
         cx.effects.push_back(Effect::Stepped { state: before, event: kind, next });
         if next != before {
             let failure = cx.effects.iter().skip(failed).find_map(|effect| {
@@ -297,18 +303,11 @@ impl Pull {
             (S::Resolving { attempt, .. }, E::ResolveFailed(error)) => {
                 self.fail(&attempt, None, PullFailure::Resolve(error), cx, now)
             }
-            (S::Resolving { attempt, query, .. }, E::Deadline) => {
-                cx.forget_query(Some(query));
+            (S::Resolving { attempt, .. }, E::Deadline) => {
                 self.fail(&attempt, None, PullFailure::Timeout(PullState::Resolving), cx, now)
             }
-            (S::Resolving { query, .. }, E::Restart) => {
-                cx.forget_query(Some(query));
-                self.begin(cx, now)
-            }
-            (S::Resolving { query, .. }, E::Stop) => {
-                cx.forget_query(Some(query));
-                S::Stopped
-            }
+            (S::Resolving { .. }, E::Restart) => self.begin(cx, now),
+            (S::Resolving { .. }, E::Stop) => S::Stopped,
             (
                 state @ S::Resolving { .. },
                 E::Wake
@@ -496,12 +495,22 @@ impl Pull {
                 cx.close(link.conn);
                 S::Stopped
             }
+            (S::Requesting { attempt, link, session, request }, E::Resolved(addrs)) => {
+                if addrs.is_empty() || addrs.contains(&link.addr.ip()) {
+                    let request = Request { lookup: None, ..request };
+                    return S::Requesting { attempt, link, session, request };
+                }
+                cx.abort(link.conn);
+                self.fail(&attempt, Some(link.addr), PullFailure::AddressMoved, cx, now)
+            }
+            (S::Requesting { attempt, link, session, request }, E::ResolveFailed(_)) => {
+                let request = Request { lookup: None, ..request };
+                S::Requesting { attempt, link, session, request }
+            }
             (
                 state @ S::Requesting { .. },
                 E::Wake
                 | E::Watched
-                | E::Resolved(_)
-                | E::ResolveFailed(_)
                 | E::Granted
                 | E::Connected(_)
                 | E::ConnectFailed(_)
@@ -516,7 +525,6 @@ impl Pull {
                     cx.effects.push_back(Effect::Frame(frame));
                     return S::AwaitingMedia { play, wait };
                 };
-                cx.forget_query(wait.lookup);
                 self.first_frame(play, track, frame, wait.replayed, cx, now)
             }
             (S::AwaitingMedia { mut play, wait }, E::Pong) => {
@@ -534,33 +542,27 @@ impl Pull {
                 S::AwaitingMedia { play, wait: Wait { lookup: None, ..wait } }
             }
             (S::AwaitingMedia { play, wait }, E::Deadline) => self.awaiting_due(play, wait, cx, now),
-            (S::AwaitingMedia { play, wait }, E::Refused(status)) => {
-                cx.forget_query(wait.lookup);
+            (S::AwaitingMedia { play, .. }, E::Refused(status)) => {
                 cx.abort(play.link.conn);
                 self.not_served(play.attempt, play.link, PullFailure::Refused(status), cx, now)
             }
-            (S::AwaitingMedia { play, wait }, E::Redirected(url)) => {
-                cx.forget_query(wait.lookup);
+            (S::AwaitingMedia { play, .. }, E::Redirected(url)) => {
                 cx.abort(play.link.conn);
                 self.redirected(&play.attempt, play.link.addr, &url, cx, now)
             }
-            (S::AwaitingMedia { play, wait }, E::ProtocolFailed(failure)) => {
-                cx.forget_query(wait.lookup);
+            (S::AwaitingMedia { play, .. }, E::ProtocolFailed(failure)) => {
                 cx.abort(play.link.conn);
                 self.fail(&play.attempt, Some(play.link.addr), failure, cx, now)
             }
-            (S::AwaitingMedia { play, wait }, E::Closed(hangup)) => {
-                cx.forget_query(wait.lookup);
+            (S::AwaitingMedia { play, .. }, E::Closed(hangup)) => {
                 cx.routes.closed(play.link.conn);
                 self.fail(&play.attempt, Some(play.link.addr), PullFailure::Lost(hangup), cx, now)
             }
-            (S::AwaitingMedia { play, wait }, E::Restart) => {
-                cx.forget_query(wait.lookup);
+            (S::AwaitingMedia { play, .. }, E::Restart) => {
                 cx.abort(play.link.conn);
                 self.begin(cx, now)
             }
-            (S::AwaitingMedia { play, wait }, E::Stop) => {
-                cx.forget_query(wait.lookup);
+            (S::AwaitingMedia { play, .. }, E::Stop) => {
                 cx.close(play.link.conn);
                 S::Stopped
             }

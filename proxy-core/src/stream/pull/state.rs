@@ -6,6 +6,7 @@ use core::net::SocketAddr;
 use bytes::Bytes;
 
 use crate::{
+    config::PullConfig,
     io::{ConnId, Output, PullState, QueryId},
     session::client::ClientSession,
     stream::{
@@ -59,6 +60,17 @@ pub(super) struct Request {
     pub(super) asked_at: Option<Instant>,
     pub(super) pinger: Pinger,
     pub(super) until: Instant,
+    /// A lookup that asks whether the name still leads here, while the request is held.
+    pub(super) lookup: Option<QueryId>,
+    pub(super) looked_up_at: Instant,
+}
+
+impl Request {
+    /// Returns when the name is looked up again: somebody else may have the address by now and hold what is not his.
+    pub(super) fn lookup_at(&self, config: &PullConfig) -> Option<Instant> {
+        let is_held = self.asked_at.is_some() && self.pinger.is_answered();
+        is_held.then(|| self.looked_up_at + config.lookup_interval)
+    }
 }
 
 /// What is known while no frame has come.
@@ -196,11 +208,11 @@ impl State {
     pub(super) const fn query(&self) -> Option<QueryId> {
         match self {
             Self::Resolving { query, .. } => Some(*query),
+            Self::Requesting { request, .. } => request.lookup,
             Self::AwaitingMedia { wait, .. } => wait.lookup,
             Self::Queued { .. }
             | Self::Connecting { .. }
             | Self::Handshaking { .. }
-            | Self::Requesting { .. }
             | Self::Streaming { .. }
             | Self::Replaying { .. }
             | Self::BackingOff { .. }

@@ -206,7 +206,8 @@ impl Pull {
         let mut out = Vec::new();
         let session = Box::new(ClientSession::start(&attempt.url, &options, taken, &mut out));
         let until = now + self.config.request_timeout;
-        let request = Request { asked_at: None, pinger: Pinger::default(), until };
+        let pinger = Pinger::default();
+        let request = Request { asked_at: None, pinger, until, lookup: None, looked_up_at: now };
         let mut state = State::Requesting { attempt, link, session, request };
         state.transmit(out, cx);
         state
@@ -229,6 +230,12 @@ impl Pull {
             return self.next_address(attempt, link.addr, link.rest, failure, cx, now);
         }
         let is_ping_due = request.asked_at.is_some() && request.pinger.next_at(&self.config, None) <= now;
+        let mut request = request;
+        if request.lookup_at(&self.config).is_some_and(|at| at <= now) {
+            let is_name = attempt.url.host.parse::<IpAddr>().is_err();
+            request.lookup = is_name.then(|| cx.resolve(&attempt.url.host));
+            request.looked_up_at = now;
+        }
         let mut state = State::Requesting { attempt, link, session, request };
         if is_ping_due {
             state.ping(cx, now);
@@ -301,12 +308,10 @@ impl Pull {
         };
         match due {
             Due::Dead => {
-                cx.forget_query(wait.lookup);
                 cx.abort(play.link.conn);
                 self.fail(&play.attempt, Some(play.link.addr), PullFailure::PingTimeout, cx, now)
             }
             Due::Impatience => {
-                cx.forget_query(wait.lookup);
                 cx.abort(play.link.conn);
                 let failure = PullFailure::Timeout(PullState::AwaitingMedia);
                 self.not_served(play.attempt, play.link, failure, cx, now)
@@ -317,7 +322,6 @@ impl Pull {
                 state
             }
             Due::Lookup => {
-                cx.forget_query(wait.lookup);
                 let is_name = play.attempt.url.host.parse::<IpAddr>().is_err();
                 let lookup = is_name.then(|| cx.resolve(&play.attempt.url.host));
                 State::AwaitingMedia { play, wait: Wait { lookup, looked_up_at: now, ..wait } }
@@ -522,6 +526,10 @@ impl Pull {
         now: Instant,
     ) -> State {
         self.last_failure = Some(failure.clone());
+        if let Some(addr) = addr {
+            // Many may have lost it in the same instant: until it proves itself again the address budget counts.
+            cx.effects.push_back(Effect::NotServed(addr));
+        }
         cx.effects.push_back(Effect::AttemptFailed(failure));
         self.is_first = false;
         self.barren = self.barren.saturating_add(1);
