@@ -201,12 +201,10 @@ impl World<'_> {
         }
         self.write_seat(s);
         let seat = &mut self.seats[s];
-        if let Some(sock) = seat.sock {
-            if seat.model.wants_close() {
-                self.net.close(sock, self.now);
-                self.seat_lost(s, "gave up");
-                return;
-            }
+        if let Some(sock) = seat.sock.filter(|_| seat.model.wants_close()) {
+            self.net.close(sock, self.now);
+            self.seat_lost(s, "gave up");
+            return;
         }
         self.tell_seat(s);
         let seat = &mut self.seats[s];
