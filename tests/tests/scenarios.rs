@@ -88,7 +88,8 @@ fn every_fault_has_a_file_of_its_own() {
         FAULTS.iter().map(|fault| fault.name).filter(|name| !used.contains(name)).collect();
     assert!(missing.is_empty(), "no file in faults/ has {missing:?}");
     // Some need another fault as their trigger: what a refused play does shows only when there is a new play.
-    let stem = |file: &File| file.path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
+    let stem =
+        |file: &File| file.path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
     let pairs = || files.iter().map(stem).zip(&scenarios);
     let has_own = |name: &&str| {
         pairs().any(|(stem, scenario)| {
