@@ -102,7 +102,7 @@ impl Idempotence {
             return;
         }
         let first = self.first.entry((player.from, player.stream.clone(), player.output)).or_insert(opening);
-        if first.headers > opening.headers || first.metadata > opening.metadata {
+        if *first != opening {
             let text = format!(
                 "before its opening {nth} a player of {} by {:?} got {} sequence headers and {} metadata, the first one of \
                  this stream and output {} and {}: the same was promised after every re-pull",

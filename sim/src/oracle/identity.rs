@@ -156,21 +156,31 @@ impl Identity {
         scene: &Scene,
     ) -> Option<String> {
         let Entered { what, proxy: of, .. } = scene.inward?;
-        let conn = match (what, stimulus) {
-            (Inward::Closed { conn, .. }, PullEventKind::Closed)
-            | (Inward::Connected { conn, .. }, PullEventKind::Connected | PullEventKind::ConnectFailed)
-            | (
-                Inward::Received { conn, .. },
-                PullEventKind::Frame | PullEventKind::Pong | PullEventKind::Playing,
-            ) if of == proxy => conn,
-            _ => return None,
+        let is_end = matches!(stimulus, PullEventKind::Closed | PullEventKind::ConnectFailed);
+        let conn = if let Inward::Closed { conn, .. } = what
+            && stimulus == PullEventKind::Closed
+        {
+            conn
+        } else if let Inward::Connected { conn, .. } = what
+            && matches!(stimulus, PullEventKind::Connected | PullEventKind::ConnectFailed)
+        {
+            conn
+        } else if let Inward::Received { conn, .. } = what
+            && matches!(stimulus, PullEventKind::Frame | PullEventKind::Pong | PullEventKind::Playing)
+        {
+            conn
+        } else {
+            return None;
         };
+        if of != proxy {
+            return None;
+        }
         let ended = || self.ended.iter().find(|(of, over, _)| (*of, *over) == (proxy, conn));
         let whose = match self.conns.get(&(proxy, conn)) {
             Some(conn) => conn.stream,
             None => ended().and_then(|(_, _, stream)| *stream),
         };
-        if matches!(stimulus, PullEventKind::Closed | PullEventKind::ConnectFailed) {
+        if is_end {
             self.conns.remove(&(proxy, conn));
         }
         match whose {

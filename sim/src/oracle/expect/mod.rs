@@ -172,32 +172,36 @@ impl Expectations {
     /// Returns what others wait for that a record is.
     fn happened(look: &Look<'_>) -> Option<Happened> {
         let scene = look.scene;
-        match &look.record.what {
-            What::Phase(Phase::Safety) => Some(Happened::Zero),
-            What::Phase(Phase::Calm) => Some(Happened::End),
-            What::Began { event } => Some(Happened::Began(usize::from(*event))),
-            What::Lifted { event } => Some(Happened::Cleared(usize::from(*event))),
-            What::Moment(moment) => {
-                let host = scene.host_of(look.record.actor)?;
-                match moment {
-                    Moment::Listening => Some(Happened::Listening(host)),
-                    Moment::Serving => Some(Happened::Serving(host)),
-                    Moment::Watching => Some(Happened::Watching(host)),
-                    Moment::Silent => None,
-                }
-            }
-            What::Answered { .. } => {
-                let event = scene.answered.as_ref()?.call.event?;
-                Some(Happened::Replied(usize::from(event)))
-            }
-            What::Event(event) => {
-                if let EventKind::PullEntered { state, .. } = &event.kind {
-                    look.pull.as_ref().map(|(pull, _)| Happened::Entered(*pull, *state))
-                } else {
-                    None
-                }
-            }
-            _ => None,
+        let what = &look.record.what;
+        if let What::Phase(phase) = what {
+            return match phase {
+                Phase::Safety => Some(Happened::Zero),
+                Phase::Calm => Some(Happened::End),
+                Phase::Cleanup | Phase::End => None,
+            };
+        }
+        if let What::Moment(moment) = what {
+            let host = scene.host_of(look.record.actor)?;
+            return match moment {
+                Moment::Listening => Some(Happened::Listening(host)),
+                Moment::Serving => Some(Happened::Serving(host)),
+                Moment::Watching => Some(Happened::Watching(host)),
+                Moment::Silent => None,
+            };
+        }
+        if let What::Began { event } = what {
+            Some(Happened::Began(usize::from(*event)))
+        } else if let What::Lifted { event } = what {
+            Some(Happened::Cleared(usize::from(*event)))
+        } else if let What::Answered { .. } = what {
+            let event = scene.answered.as_ref()?.call.event?;
+            Some(Happened::Replied(usize::from(event)))
+        } else if let What::Event(event) = what
+            && let EventKind::PullEntered { state, .. } = &event.kind
+        {
+            look.pull.as_ref().map(|(pull, _)| Happened::Entered(*pull, *state))
+        } else {
+            None
         }
     }
 
@@ -209,9 +213,10 @@ impl Expectations {
         {
             return None;
         }
-        let key = match &event.kind {
-            EventKind::Registered { key } | EventKind::Unregistered { key, .. } => key,
-            _ => &scene.streams.get(&(record.actor, event.stream?.0))?.key,
+        let key = if let EventKind::Registered { key } | EventKind::Unregistered { key, .. } = &event.kind {
+            key
+        } else {
+            &scene.streams.get(&(record.actor, event.stream?.0))?.key
         };
         let name = name_of(key);
         self.names.pulls.get(&name).map(|pull| (*pull, name))

@@ -307,7 +307,9 @@ impl Scene {
         for (index, member) in cast.members.iter().enumerate() {
             let actor = ActorId(u16::try_from(index).unwrap_or(u16::MAX));
             let host = HostRef(member.host);
-            match &scenario.hosts[usize::from(member.host)].role {
+            // Whoever takes over an address is of the cast, and no host of the scenario.
+            let Some(spec) = scenario.hosts.get(usize::from(member.host)) else { continue };
+            match &spec.role {
                 Role::Proxy(settings) => {
                     scene.settings.insert(actor, (**settings).clone());
                     scene.proxies.insert(actor, ProxyNow::default());
@@ -434,7 +436,8 @@ impl Scene {
 
     /// Returns the host of an actor.
     pub fn host_of(&self, actor: ActorId) -> Option<HostRef> {
-        self.hosts.get(usize::from(actor.0)).copied()
+        let host = self.hosts.get(usize::from(actor.0)).copied()?;
+        (usize::from(host.0) < self.host_names.len()).then_some(host)
     }
 
     /// Returns the host behind an address: who has it, or whose port is published there.
