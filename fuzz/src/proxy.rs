@@ -285,6 +285,7 @@ impl World<'_> {
 
     fn input(&mut self, input: Input<'_>) {
         self.proxy.handle_input(input, self.now);
+        self.proxy.check_totals();
         let mut news: VecDeque<(ConnId, Vec<u8>)> = VecDeque::new();
         loop {
             while let Some(output) = self.proxy.poll_output() {

@@ -26,6 +26,7 @@ use crate::{
         StreamId, StreamView, Wakeup,
     },
     proxy::{deadlines::Deadlines, dice::Dice},
+    relay::Relay,
     session::server::Refusal,
     stream::{
         budget::{DialBudget, Urgency},
@@ -69,6 +70,14 @@ pub struct Proxy {
     asks: BTreeMap<AskId, AskedAbout>,
     last_ask: u64,
     shutdown: Option<Shutdown>,
+    totals: Totals,
+}
+
+/// Sums over all streams and players, kept as they change: [`Proxy::counts`] is asked for at every step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Totals {
+    relay_bytes: usize,
+    in_flight_bytes: usize,
 }
 
 /// Who waits for an answer.
@@ -129,6 +138,7 @@ impl Proxy {
             asks: BTreeMap::new(),
             last_ask: 0,
             shutdown: None,
+            totals: Totals::default(),
         }
     }
 
@@ -207,12 +217,24 @@ impl Proxy {
             players: self.players.len(),
             closing: self.closing.len(),
             timers: self.deadlines.len(),
-            relay_bytes: self.registry.iter().map(|stream| stream.relay.bytes()).sum(),
-            in_flight_bytes: self.players.values().map(Player::in_flight).sum(),
+            relay_bytes: self.totals.relay_bytes,
+            in_flight_bytes: self.totals.in_flight_bytes,
             requests: self.registry.waiting()
                 + self.shutdown.as_ref().map_or(0, |shutdown| shutdown.requests.len()),
             asks: self.asks.len(),
         }
+    }
+
+    /// Counts anew what [`Self::counts`] keeps as it changes: for tests, it looks at every stream and player.
+    ///
+    /// # Panics
+    /// If they differ: a change was missed.
+    pub fn check_totals(&self) {
+        let totals = Totals {
+            relay_bytes: self.registry.iter().map(|stream| stream.relay.bytes()).sum(),
+            in_flight_bytes: self.players.values().map(Player::in_flight).sum(),
+        };
+        assert_eq!(self.totals, totals, "the totals kept are not what is there");
     }
 
     // ---- the world's news ----
@@ -271,7 +293,9 @@ impl Proxy {
                 stream.pull.handle_sent(conn, len);
             }
         } else if let Some(player) = self.players.get_mut(&conn) {
+            let before = player.in_flight();
             player.handle_sent(len, self.now);
+            self.totals.in_flight_bytes -= before - player.in_flight();
             self.pump(conn);
         }
     }
@@ -533,9 +557,7 @@ impl Proxy {
                 pull::Effect::DialFailed(addr) => self.budget.failed(addr),
                 pull::Effect::NotServed(addr) => self.budget.not_served(addr),
                 pull::Effect::PlayAccepted(addr) => {
-                    if let Some(stream) = self.registry.get_mut(id) {
-                        stream.relay.begin_play();
-                    }
+                    self.with_relay(id, Relay::begin_play);
                     if self.budget.opened(addr) {
                         self.wake_siblings(id, addr);
                     }
@@ -543,8 +565,7 @@ impl Proxy {
                 pull::Effect::Frame(frame) => logged |= self.push(id, &frame),
                 pull::Effect::Interrupted => self.interrupted(id),
                 pull::Effect::Rebuild => {
-                    if let Some(stream) = self.registry.get_mut(id) {
-                        stream.relay.rebuild();
+                    if self.with_relay(id, Relay::rebuild).is_some() {
                         self.tell(Some(id), EventKind::Rebuilt);
                     }
                 }
@@ -610,8 +631,8 @@ impl Proxy {
 
     fn interrupted(&mut self, id: StreamId) {
         let hold = self.config.pull.player_hold;
+        self.with_relay(id, Relay::interrupt);
         let Some(stream) = self.registry.get_mut(id) else { return };
-        stream.relay.interrupt();
         stream.streaming_ended(self.now);
         stream.hold_at = (!stream.seats.is_empty()).then_some(self.now + hold);
         self.schedule_stream(id);
@@ -667,7 +688,9 @@ impl Proxy {
         let key = stream.key.clone();
         self.routes.forget_upstream(&key);
         self.tell(Some(id), EventKind::Unregistered { key, reason: end });
-        self.registry.remove(id);
+        if let Some(stream) = self.registry.remove(id) {
+            self.totals.relay_bytes -= stream.relay.bytes();
+        }
         self.deadlines.set(Wakeup::Pull(id), None);
         self.deadlines.set(Wakeup::Stream(id), None);
     }
@@ -678,8 +701,10 @@ impl Proxy {
     fn push(&mut self, id: StreamId, frame: &Frame) -> bool {
         let Some(stream) = self.registry.get_mut(id) else { return false };
         let rebuilt = stream.note_codec(frame);
+        let before = stream.relay.bytes();
         let pushed = stream.relay.push(frame);
         let (end, epoch) = (stream.relay.end(), stream.relay.epoch());
+        self.totals.relay_bytes = self.totals.relay_bytes + stream.relay.bytes() - before;
         if rebuilt {
             self.tell(Some(id), EventKind::Rebuilt);
         }
@@ -726,7 +751,11 @@ impl Proxy {
             effects: &mut effects,
             last_ask: &mut self.last_ask,
         };
+        // What is first wanted as FLV is kept as FLV, too.
+        let before = (stream.relay.bytes(), player.in_flight());
         let shed = player.pump(&mut stream.relay, stream.released, &mut cx, self.now);
+        self.totals.relay_bytes = self.totals.relay_bytes + stream.relay.bytes() - before.0;
+        self.totals.in_flight_bytes += player.in_flight() - before.1;
         if shed > 0 {
             self.tell(Some(id), EventKind::PlayerShed { conn, frames: shed });
         }
@@ -737,7 +766,16 @@ impl Proxy {
         let Some(stream) = self.registry.get_mut(id) else { return };
         let positions = stream.seats.iter().filter_map(|conn| self.players.get(conn)?.position());
         let oldest = positions.min().unwrap_or(stream.relay.end());
-        stream.relay.trim(oldest);
+        self.with_relay(id, |relay| relay.trim(oldest));
+    }
+
+    /// Lets something happen to a stream's relay; `None` if there is no such stream.
+    fn with_relay<T>(&mut self, id: StreamId, act: impl FnOnce(&mut Relay) -> T) -> Option<T> {
+        let stream = self.registry.get_mut(id)?;
+        let before = stream.relay.bytes();
+        let outcome = act(&mut stream.relay);
+        self.totals.relay_bytes = self.totals.relay_bytes + stream.relay.bytes() - before;
+        Some(outcome)
     }
 
     // ---- players ----
@@ -751,6 +789,7 @@ impl Proxy {
         let Some(player) = self.players.get_mut(&conn) else { return };
         let mut effects = VecDeque::new();
         let before = player.place();
+        let in_flight = player.in_flight();
         let asked = player.ask();
         let mut cx = PlayerCx {
             config: &self.config.play,
@@ -759,6 +798,7 @@ impl Proxy {
             last_ask: &mut self.last_ask,
         };
         act(player, &mut cx);
+        self.totals.in_flight_bytes += player.in_flight() - in_flight;
         let after = player.place();
         let asks = player.ask();
         if asked != asks {
@@ -779,7 +819,9 @@ impl Proxy {
                     self.tell(seat, EventKind::PlayerLeft { conn, reason: PlayerEnd::Stopped });
                 }
                 player::Effect::Ended { end, closing } => {
-                    self.players.remove(&conn);
+                    if let Some(player) = self.players.remove(&conn) {
+                        self.totals.in_flight_bytes -= player.in_flight();
+                    }
                     self.deadlines.set(Wakeup::Conn(conn), None);
                     if closing {
                         self.linger(conn);

@@ -325,19 +325,6 @@ impl From<Software> for Like {
 fn main() -> ExitCode {
     let command = match Cli::parse().command {
         Command::Run(args) => return ExitCode::from(run::run(&args.into_options())),
-        Command::Check { paths, explain } => {
-            let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
-            // Whoever closes our output early has read enough.
-            return ExitCode::from(check::run(&paths, explain, &mut out, &mut err).unwrap_or(exit::HELD));
-        }
-        Command::Props { schema: true, .. } => {
-            return ExitCode::from(props::schema(&mut std::io::stdout()).unwrap_or(exit::HELD));
-        }
-        Command::Props { word, schema: false } => {
-            let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
-            let code = props::run(word.as_deref(), sim::oracle::PROMISES, &mut out, &mut err);
-            return ExitCode::from(code.unwrap_or(exit::HELD));
-        }
         Command::Replay { file, seed, until, last } => {
             return ExitCode::from(replay::replay(&replay::ReplayOptions { path: file, seed, until, last }));
         }

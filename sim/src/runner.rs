@@ -67,7 +67,7 @@ pub enum Verdict {
     /// Promises were broken.
     Broken(Vec<Finding>),
     /// Two runs of the same differ.
-    Differs(Difference),
+    Differs(Box<Difference>),
 }
 
 /// Where two runs of the same differ.
@@ -168,7 +168,7 @@ pub fn run_with(scenario: &Scenario, seed: u64, strictness: Strictness) -> Ran {
 
 fn ran(scenario: &Scenario, seed: u64, outcome: Outcome, difference: Option<Difference>) -> Ran {
     let verdict = match (difference, outcome.findings.is_empty()) {
-        (Some(difference), _) => Verdict::Differs(difference),
+        (Some(difference), _) => Verdict::Differs(Box::new(difference)),
         (None, true) => Verdict::Held,
         (None, false) => Verdict::Broken(outcome.findings),
     };

@@ -84,14 +84,16 @@ fn field_files_name_their_report_and_fit_in_40_seconds() {
 fn every_fault_has_a_file_of_its_own() {
     let (files, scenarios) = read("faults");
     let used: BTreeSet<&str> = scenarios.iter().flat_map(Scenario::fault_names).collect();
-    let missing: Vec<&str> = FAULTS.iter().map(|fault| fault.name).filter(|name| !used.contains(name)).collect();
+    let missing: Vec<&str> =
+        FAULTS.iter().map(|fault| fault.name).filter(|name| !used.contains(name)).collect();
     assert!(missing.is_empty(), "no file in faults/ has {missing:?}");
     let alone: BTreeSet<&str> = scenarios
         .iter()
         .filter(|scenario| scenario.fault_names().collect::<BTreeSet<_>>().len() == 1)
         .flat_map(Scenario::fault_names)
         .collect();
-    let crowded: Vec<&str> = FAULTS.iter().map(|fault| fault.name).filter(|name| !alone.contains(name)).collect();
+    let crowded: Vec<&str> =
+        FAULTS.iter().map(|fault| fault.name).filter(|name| !alone.contains(name)).collect();
     assert!(crowded.is_empty(), "only together with others in {} files: {crowded:?}", files.len());
 }
 

@@ -155,7 +155,7 @@ impl Identity {
         stimulus: PullEventKind,
         scene: &Scene,
     ) -> Option<String> {
-        let Some(Entered { what, proxy: of, .. }) = scene.inward else { return None };
+        let Entered { what, proxy: of, .. } = scene.inward?;
         let conn = match (what, stimulus) {
             (Inward::Closed { conn, .. }, PullEventKind::Closed)
             | (Inward::Connected { conn, .. }, PullEventKind::Connected | PullEventKind::ConnectFailed)

@@ -121,19 +121,20 @@ impl KeyTruth {
         let Answer { name, body, key, was } = answer;
         let code = body["code"].as_i64().unwrap_or_default();
         let is_there = key.is_some_and(|key| keys.is_some_and(|keys| keys.contains_key(key)));
-        let shown = key.map(|key| name_of(key)).unwrap_or_default();
+        let shown = key.map(name_of).unwrap_or_default();
         let told = |what: &str| format!("{name} of {shown} was told {what}");
         let word = |is: bool| if is { "registered" } else { "not registered" };
         let mut texts = Vec::new();
         match *name {
-            "addStreamProxy" if body["msg"] == "This stream already exists" => {
-                if *was != Some(PullState::Streaming) || !is_there {
-                    let was = was.map_or("not registered".to_owned(), |state| format!("{state:?}"));
-                    texts.push(format!(
-                        "{}, and it was {was}: a key is refused as taken only while it streams",
-                        told("that it already exists")
-                    ));
-                }
+            "addStreamProxy"
+                if body["msg"] == "This stream already exists"
+                    && (*was != Some(PullState::Streaming) || !is_there) =>
+            {
+                let was = was.map_or("not registered".to_owned(), |state| format!("{state:?}"));
+                texts.push(format!(
+                    "{}, and it was {was}: a key is refused as taken only while it streams",
+                    told("that it already exists")
+                ));
             }
             "addStreamProxy" if code == 0 && !is_there => {
                 texts.push(format!("{}, and it is not registered", told("that it is there")));

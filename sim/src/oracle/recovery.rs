@@ -149,7 +149,7 @@ impl Recovery {
         let is_to_come = |origin: &super::OriginNow| origin.has_served && !origin.serves && !origin.never;
         let to_come = scene.origins.iter().filter(|(_, origin)| is_to_come(origin));
         self.origins = to_come.map(|(actor, _)| *actor).collect();
-        for ((proxy, id), _) in &scene.streams {
+        for (proxy, id) in scene.streams.keys() {
             self.expect_stream(*proxy, *id, scene, at);
         }
         for seat in 0..scene.players.len() {

@@ -9,7 +9,6 @@ use proxy_core::{
     },
     time::{Duration, Instant},
 };
-use proxyd::config::Settings;
 
 use super::{Oracle, Oracles, scene::key_named};
 use crate::{
@@ -98,7 +97,7 @@ pub(super) fn scenario() -> Scenario {
         run: Run { time: Duration::from_secs(40), seeds: vec![1], planes: vec![Plane::Core], why_not: None },
         nets: vec![net],
         hosts: vec![
-            host("proxy", 3, Role::Proxy(Box::new(Settings::default()))),
+            host("proxy", 3, Role::Proxy(Box::default())),
             host("srs", 2, Role::Origin(Box::new(origin("live/a")))),
             host("viewer", 4, Role::Player(PlayerModel { count: 1, retry: None, read_rate: None })),
             host("other", 5, Role::Origin(Box::new(origin("live/b")))),

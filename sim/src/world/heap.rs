@@ -57,11 +57,6 @@ impl<W> Heap<W> {
         }
         self.entries.pop().map(|Reverse(entry)| (entry.at, entry.wake))
     }
-
-    /// Returns how much is asked for.
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
-    }
 }
 
 #[cfg(test)]
@@ -77,6 +72,6 @@ mod tests {
         let order: String =
             std::iter::from_fn(|| heap.pop_until(Instant::from_millis(5))).map(|(_, wake)| wake).collect();
         assert_eq!(order, "bdac");
-        assert_eq!(heap.len(), 1);
+        assert_eq!(heap.pop_until(Instant::from_millis(9)), Some((Instant::from_millis(9), 'e')));
     }
 }

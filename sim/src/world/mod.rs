@@ -38,10 +38,10 @@ use self::{
     timeline::Timeline,
 };
 use crate::{
-    net::{BridgeId, HostId, ListenerId, Net, NetEvent, NetTimer, SockId, dns::Dns},
+    net::{BridgeId, HostId, ListenerId, MACHINE, Net, NetEvent, NetTimer, SockId, dns::Dns},
     oracle::{Finding, Oracles, Strictness},
     scenario::model::{HostRef, Network, PullRef, Role, Scenario},
-    trace::{ActorId, Cast, CastMember, Log, Phase, Record, Tracer, What},
+    trace::{ActorId, Cast, CastMember, Log, Namespace, Phase, Record, Tracer, What},
 };
 
 /// Steps in one instant beyond which a run is taken for a busy loop. A thousand streams that lose one origin take
@@ -263,7 +263,7 @@ impl<'a> World<'a> {
             }
             let run = match &host.role {
                 Role::Proxy(settings) => {
-                    self.proxies.push(ProxyHost::new(actor, namespaces[0], settings, self.seed));
+                    self.proxies.push(ProxyHost::new(actor, namespaces[0], settings));
                     Running::Proxy(index_of(&self.proxies))
                 }
                 Role::Origin(model) => {
@@ -362,7 +362,8 @@ impl<'a> World<'a> {
         }
     }
 
-    fn finish(self) -> Outcome {
+    fn finish(mut self) -> Outcome {
+        self.cast.namespaces = self.namespaces();
         let (hash, steps) = (self.tracer.hash(), self.tracer.step());
         let mut oracles = self.oracles;
         let findings = oracles.take_findings();
@@ -375,6 +376,19 @@ impl<'a> World<'a> {
             cast: self.cast,
             log: self.tracer.into_log(),
         }
+    }
+
+    /// Returns every network namespace there was, with the addresses it has had.
+    fn namespaces(&self) -> Vec<Namespace> {
+        let gateways = self.scenario.nets.iter().map(|net| (net.gateway, MACHINE));
+        let owners: Vec<(Ipv4Addr, HostId)> =
+            gateways.chain(self.addresses.iter().map(|(ip, host)| (*ip, *host))).collect();
+        let namespaces = (0..self.net.hosts()).filter_map(|number| u16::try_from(number).ok()).map(HostId);
+        let told = namespaces.map(|host| Namespace {
+            name: self.net.host_name(host).to_owned(),
+            addresses: owners.iter().filter(|(_, owner)| *owner == host).map(|(ip, _)| *ip).collect(),
+        });
+        told.collect()
     }
 
     /// A promise is broken, or the run is to stop here.

@@ -9,7 +9,7 @@ use super::{Happened, Owner, Wake, World};
 use crate::{
     net::{HostId, ListenerId, NetEvent, SockId},
     origin::{ModelOrigin, OriginOutput, PeerConn, Publisher},
-    scenario::model::{Comeback, NextIp, OriginModel},
+    scenario::model::{Comeback, OriginModel},
     trace::{ActorId, Moment, What},
 };
 
@@ -402,9 +402,4 @@ impl World<'_> {
         self.net.close(sock, self.now);
         self.pump_origin(o);
     }
-}
-
-/// Returns whether a comeback keeps its address.
-pub(super) fn keeps_address(comeback: &Comeback) -> bool {
-    comeback.ip == NextIp::Same
 }

@@ -103,7 +103,8 @@ impl World<'_> {
                     PlayOutput::Rtmp => format!("rtmp://{host}/{stream}"),
                     PlayOutput::HttpFlv => format!("http://{host}/{stream}.live.flv"),
                 };
-                let viewer = ViewerConfig::stamped(self.timeline.sources.get(stream).map_or(stream, String::as_str));
+                let viewer =
+                    ViewerConfig::stamped(self.timeline.sources.get(stream).map_or(stream, String::as_str));
                 let Some((mut config, _)) = PlayerConfig::from_url(&url, viewer) else { continue };
                 let spec = &self.groups[group].spec;
                 config.redial = spec.retry;
@@ -200,12 +201,10 @@ impl World<'_> {
         }
         self.write_seat(s);
         let seat = &mut self.seats[s];
-        if let Some(sock) = seat.sock {
-            if seat.model.wants_close() {
-                self.net.close(sock, self.now);
-                self.seat_lost(s, "gave up");
-                return;
-            }
+        if let Some(sock) = seat.sock.filter(|_| seat.model.wants_close()) {
+            self.net.close(sock, self.now);
+            self.seat_lost(s, "gave up");
+            return;
         }
         self.tell_seat(s);
         let seat = &mut self.seats[s];

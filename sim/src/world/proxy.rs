@@ -51,7 +51,6 @@ pub(super) struct ProxyHost {
     pub(super) core: Proxy,
     /// Lives of the process so far; each has dice of its own.
     lives: u64,
-    seed: u64,
     pub(super) is_up: bool,
     pub(super) frozen: u32,
     rtmp: Option<ListenerId>,
@@ -157,14 +156,13 @@ impl Ear {
 }
 
 impl ProxyHost {
-    pub(super) fn new(actor: ActorId, namespace: HostId, settings: &Settings, seed: u64) -> Self {
+    pub(super) fn new(actor: ActorId, namespace: HostId, settings: &Settings) -> Self {
         Self {
             actor,
             namespace,
             settings: settings.clone(),
-            core: Proxy::new(settings.core.clone(), seed),
+            core: Proxy::new(settings.core.clone(), 0),
             lives: 0,
-            seed,
             is_up: false,
             frozen: 0,
             rtmp: None,

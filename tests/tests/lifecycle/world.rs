@@ -257,6 +257,7 @@ impl World {
             recording.push(postcard::to_allocvec(&(self.now, input)).expect("an input can be written down"));
         }
         self.proxy.handle_input(input.clone(), self.now);
+        self.proxy.check_totals();
     }
 
     fn act(&mut self, output: Output, news: &mut VecDeque<(ConnId, Vec<u8>)>) {

@@ -542,27 +542,27 @@ impl Pull {
                 S::AwaitingMedia { play, wait: Wait { lookup: None, ..wait } }
             }
             (S::AwaitingMedia { play, wait }, E::Deadline) => self.awaiting_due(play, wait, cx, now),
-            (S::AwaitingMedia { play, wait }, E::Refused(status)) => {
+            (S::AwaitingMedia { play, .. }, E::Refused(status)) => {
                 cx.abort(play.link.conn);
                 self.not_served(play.attempt, play.link, PullFailure::Refused(status), cx, now)
             }
-            (S::AwaitingMedia { play, wait }, E::Redirected(url)) => {
+            (S::AwaitingMedia { play, .. }, E::Redirected(url)) => {
                 cx.abort(play.link.conn);
                 self.redirected(&play.attempt, play.link.addr, &url, cx, now)
             }
-            (S::AwaitingMedia { play, wait }, E::ProtocolFailed(failure)) => {
+            (S::AwaitingMedia { play, .. }, E::ProtocolFailed(failure)) => {
                 cx.abort(play.link.conn);
                 self.fail(&play.attempt, Some(play.link.addr), failure, cx, now)
             }
-            (S::AwaitingMedia { play, wait }, E::Closed(hangup)) => {
+            (S::AwaitingMedia { play, .. }, E::Closed(hangup)) => {
                 cx.routes.closed(play.link.conn);
                 self.fail(&play.attempt, Some(play.link.addr), PullFailure::Lost(hangup), cx, now)
             }
-            (S::AwaitingMedia { play, wait }, E::Restart) => {
+            (S::AwaitingMedia { play, .. }, E::Restart) => {
                 cx.abort(play.link.conn);
                 self.begin(cx, now)
             }
-            (S::AwaitingMedia { play, wait }, E::Stop) => {
+            (S::AwaitingMedia { play, .. }, E::Stop) => {
                 cx.close(play.link.conn);
                 S::Stopped
             }
