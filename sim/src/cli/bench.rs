@@ -48,14 +48,15 @@ pub fn bench(options: &BenchOptions) -> u8 {
 }
 
 fn measure(options: &BenchOptions) -> Result<(), String> {
-    for (name, text) in
-        [("60 s, restart, 1 player at 2 fps", STORY_1), ("60 s, restart, 3 players at 5 fps", STORY_3)]
-    {
-        let scenario = parse(name, text)?;
+    for (name, id, text) in [
+        ("60 s, restart, 1 player at 2 fps", "story-1-player", STORY_1),
+        ("60 s, restart, 3 players at 5 fps", "story-3-players", STORY_3),
+    ] {
+        let scenario = parse(id, text)?;
         let (runs, took) = repeat(options.time, |seed| run(&scenario, seed));
         println!("{name:<44} {:>9} runs/s   {:>7} µs a run", per_second(runs, took), micros_each(runs, took));
     }
-    let scenario = parse("live", LIVE)?;
+    let scenario = parse("live-25fps", LIVE)?;
     let (runs, took) = repeat(options.time, |seed| run(&scenario, seed));
     let virtual_nanos = scenario.run.time.as_nanos() * u128::from(runs);
     println!(
@@ -76,8 +77,8 @@ fn measure(options: &BenchOptions) -> Result<(), String> {
     everything(options)
 }
 
-fn parse(name: &str, text: &str) -> Result<Scenario, String> {
-    scenario::read(text, name)
+fn parse(id: &str, text: &str) -> Result<Scenario, String> {
+    scenario::read(text, &format!("{id}.toml"))
         .map_err(|problems| problems.iter().map(|problem| format!("{problem}\n")).collect::<String>())
 }
 
@@ -107,7 +108,7 @@ fn herd() -> Result<(), String> {
 
 /// Whether memory grows over many runs in one process.
 fn memory(runs: u64) -> Result<(), String> {
-    let scenario = parse("story", STORY_1)?;
+    let scenario = parse("story-1-player", STORY_1)?;
     let mut marks = Vec::new();
     for seed in 0..runs {
         run(&scenario, seed);

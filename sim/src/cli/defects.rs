@@ -65,6 +65,8 @@ struct Defect {
     sentence: String,
     /// The promises by which it may be caught; any of them counts.
     promises: Vec<String>,
+    /// By which scenario and promise it was caught when that was last watched; a handful is taken of such only.
+    is_proven: bool,
     /// Why it fails more than half of the field's files, if it does.
     why_many: Option<String>,
 }
@@ -109,12 +111,20 @@ fn judge_all(options: &DefectOptions) -> io::Result<u8> {
     })?;
     refuse_strangers(&all, &files, &scenarios)?;
     let next = AtomicUsize::new(0);
+    let told = |judged: &Judged| match &judged.verdict {
+        Caught::By { scenario, promise, .. } => {
+            eprintln!("{}: caught: {scenario} by {promise}", judged.defect.name)
+        }
+        Caught::Survived(seen) => eprintln!("{}: SURVIVED: {seen}", judged.defect.name),
+        Caught::Error(error) => eprintln!("{}: ERROR: {error}", judged.defect.name),
+    };
     let judged = Mutex::new(Vec::new());
     let bench = Bench { options, files: &files, scenarios: &scenarios };
     run_lanes(options.jobs.clamp(1, chosen.len().max(1)), |lane| {
         while let Some(defect) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
             eprintln!("planting {} ({})", defect.name, defect.sentence);
             let judgement = bench.judge(defect, lane);
+            told(&judgement);
             judged.lock().unwrap_or_else(PoisonError::into_inner).push(judgement);
         }
     });
@@ -155,6 +165,7 @@ fn read_defects(folder: &Path) -> io::Result<Vec<Defect>> {
                 .split(',')
                 .map(|promise| promise.trim().to_owned())
                 .collect(),
+            is_proven: value("caught").is_some(),
             why_many: value("why-many").map(str::to_owned),
             name,
             patch,
@@ -175,12 +186,13 @@ fn choose(all: &[Defect], options: &DefectOptions) -> io::Result<Vec<Defect>> {
         return options.names.iter().map(find).collect();
     }
     let Some(Handful { count, turn }) = options.handful else { return Ok(all.to_vec()) };
-    let len = all.len().max(1);
+    let proven: Vec<&Defect> = all.iter().filter(|defect| defect.is_proven).collect();
+    let len = proven.len().max(1);
     let start = usize::try_from(turn % len as u64).unwrap_or(0) * count % len;
-    Ok((0..count.min(len)).filter_map(|n| all.get((start + n) % len).cloned()).collect())
+    Ok((0..count.min(len)).filter_map(|n| proven.get((start + n) % len).copied().cloned()).collect())
 }
 
-/// Every defect is named by a scenario, and every name in a scenario is a defect.
+/// Every name in a scenario is a defect.
 fn refuse_strangers(all: &[Defect], files: &[File], scenarios: &[Scenario]) -> io::Result<()> {
     for (file, scenario) in files.iter().zip(scenarios) {
         if let Some(name) =
@@ -189,12 +201,7 @@ fn refuse_strangers(all: &[Defect], files: &[File], scenarios: &[Scenario]) -> i
             return Err(io::Error::other(format!("{}: there is no defect `{name}`", file.path.display())));
         }
     }
-    let is_named =
-        |defect: &&Defect| scenarios.iter().any(|scenario| scenario.defects.contains(&defect.name));
-    match all.iter().find(|defect| !is_named(defect)) {
-        Some(defect) => Err(io::Error::other(format!("no scenario names the defect `{}`", defect.name))),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// What every judgement needs.
@@ -217,6 +224,9 @@ impl Bench<'_> {
         self.plant(defect, &scratch)?;
         if self.options.check_only {
             return Ok(Caught::By { scenario: "(applies)".to_owned(), promise: String::new(), runs: 0 });
+        }
+        if !self.scenarios.iter().any(|scenario| scenario.defects.contains(&defect.name)) {
+            return Ok(Caught::Survived("no scenario names it".to_owned()));
         }
         let target = self.options.root.join(format!("target/defects/lane{lane}"));
         let binary = build(defect, &scratch, &target)?;
