@@ -20,6 +20,7 @@ use sim::{
     },
     origin::Like,
     report::Format,
+    runner,
 };
 
 const EXAMPLES: &str = "\
@@ -238,6 +239,9 @@ struct RunArgs {
     /// Runs made at a time; as many as there are processors if not given.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
+    /// Give a run up that makes more records than this: it has no verdict, and the exit code is 6.
+    #[arg(long, value_name = "N", default_value_t = runner::RECORDS_MAX, value_parser = clap::value_parser!(u64).range(1..))]
+    records_max: u64,
     /// The form of the report.
     #[arg(long, value_enum, default_value_t = FormatArg::Text)]
     format: FormatArg,
@@ -269,6 +273,7 @@ impl RunArgs {
             paths: self.paths,
             seed: self.seed,
             jobs: self.jobs.map_or_else(processors, usize::from),
+            records_max: self.records_max,
             format: match self.format {
                 FormatArg::Text => Format::Text,
                 FormatArg::Json => Format::Json,

@@ -66,6 +66,8 @@ pub enum Verdict {
     Held,
     /// Promises were broken.
     Broken(Vec<Finding>),
+    /// The run did not end within the records allowed.
+    NoVerdict,
     /// Two runs of the same differ.
     Differs(Box<Difference>),
 }
@@ -145,10 +147,11 @@ pub fn read_files(files: &[File]) -> Result<Vec<Scenario>, Vec<Problem>> {
     if problems.is_empty() { Ok(scenarios) } else { Err(problems) }
 }
 
-/// Runs a scenario twice and compares.
-pub fn run_twice(scenario: &Scenario, seed: u64) -> Ran {
-    let first = World::run(scenario, seed, Keep::default());
-    let second = World::run(scenario, seed, Keep::default());
+/// Runs a scenario twice and compares; a run that makes more records than allowed is given up.
+pub fn run_twice(scenario: &Scenario, seed: u64, records_max: u64) -> Ran {
+    let keep = Keep { until: Some(records_max), ..Keep::default() };
+    let first = World::run(scenario, seed, keep);
+    let second = World::run(scenario, seed, keep);
     let same = (first.hash, first.steps) == (second.hash, second.steps);
     let difference = if same { None } else { Some(find_difference(scenario, seed)) };
     ran(scenario, seed, first, difference)
@@ -169,6 +172,7 @@ pub fn run_with(scenario: &Scenario, seed: u64, strictness: Strictness) -> Ran {
 fn ran(scenario: &Scenario, seed: u64, outcome: Outcome, difference: Option<Difference>) -> Ran {
     let verdict = match (difference, outcome.findings.is_empty()) {
         (Some(difference), _) => Verdict::Differs(Box::new(difference)),
+        (None, true) if outcome.is_cut => Verdict::NoVerdict,
         (None, true) => Verdict::Held,
         (None, false) => Verdict::Broken(outcome.findings),
     };
@@ -211,19 +215,29 @@ fn logged(scenario: &Scenario, text: &str, seed: u64, cast: &Cast, log: Option<L
     Logged { scenario: scenario.id.clone(), text: text.to_owned(), seed, cast: cast.clone(), records }
 }
 
+/// Records of a run beyond which it is given up, where nobody says otherwise. The longest committed one makes a
+/// hundredth of that.
+pub const RECORDS_MAX: u64 = 20_000_000;
+
 /// Runs jobs on several threads and hands each result over, in no order, with its job.
 #[expect(
     clippy::disallowed_methods,
     reason = "each thread runs worlds of its own; what a run does is its own"
 )]
-pub fn run_all(scenarios: &[Scenario], jobs: &[Job], threads: usize, on_ran: impl FnMut(Job, Ran) + Send) {
+pub fn run_all(
+    scenarios: &[Scenario],
+    jobs: &[Job],
+    threads: usize,
+    records_max: u64,
+    on_ran: impl FnMut(Job, Ran) + Send,
+) {
     let next = AtomicUsize::new(0);
     let on_ran = Mutex::new(on_ran);
     std::thread::scope(|scope| {
         for _ in 0..threads.clamp(1, jobs.len().max(1)) {
             scope.spawn(|| {
                 while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let ran = run_twice(&scenarios[job.file], job.seed);
+                    let ran = run_twice(&scenarios[job.file], job.seed, records_max);
                     let mut on_ran = on_ran.lock().unwrap_or_else(PoisonError::into_inner);
                     on_ran(*job, ran);
                 }

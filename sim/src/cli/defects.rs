@@ -86,6 +86,8 @@ enum Caught {
     By { scenario: String, promise: String, runs: usize },
     /// Scenarios that name it hold, or fail by something else.
     Survived(String),
+    /// Its patch applies; nothing was run.
+    Applies,
     /// It could not be judged.
     Error(String),
 }
@@ -116,6 +118,7 @@ fn judge_all(options: &DefectOptions) -> io::Result<u8> {
             eprintln!("{}: caught: {scenario} by {promise}", judged.defect.name)
         }
         Caught::Survived(seen) => eprintln!("{}: SURVIVED: {seen}", judged.defect.name),
+        Caught::Applies => {}
         Caught::Error(error) => eprintln!("{}: ERROR: {error}", judged.defect.name),
     };
     let judged = Mutex::new(Vec::new());
@@ -223,7 +226,7 @@ impl Bench<'_> {
         let scratch = self.options.root.join("target/defects").join(&defect.name);
         self.plant(defect, &scratch)?;
         if self.options.check_only {
-            return Ok(Caught::By { scenario: "(applies)".to_owned(), promise: String::new(), runs: 0 });
+            return Ok(Caught::Applies);
         }
         if !self.scenarios.iter().any(|scenario| scenario.defects.contains(&defect.name)) {
             return Ok(Caught::Survived("no scenario names it".to_owned()));
@@ -367,7 +370,7 @@ fn print(judged: &[Judged]) -> u8 {
         "{:<width$}  {:<40}  {:<16}  {:>4}  field files that hold",
         "defect", "scenario", "promise", "runs"
     );
-    let (mut survived, mut errors) = (0, 0);
+    let (mut survived, mut applied, mut errors) = (0, 0, 0);
     for Judged { defect, verdict, field: (held, all) } in judged {
         let name = &defect.name;
         match verdict {
@@ -385,17 +388,22 @@ fn print(judged: &[Judged]) -> u8 {
                 let promises = defect.promises.join(" or ");
                 println!("{name:<width$}  SURVIVED: {promises} expected; {seen}");
             }
+            Caught::Applies => {
+                applied += 1;
+                println!("{name:<width$}  applies");
+            }
             Caught::Error(error) => {
                 errors += 1;
                 println!("{name:<width$}  ERROR: {error}");
             }
         }
     }
-    println!(
-        "{} planted, {} caught, {survived} survived, {errors} errors",
-        judged.len(),
-        judged.len() - survived - errors
-    );
+    if applied > 0 {
+        println!("{applied} of {} patches apply, nothing was run", judged.len());
+    } else {
+        let caught = judged.len() - survived - errors;
+        println!("{} planted, {caught} caught, {survived} survived, {errors} errors", judged.len());
+    }
     if errors > 0 {
         exit::USAGE
     } else if survived > 0 {

@@ -23,6 +23,8 @@ pub struct RunOptions {
     pub seed: Option<u64>,
     /// Threads.
     pub jobs: usize,
+    /// Records of a run beyond which it is given up.
+    pub records_max: u64,
     /// The form of the report.
     pub format: Format,
     /// A `.trace` per run goes here.
@@ -65,7 +67,7 @@ pub fn run(options: &RunOptions) -> u8 {
     }
     let mut progress = Progress::new(jobs.len());
     let mut results: Vec<(Job, Ran)> = Vec::new();
-    runner::run_all(&scenarios, &jobs, options.jobs, |job, ran| {
+    runner::run_all(&scenarios, &jobs, options.jobs, options.records_max, |job, ran| {
         progress.on_ran(&ran);
         results.push((job, ran));
     });
@@ -133,11 +135,13 @@ fn verdict(reports: &[Report]) -> u8 {
     let broken: Vec<_> = counted()
         .filter_map(|verdict| match verdict {
             Verdict::Broken(findings) => Some(findings),
-            Verdict::Held | Verdict::Differs(_) => None,
+            Verdict::Held | Verdict::NoVerdict | Verdict::Differs(_) => None,
         })
         .flatten()
         .collect();
-    if broken.is_empty() {
+    if broken.is_empty() && counted().any(|verdict| matches!(verdict, Verdict::NoVerdict)) {
+        exit::NO_VERDICT
+    } else if broken.is_empty() {
         exit::HELD
     } else if broken.iter().all(|finding| finding.promise == crate::oracle::MARKS_WANTED) {
         exit::MARK_MISSED

@@ -119,6 +119,10 @@ fn wrongs(ran: &Ran) -> String {
                 );
             }
         }
+        Verdict::NoVerdict => {
+            let _ =
+                writeln!(out, "  no verdict: {} records and no end; --records-max allows more", ran.steps);
+        }
         Verdict::Differs(difference) => out.push_str(&describe_difference(difference)),
     }
     out
@@ -152,11 +156,12 @@ fn json_of(report: &Report) -> Value {
     let verdict = match &ran.verdict {
         Verdict::Held => "held",
         Verdict::Broken(_) => "broken",
+        Verdict::NoVerdict => "no-verdict",
         Verdict::Differs(_) => "differs",
     };
     let findings = match &ran.verdict {
         Verdict::Broken(findings) => findings.as_slice(),
-        Verdict::Held | Verdict::Differs(_) => &[],
+        Verdict::Held | Verdict::NoVerdict | Verdict::Differs(_) => &[],
     };
     let nanos = |time: proxy_core::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     json!({
@@ -208,6 +213,12 @@ fn junit(reports: &[Report]) -> String {
                 ));
                 status
             }
+            Verdict::NoVerdict => {
+                let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+                status.set_type("no-verdict");
+                status.set_message(wrongs(&report.ran).trim());
+                status
+            }
             Verdict::Differs(difference) => {
                 let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
                 status.set_type("determinism");
@@ -235,6 +246,7 @@ fn github(reports: &[Report]) -> String {
                 let Some(first) = findings.first() else { continue };
                 (format!("{} broke {}", report.ran.id, first.promise), first.text.clone(), first.line.max(1))
             }
+            Verdict::NoVerdict => (format!("{} came to no verdict", report.ran.id), wrongs(&report.ran), 1),
             Verdict::Differs(difference) => {
                 (format!("{} is not deterministic", report.ran.id), describe_difference(difference), 1)
             }

@@ -22,7 +22,7 @@ use crate::{
 
 /// The secret of every simulated proxy.
 const SECRET: &str = "simulated";
-/// The date at 0 s, since the Unix epoch: that of the first commit of RTMP's specification's publication.
+/// The date at 0 s, since the Unix epoch: the day Adobe's RTMP 1.0 was published, 2012-12-21.
 const STARTED_AT: Duration = Duration::from_secs(1_356_048_000);
 
 /// A call whose reply is awaited.

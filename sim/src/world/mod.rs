@@ -41,7 +41,7 @@ use crate::{
     net::{BridgeId, HostId, ListenerId, MACHINE, Net, NetEvent, NetTimer, SockId, dns::Dns},
     oracle::{Finding, Oracles, Strictness},
     scenario::model::{HostRef, Network, PullRef, Role, Scenario},
-    trace::{ActorId, Cast, CastMember, Log, Namespace, Phase, Record, Tracer, What},
+    trace::{ActorId, Cast, CastMember, Log, Namespace, Phase, Tracer, What},
 };
 
 /// Steps in one instant beyond which a run is taken for a busy loop. A thousand streams that lose one origin take
@@ -98,6 +98,8 @@ pub struct Outcome {
     pub cast: Cast,
     /// Every record, if they were kept.
     pub log: Option<Log>,
+    /// It was stopped at [`Keep::until`], before its end.
+    pub is_cut: bool,
 }
 
 /// What a run keeps.
@@ -365,6 +367,7 @@ impl<'a> World<'a> {
     fn finish(mut self) -> Outcome {
         self.cast.namespaces = self.namespaces();
         let (hash, steps) = (self.tracer.hash(), self.tracer.step());
+        let is_cut = self.keep.until.is_some_and(|until| steps >= until);
         let mut oracles = self.oracles;
         let findings = oracles.take_findings();
         Outcome {
@@ -375,6 +378,7 @@ impl<'a> World<'a> {
             oracles,
             cast: self.cast,
             log: self.tracer.into_log(),
+            is_cut,
         }
     }
 
@@ -493,9 +497,8 @@ impl<'a> World<'a> {
     fn note_packets(&mut self) {
         while let Some(packet) = self.net.poll_tap() {
             let packet = faults::packet_record(&packet);
-            let record =
-                self.tracer.record(self.now, ActorId::WORLD, self.cause, self.line, What::Packet(packet));
-            debug_assert!(matches!(record, Record { .. }));
+            // Kept, not judged: no promise is about single packets.
+            self.tracer.record(self.now, ActorId::WORLD, self.cause, self.line, What::Packet(packet));
         }
     }
 
