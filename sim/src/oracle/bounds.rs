@@ -11,7 +11,7 @@ use proxy_core::{
     time::Duration,
 };
 
-use crate::origin::{Behaviour, Handshake, OnCall, OnConnect, Publisher, Withhold};
+use crate::origin::{Behaviour, Handshake, OnCall, OnConnect, Payload, Publisher, Withhold};
 
 /// For round trips, retransmissions of a healthy link and the like: what no configuration names.
 pub const SLACK: Duration = Duration::from_millis(1_500);
@@ -238,6 +238,19 @@ pub fn frame(publisher: &Publisher) -> Duration {
         publisher.video.as_ref().map_or(Duration::ZERO, |video| Duration::from_secs(1) / video.fps.max(1));
     let audio = publisher.audio.as_ref().map_or(Duration::ZERO, |audio| audio.period);
     video.max(audio)
+}
+
+/// Returns the longest packet a publisher's frames become, in bytes: what the largest of them is at least, and what its
+/// wrappings and a decodable picture may add.
+pub fn packet(publisher: &Publisher) -> usize {
+    let video = publisher.video.as_ref().map_or(0, |video| video.bytes.0.max(video.bytes.1));
+    let audio = publisher.audio.as_ref().map_or(0, |audio| audio.bytes);
+    let picture = publisher.video.as_ref().map_or(0, |video| match publisher.payload {
+        // Raw macroblocks: a byte and a half per pixel.
+        Payload::Decodable => (video.size.0 * video.size.1 * 3 / 2) as usize,
+        Payload::Stub => 0,
+    });
+    video.max(audio) + picture + 2048
 }
 
 /// Returns whether a model origin serves all comers for as long as it is left alone.

@@ -28,6 +28,7 @@ mod marks;
 mod picture;
 mod quiet;
 mod recovery;
+mod removal;
 mod replies;
 mod retry_law;
 mod scene;
@@ -90,6 +91,7 @@ pub const PROMISES: &[(&str, &str)] = &[
         demand::NAME,
         "a pull runs exactly while its stream is registered, and always has an attempt or a timer",
     ),
+    (removal::NAME, "a stream is removed for the reason that is told, and for no other"),
     (
         limits::NAME,
         "every table and queue stays within its limit, is what the events say, and returns to its baseline",
@@ -315,6 +317,7 @@ impl Oracles {
             Box::<manners::Manners>::default(),
             Box::<seats::Seats>::default(),
             Box::<demand::Demand>::default(),
+            Box::<removal::Removal>::default(),
             Box::<limits::Limits>::default(),
             Box::<events::Events>::default(),
             Box::<log_lines::LogLines>::default(),
