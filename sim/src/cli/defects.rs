@@ -104,6 +104,8 @@ pub fn defects(options: &DefectOptions) -> u8 {
 }
 
 fn judge_all(options: &DefectOptions) -> io::Result<u8> {
+    // Each copy is built in its own folder: what is relative would lead elsewhere there.
+    let options = &DefectOptions { root: fs::canonicalize(&options.root)?, ..options.clone() };
     let all = read_defects(&options.root.join("sim/defects"))?;
     let chosen = choose(&all, options)?;
     let files = runner::find_files(&[options.root.join("scenarios")]).map_err(io::Error::other)?;

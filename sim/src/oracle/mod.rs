@@ -26,6 +26,7 @@ mod log_lines;
 mod manners;
 mod marks;
 mod picture;
+mod pings;
 mod quiet;
 mod recovery;
 mod removal;
@@ -45,7 +46,6 @@ use proxy_core::{
 
 pub use self::{
     bounds::Strictness,
-    marks::MARKS,
     scene::{
         CallNow, ConnNow, Entered, OriginNow, PlaceNow, PlayerNow, ProxyNow, RequestNow, Scene, StreamNow,
     },
@@ -106,6 +106,7 @@ pub const PROMISES: &[(&str, &str)] = &[
         detection::NAME,
         "a stream whose frames, bytes or track stop is noticed in time, and no state outlasts its deadline",
     ),
+    (pings::NAME, "an origin is pinged as often as the settings say, from when a play is asked for"),
     (
         recovery::NAME,
         "once its origin serves and nothing is in the way, a stream streams and its players see it, in time",
@@ -323,6 +324,7 @@ impl Oracles {
             Box::<log_lines::LogLines>::default(),
             Box::<herd::Herd>::default(),
             Box::new(detection::Detection::new(strictness)),
+            Box::<pings::Pings>::default(),
             Box::<recovery::Recovery>::default(),
             Box::<quiet::Quiet>::default(),
             Box::new(expect::Expectations::new(scenario, strictness)),
