@@ -313,10 +313,12 @@ impl Viewer {
             Some(stamp) => self.check_order(track, &stamp, now),
             None => Order::Next,
         };
-        let is_new_play = stamp.zip(before).is_some_and(|(stamp, before)| stamp.play != before.play);
+        // Two origins of one stream may number their plays alike: what begins anew has its header again.
+        let is_new_play = self.sitting.track(track).header_since_frame
+            || stamp.zip(before).is_some_and(|(stamp, before)| stamp.play != before.play);
         self.check_forward(track, timestamp, order, is_new_play, now);
         self.check_rising(track, timestamp, now);
-        self.check_pace(track, timestamp, stamp.zip(before), order, now);
+        self.check_pace(track, timestamp, stamp.zip(before).filter(|_| !is_new_play), order, now);
         if let Some(stamp) = stamp.filter(|_| order != Order::Back) {
             self.check_header(track, &stamp, before, needs_header, now);
             self.check_skew(track, timestamp, &stamp, now);
@@ -656,7 +658,7 @@ mod tests {
 
         fn header(&mut self, track: Track, number: u32) {
             let (kind, header) = header(track);
-            self.viewer.on_tag(kind, number * 40 + self.offset, &header, Instant::ZERO);
+            self.viewer.on_tag(kind, (number * 40).wrapping_add(self.offset), &header, Instant::ZERO);
         }
 
         fn frames(&mut self, track: Track, play: u32, numbers: std::ops::Range<u32>) {
@@ -681,7 +683,7 @@ mod tests {
                     Track::Video => media::video_frame(VideoCodec::Avc, SIZE, number % GOP, 0, &stamp),
                     Track::Audio => media::audio_frame(AudioCodec::AacStereo, &stamp),
                 };
-                self.viewer.on_tag(kind, number * 40 + self.offset, &payload, Instant::ZERO);
+                self.viewer.on_tag(kind, (number * 40).wrapping_add(self.offset), &payload, Instant::ZERO);
             }
         }
 
