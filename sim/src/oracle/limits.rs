@@ -17,8 +17,6 @@ pub(super) const NAME: &str = "limits";
 const WARM: u32 = 2;
 /// What a relay may hold beyond twice what it held when warm, in bytes.
 const RELAY_SLACK: usize = 256 * 1024;
-/// A relay lets go of what nobody needs every so many entries, not at each.
-const TRIM_EVERY: usize = 32;
 
 /// Counts on its own what the core says it counts.
 #[derive(Debug, Default)]
@@ -239,7 +237,7 @@ impl Books {
                 "bytes in relays",
                 "relay.gop_bytes_max, play.queue_bytes_max, relay.log_bytes_max",
                 core.relay_bytes,
-                core.streams * self.relay_max(config, scene.packet_max),
+                core.streams * self.relay_max(config, scene.burst_max),
             ),
         ] {
             if counted > limit {
@@ -256,11 +254,11 @@ impl Books {
     /// Returns the bytes one stream's relay may hold: the GOP or the backlog of its slowest player, whichever is longer,
     /// as RTMP and as FLV, and what has come since it last let go; never more than its log, and the FLV of what was
     /// read since the last frame.
-    fn relay_max(&self, config: &Config, packet: usize) -> usize {
+    fn relay_max(&self, config: &Config, burst: usize) -> usize {
         let (gop, log) = (config.relay.gop_bytes_max, config.relay.log_bytes_max);
         let backlog = if self.players > 0 { config.play.queue_bytes_max } else { 0 };
-        let needed = 2 * gop.max(backlog) + 2 * (TRIM_EVERY + 1) * packet;
-        needed.min(log + gop.max(backlog).min(log) + 2 * packet)
+        let needed = 2 * (gop.max(backlog) + burst);
+        needed.min(log + gop.max(backlog).min(log) + burst)
     }
 }
 

@@ -94,8 +94,8 @@ pub struct Scene {
     pub gop_max: Duration,
     /// The longest time between frames of any publisher.
     pub frame_max: Duration,
-    /// The longest packet any publisher's frames become, in bytes.
-    pub packet_max: usize,
+    /// The bytes that [`bounds::BURST`] frames in a row of any publisher become at most.
+    pub burst_max: usize,
     /// The longest time an origin takes to be back.
     comeback_max: Duration,
     /// The most addresses a name has.
@@ -393,7 +393,7 @@ impl Scene {
         for publisher in models.chain(changed) {
             self.gop_max = self.gop_max.max(bounds::gop(publisher));
             self.frame_max = self.frame_max.max(bounds::frame(publisher));
-            self.packet_max = self.packet_max.max(bounds::packet(publisher));
+            self.burst_max = self.burst_max.max(bounds::burst(publisher, bounds::BURST));
         }
         for event in &scenario.events {
             if let Act::Fault(fault) = &event.act
