@@ -247,6 +247,7 @@ impl Bench<'_> {
 
     /// Makes a copy of the source with the patch in it.
     fn plant(&self, defect: &Defect, scratch: &Path) -> io::Result<()> {
+        fs::create_dir_all(scratch)?;
         for part in ["Cargo.toml", "Cargo.lock", ".cargo", "proxy-core", "proxyd", "sim", "tests"] {
             mirror(&self.options.root.join(part), &scratch.join(part))?;
         }
