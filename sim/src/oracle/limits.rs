@@ -373,6 +373,51 @@ mod tests {
         );
     }
 
+    /// Packets of these lengths are handed to a player; after some of them it has taken so many bytes.
+    fn hands(packets: &[(u32, u32)]) -> Vec<String> {
+        Story::told::<Limits>(|story| {
+            story.player(0, PlayOutput::Rtmp, "live/a", 1);
+            for (len, taken) in packets {
+                story.out(Outward::Transmit { conn: 1, len: *len });
+                story.input(Inward::Sent { conn: 1, len: *taken });
+            }
+        })
+    }
+
+    #[test]
+    fn media_beyond_what_may_be_in_flight_is_found_and_answers_are_not() {
+        assert_eq!(hands(&[(200_000, 0), (900_000, 0), (40, 0), (60_000, 0)]), [""; 0]);
+        assert_eq!(hands(&[(270_000, 0), (60_000, 100_000), (60_000, 0), (60_000, 0)]), [""; 0]);
+        let texts = hands(&[(270_000, 0), (40_000, 0), (30_000, 0), (30_000, 0)]);
+        assert_eq!(texts.len(), 1, "{texts:?}");
+        assert!(texts[0].contains("340000 bytes are in flight to player 1, 70000 of them"), "{texts:?}");
+    }
+
+    #[test]
+    fn bytes_in_flight_are_those_handed_over_and_not_taken() {
+        let texts = |in_flight_bytes| {
+            Story::told::<Limits>(|story| {
+                story.player(0, PlayOutput::Rtmp, "live/a", 1);
+                story.out(Outward::Transmit { conn: 1, len: 5_000 });
+                story.input(Inward::Sent { conn: 1, len: 2_000 });
+                let counts = Counts { players: 1, timers: 1, in_flight_bytes, ..Counts::default() };
+                sample(story, counts);
+            })
+        };
+        assert_eq!(texts(3_000), [""; 0]);
+        assert_eq!(
+            texts(5_000),
+            ["limits: the core counts 5000 bytes in flight, its inputs and outputs make it 3000"]
+        );
+    }
+
+    #[test]
+    fn a_relay_holds_a_gop_or_a_backlog_twice_and_no_more() {
+        // 32 MiB of GOP, as RTMP and as FLV, and a few frames.
+        assert_eq!(check(Counts { relay_bytes: 67_000_000, ..WELL }), [""; 0]);
+        assert_eq!(check(Counts { relay_bytes: 69_000_000, ..WELL }).len(), 1);
+    }
+
     #[test]
     fn a_closing_connection_counts_until_it_is_over() {
         let texts = Story::told::<Limits>(|story| {
