@@ -313,12 +313,12 @@ impl Viewer {
             Some(stamp) => self.check_order(track, &stamp, now),
             None => Order::Next,
         };
+        let is_new_play = stamp.zip(before).is_some_and(|(stamp, before)| stamp.play != before.play);
         // Two origins of one stream may number their plays alike: what begins anew has its header again.
-        let is_new_play = self.sitting.track(track).header_since_frame
-            || stamp.zip(before).is_some_and(|(stamp, before)| stamp.play != before.play);
+        let goes_on = !is_new_play && !self.sitting.track(track).header_since_frame;
         self.check_forward(track, timestamp, order, is_new_play, now);
         self.check_rising(track, timestamp, now);
-        self.check_pace(track, timestamp, stamp.zip(before).filter(|_| !is_new_play), order, now);
+        self.check_pace(track, timestamp, stamp.zip(before).filter(|_| goes_on), order, now);
         if let Some(stamp) = stamp.filter(|_| order != Order::Back) {
             self.check_header(track, &stamp, before, needs_header, now);
             self.check_skew(track, timestamp, &stamp, now);
