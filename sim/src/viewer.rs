@@ -516,7 +516,8 @@ impl Viewer {
     ) {
         let (drift_max, hold_max) = (millis(self.config.drift_max), millis(self.config.hold_max));
         let state = self.sitting.track(track);
-        let out = state.out.replace(timestamp).map(|last| i64::from(timestamp.wrapping_sub(last).cast_signed()));
+        let out =
+            state.out.replace(timestamp).map(|last| i64::from(timestamp.wrapping_sub(last).cast_signed()));
         let is_one_play = match order {
             Order::Next | Order::Gap => true,
             Order::Changed | Order::Back => false,
@@ -536,7 +537,9 @@ impl Viewer {
         }
         let (drift, held) = (pace.drift, pace.held);
         let what = if held > hold_max {
-            format!("{track:?} timestamps stand still at {timestamp}, the origin's have gone {held} ms meanwhile")
+            format!(
+                "{track:?} timestamps stand still at {timestamp}, the origin's have gone {held} ms meanwhile"
+            )
         } else if drift.abs() > drift_max {
             format!("{track:?} timestamps have gone {drift} ms more than the origin's, by {timestamp}")
         } else {

@@ -294,7 +294,9 @@ mod tests {
         );
         assert_eq!(
             gives_up("1", false),
-            ["removal: live/a was removed as RetriesUsedUp, and no attempt of it has failed: Stop stopped it"]
+            [
+                "removal: live/a was removed as RetriesUsedUp, and no attempt of it has failed: Stop stopped it"
+            ]
         );
     }
 

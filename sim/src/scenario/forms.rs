@@ -18,7 +18,11 @@ pub(crate) static ROOT: Form = Form {
         must("id", Kind::Text, "the file's name without .toml"),
         must("title", Kind::Text, "what must hold, in a sentence"),
         or("refs", Kind::Texts, "[]", "the reports it comes from, such as ZLMediaKit#3810"),
-        may("defects", Kind::WordList(planted::defects), "planted defects that must make it fail; without it none"),
+        may(
+            "defects",
+            Kind::WordList(planted::defects),
+            "planted defects that must make it fail; without it none",
+        ),
         must("run", Kind::Table(&RUN), "how it is run"),
         may("net", Kind::Named(&[&NET]), "networks; without any there is docker0 with Docker's defaults"),
         must("host", Kind::Named(&[&ORIGIN, &PROXY, &PLAYER]), "hosts; each has its name in the DNS"),
