@@ -43,7 +43,8 @@ pub struct ViewerConfig {
     pub gap_min: Duration,
     /// The largest step forward of a clock where no frame is missing.
     pub forward_max: Option<Duration>,
-    /// The largest step forward of the clock from the last frame of one play to the first of the next.
+    /// The largest step forward of the clock from the last frame of one play to the first of the next. After a long
+    /// silence it may be up to half of that: plays that brought nothing but headers move the clock a frame each.
     pub restart_max: Option<Duration>,
     /// How far the offsets of the tracks may differ.
     pub skew_max: Duration,
@@ -290,6 +291,7 @@ impl Viewer {
     ) {
         self.note_outage(now);
         self.check_resumed(track, key, needs_header, now);
+        let silence = self.report.last_frame.map_or(Duration::ZERO, |last| now.since(last));
         self.count(track, key, now);
         let stamp = self.check_stamp(track, key, payload, now);
         self.keep(|| Seen::Frame { track, key, timestamp, stamp });
@@ -316,7 +318,9 @@ impl Viewer {
         let is_new_play = stamp.zip(before).is_some_and(|(stamp, before)| stamp.play != before.play);
         // Two origins of one stream may number their plays alike: what begins anew has its header again.
         let goes_on = !is_new_play && !self.sitting.track(track).header_since_frame;
-        self.check_forward(track, timestamp, order, is_new_play, now);
+        let restart_max = self.config.restart_max.map(|restart_max| restart_max.max(silence / 2));
+        let step_max = if is_new_play { restart_max } else { self.config.forward_max };
+        self.check_forward(track, timestamp, order, step_max, now);
         self.check_rising(track, timestamp, now);
         self.check_pace(track, timestamp, stamp.zip(before).filter(|_| goes_on), order, now);
         if let Some(stamp) = stamp.filter(|_| order != Order::Back) {
@@ -550,8 +554,14 @@ impl Viewer {
         self.violation(&what, now);
     }
 
-    fn check_forward(&mut self, track: Track, timestamp: u32, order: Order, is_new_play: bool, now: Instant) {
-        let step_max = if is_new_play { self.config.restart_max } else { self.config.forward_max };
+    fn check_forward(
+        &mut self,
+        track: Track,
+        timestamp: u32,
+        order: Order,
+        step_max: Option<Duration>,
+        now: Instant,
+    ) {
         let Some(step_max) = step_max else { return };
         let last = match order {
             Order::Next => self.sitting.track(track).out,
@@ -650,18 +660,20 @@ mod tests {
     struct Feed {
         viewer: Viewer,
         offset: u32,
+        now: Instant,
     }
 
     impl Feed {
         fn new() -> Self {
-            let mut feed = Self { viewer: Viewer::new(ViewerConfig::stamped(NAME)), offset: 0 };
+            let mut feed =
+                Self { viewer: Viewer::new(ViewerConfig::stamped(NAME)), offset: 0, now: Instant::ZERO };
             feed.viewer.on_connected();
             feed
         }
 
         fn header(&mut self, track: Track, number: u32) {
             let (kind, header) = header(track);
-            self.viewer.on_tag(kind, (number * 40).wrapping_add(self.offset), &header, Instant::ZERO);
+            self.viewer.on_tag(kind, (number * 40).wrapping_add(self.offset), &header, self.now);
         }
 
         fn frames(&mut self, track: Track, play: u32, numbers: std::ops::Range<u32>) {
@@ -686,7 +698,7 @@ mod tests {
                     Track::Video => media::video_frame(VideoCodec::Avc, SIZE, number % GOP, 0, &stamp),
                     Track::Audio => media::audio_frame(AudioCodec::AacStereo, &stamp),
                 };
-                self.viewer.on_tag(kind, (number * 40).wrapping_add(self.offset), &payload, Instant::ZERO);
+                self.viewer.on_tag(kind, (number * 40).wrapping_add(self.offset), &payload, self.now);
             }
         }
 
@@ -822,10 +834,13 @@ mod tests {
 
     #[test]
     fn a_new_play_begins_where_the_last_one_ended() {
-        for (pause, words) in [(100, ""), (3_000, "leaps from")] {
+        for (silence, pause, words) in
+            [(500, 100, ""), (3_000, 3_000, "leaps from"), (500, 1_200, "leaps from"), (60_000, 3_000, "")]
+        {
             let mut feed = Feed::new();
             feed.header(Track::Video, 0);
             feed.frames(Track::Video, 1, 0..12);
+            feed.now = Instant::from_millis(silence);
             feed.offset = pause;
             feed.header(Track::Video, 15);
             feed.frames(Track::Video, 2, 15..20);
