@@ -28,6 +28,7 @@ pub mod dice;
 pub mod net;
 pub mod oracle;
 pub mod origin;
+pub mod plane;
 pub mod player;
 pub mod raw;
 pub mod real;

@@ -19,6 +19,7 @@ use sim::{
         view::{self, ViewAs},
     },
     origin::Like,
+    plane::Plane,
     report::Format,
     runner,
 };
@@ -233,6 +234,9 @@ struct RunArgs {
     /// Scenario files, and folders of them.
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
+    /// Where they run; files that are not meant for it are skipped, and named.
+    #[arg(long, value_enum, default_value_t = PlaneArg::Core)]
+    plane: PlaneArg,
     /// This seed instead of those each file names.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -253,6 +257,30 @@ struct RunArgs {
     resolve: Option<PathBuf>,
 }
 
+/// Where scenarios run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum PlaneArg {
+    /// The core on our own network: fast, exact replay.
+    Core,
+    /// The production driver on turmoil: exact replay.
+    Turmoil,
+    /// The binary in Linux network namespaces.
+    Netns,
+    /// The binary in containers.
+    Container,
+}
+
+impl From<PlaneArg> for Plane {
+    fn from(plane: PlaneArg) -> Self {
+        match plane {
+            PlaneArg::Core => Self::Core,
+            PlaneArg::Turmoil => Self::Turmoil,
+            PlaneArg::Netns => Self::Netns,
+            PlaneArg::Container => Self::Container,
+        }
+    }
+}
+
 /// The form of a report.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum FormatArg {
@@ -271,6 +299,7 @@ impl RunArgs {
         let processors = || std::thread::available_parallelism().map_or(1, usize::from);
         run::RunOptions {
             paths: self.paths,
+            plane: self.plane.into(),
             seed: self.seed,
             jobs: self.jobs.map_or_else(processors, usize::from),
             records_max: self.records_max,

@@ -10,6 +10,7 @@ use crate::{
     runner::{self, Job},
     scenario::{self, model::Scenario},
     world::{Keep, World},
+    plane::Plane,
 };
 
 /// One player, two frames a second, a minute with a restart.
@@ -134,7 +135,7 @@ fn everything(options: &BenchOptions) -> Result<(), String> {
     for (file, scenario) in scenarios.iter().enumerate() {
         jobs.extend(scenario.run.seeds.iter().map(|seed| Job { file, seed: *seed }));
     }
-    let took = timed(|| runner::run_all(&scenarios, &jobs, options.jobs, runner::RECORDS_MAX, |_, _| {}));
+    let took = timed(|| runner::run_all(Plane::Core, &scenarios, &jobs, options.jobs, runner::RECORDS_MAX, |_, _| {}));
     println!(
         "{:<44} {:>7}.{:01} s for {} runs made twice",
         format!("all of {}", folder.display()),
