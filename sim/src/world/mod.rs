@@ -46,7 +46,7 @@ use self::{
 use crate::{
     net::{BridgeId, HostId, ListenerId, MACHINE, Net, NetEvent, NetTimer, SockId, dns::Dns},
     oracle::{Finding, Oracles, Strictness},
-    plane::turmoil::Carrier,
+    plane::turmoil::{Carrier, GRAIN},
     scenario::model::{HostRef, Network, PullRef, Role, Scenario},
     trace::{ActorId, Cast, CastMember, Log, Namespace, Phase, Tracer, What},
 };
@@ -259,7 +259,8 @@ impl<'a> World<'a> {
         };
         world.build();
         world.let_carry();
-        world.oracles = Oracles::strict(scenario, &world.cast, keep.strictness);
+        let grain = if world.carrier.is_some() { GRAIN } else { Duration::ZERO };
+        world.oracles = Oracles::strict(scenario, &world.cast, keep.strictness).with_grain(grain);
         world
     }
 

@@ -37,6 +37,9 @@ use crate::{
 
 /// Time between two steps.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
+/// How late a driver may be here: `tokio`'s timers round up to a millisecond, and an operator's request, its answer and
+/// each leg of both take ticks.
+pub(crate) const GRAIN: Duration = Duration::from_millis(20);
 /// Until every host has begun and every wire stands.
 const WARM_UP: u64 = 10;
 /// From then on until the world's zero: the proxies begin.
