@@ -485,7 +485,10 @@ impl<E: Env> Driver<E> {
                     self.requests.insert(id, reply);
                     self.input(Input::Request { id, request }, now);
                 }
-                Command::Query(look) => look(&self.proxy, now),
+                Command::Query(look) => {
+                    self.env.on_look(now);
+                    look(&self.proxy, now);
+                }
                 Command::PlayHttp(play) => {
                     let PlayHttp { key, params, peer, local, pipe, answer } = *play;
                     let conn = self.next_accepted();

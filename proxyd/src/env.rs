@@ -94,6 +94,11 @@ pub trait Env: Clone + Send + Sync + 'static {
         let _ = (output, now);
     }
 
+    /// Hears that somebody looks at the core between two inputs, as the API does.
+    fn on_look(&self, now: Instant) {
+        let _ = now;
+    }
+
     /// Sees the core after an input when it has nothing more to say, and how many connections the driver holds for it.
     fn on_rest(&self, proxy: &Proxy, conns: usize, now: Instant) {
         let _ = (proxy, conns, now);

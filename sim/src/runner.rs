@@ -227,7 +227,8 @@ fn ran(
 /// time, but somewhere they do.
 fn find_difference(plane: Plane, scenario: &Scenario, seed: u64) -> Difference {
     let keep = Keep { records: true, ..Keep::default() };
-    let run = || plane::run(plane, scenario, seed, keep).ok().and_then(|outcome| outcome.log).unwrap_or_default();
+    let run =
+        || plane::run(plane, scenario, seed, keep).ok().and_then(|outcome| outcome.log).unwrap_or_default();
     for _ in 0..8 {
         let (first, second) = (run(), run());
         if let Some(step) = first.first_difference(&second) {

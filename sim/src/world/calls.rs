@@ -110,19 +110,20 @@ impl World<'_> {
         let call = self.timeline.next_call();
         let actor = self.proxies[p].actor;
         let asked = trace::Call { call, event, name: name.to_owned(), stream, args: args.clone() };
+        // Nobody is there to answer: the caller's patience is not the proxy's promise.
+        let is_in_vain = !self.proxies[p].is_up || self.proxies[p].frozen > 0;
+        if self.carrier.is_some() && !is_in_vain {
+            args.push(("secret".to_owned(), SECRET.to_owned()));
+            self.send_call(p, asked, &args);
+            return None;
+        }
         let before = self.cause;
         self.cause = self.note(actor, What::Asked(asked));
-        if !self.proxies[p].is_up || self.proxies[p].frozen > 0 {
-            // Nobody is there to answer; the caller's patience is not the proxy's promise.
+        if is_in_vain {
             self.cause = before;
             return None;
         }
         args.push(("secret".to_owned(), SECRET.to_owned()));
-        if self.carrier.is_some() {
-            self.send_call(p, call, event, name, &args);
-            self.cause = before;
-            return None;
-        }
         let config =
             ApiConfig { settings: self.proxies[p].settings.clone(), secret: Secret(SECRET.to_owned()) };
         let offset = self.proxies[p].wall_offset;

@@ -3,27 +3,48 @@
 //! The driver tells what it hands to its core and what comes out, after each step; the world makes records of it. The
 //! world's own hands reach it by its sockets, its process, and HTTP.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::{Happened, Owner, World};
 use crate::{
     net::{HostId, NetEvent},
     plane::turmoil::{CallOut, Carrier, Fresh, TICK, Telling, Told},
     scenario::model::PullRef,
-    trace::{Inward, Moment, Outward, What},
+    trace::{self, Inward, Moment, Outward, What},
 };
 
 /// What a carried world remembers of calls and causes.
 #[derive(Debug, Default)]
 pub(super) struct Carried {
-    /// The event behind each call on its way.
-    calls: BTreeMap<u32, Option<u16>>,
-    /// What a repair script does with the answer to each.
-    repairs: BTreeMap<u32, (PullRef, bool)>,
+    /// Calls on their way, in order.
+    calls: BTreeMap<u32, Calling>,
+    /// What the API has answered, until the operator has it.
+    answers: BTreeMap<u32, String>,
     /// By proxy: the record of its last input, which causes what comes out.
     inputs: BTreeMap<usize, u64>,
     /// By proxy and number: the record of a lookup or a dial, which causes its answer.
     asked: BTreeMap<(usize, bool, u64), u64>,
+    /// The call behind the request that is about to enter the core, and its record.
+    request: Option<(u32, u64)>,
+    /// The call behind each request in the core that answers it by itself.
+    behind: BTreeMap<(usize, u64), u32>,
+    /// By proxy, answers that are to be told when the core has said everything.
+    due: Vec<(usize, (u32, String))>,
+}
+
+/// A call on its way.
+#[derive(Debug)]
+struct Calling {
+    proxy: usize,
+    call: trace::Call,
+    /// The record and the line behind it.
+    cause: (u64, u32),
+    /// What a repair script does with the answer.
+    repair: Option<(PullRef, bool)>,
+    /// The record of its coming to the API.
+    asked: Option<u64>,
+    /// It has led to a request.
+    has_asked: bool,
 }
 
 impl World<'_> {
@@ -101,16 +122,75 @@ impl World<'_> {
         let mut told = std::mem::take(&mut carrier.shell.lock().told);
         // Each host has run by itself; together they happened in this order.
         told.sort_by_key(|told| told.at);
-        for Told { proxy, at, what } in told {
+        let mut told = VecDeque::from(told);
+        while let Some(Told { proxy, at, what }) = told.pop_front() {
             if self.is_over() {
                 return;
             }
             self.now = at.clamp(self.now, end);
+            self.tell_answers_until(proxy, &what);
+            let answer = self.answered_by(proxy, &what).and_then(|call| take_answer(&mut told, call));
+            // What waits for its origin is answered by the reply itself; the rest when the core has said everything.
+            let is_add = matches!(&answer, Some((call, _)) if self.waits(*call));
+            let (at_once, later) = if is_add { (answer, None) } else { (None, answer) };
+            self.carried.due.extend(later.map(|answer| (proxy, answer)));
             match what {
+                Telling::Looked => {}
                 Telling::Bytes(hash) => self.tracer.take_bytes(&hash.to_le_bytes()),
                 Telling::What(what) => self.heard(proxy, what),
-                Telling::Answered { call, body } => self.call_answered(proxy, call, body),
+                Telling::Requests { names, stream } => self.find_call(proxy, names, stream.as_deref()),
+                Telling::Asked { call } => self.call_asked(call),
+                Telling::Answered { call, body } => self.call_answered(call, body),
+                Telling::Received { call, body } => self.call_received(call, &body),
             }
+            if let Some((call, body)) = at_once {
+                self.call_answered(call, body);
+            }
+        }
+        for (_, (call, body)) in std::mem::take(&mut self.carried.due) {
+            self.call_answered(call, body);
+        }
+    }
+
+    /// Returns the call that is answered by what a core said or showed just then. The task that serves the call says so
+    /// a little later, when the driver may have gone on.
+    fn answered_by(&mut self, p: usize, what: &Telling) -> Option<u32> {
+        match what {
+            Telling::What(What::Out(Outward::Reply { id })) => self.carried.behind.remove(&(p, *id)),
+            Telling::Looked => {
+                let looks = |calling: &&mut Calling| {
+                    let name = calling.call.name.as_str();
+                    let is_getter = ["get", "is", "list"].iter().any(|start| name.starts_with(start));
+                    calling.proxy == p && calling.asked.is_some() && !calling.has_asked && is_getter
+                };
+                let calling =
+                    self.carried.calls.values_mut().filter(looks).min_by_key(|calling| calling.asked)?;
+                calling.has_asked = true;
+                Some(calling.call.call)
+            }
+            Telling::Bytes(_)
+            | Telling::What(_)
+            | Telling::Requests { .. }
+            | Telling::Asked { .. }
+            | Telling::Answered { .. }
+            | Telling::Received { .. } => None,
+        }
+    }
+
+    /// Tells the answers that belong to the breath that ends where something else than an output follows.
+    fn tell_answers_until(&mut self, p: usize, next: &Telling) {
+        let is_output = matches!(
+            next,
+            Telling::Bytes(_) | Telling::What(What::Out(_) | What::Event(_) | What::Sample(_))
+        );
+        if is_output || self.carried.due.is_empty() {
+            return;
+        }
+        let (due, others) = std::mem::take(&mut self.carried.due).into_iter().partition(|(of, _)| *of == p);
+        self.carried.due = others;
+        let due: Vec<(usize, (u32, String))> = due;
+        for (_, (call, body)) in due {
+            self.call_answered(call, body);
         }
     }
 
@@ -131,8 +211,16 @@ impl World<'_> {
                     | Inward::Received { .. }
                     | Inward::Sent { .. }
                     | Inward::Closed { .. }
-                    | Inward::Request { .. }
                     | Inward::Answered { .. } => 0,
+                    Inward::Request { id } => {
+                        let behind = self.carried.request.take();
+                        if let Some((call, _)) = behind
+                            && self.answers_at_once(call)
+                        {
+                            self.carried.behind.insert((p, id), call);
+                        }
+                        behind.map_or(0, |(_, step)| step)
+                    }
                 };
                 let step = self.note(actor, What::In(inward));
                 self.carried.inputs.insert(p, step);
@@ -176,6 +264,15 @@ impl World<'_> {
         }
     }
 
+    fn waits(&self, call: u32) -> bool {
+        self.carried.calls.get(&call).is_some_and(|calling| calling.call.name == "addStreamProxy")
+    }
+
+    /// Returns whether the reply to a call's request is its answer; one that kicks makes several, and answers after the last.
+    fn answers_at_once(&self, call: u32) -> bool {
+        self.carried.calls.get(&call).is_some_and(|calling| !calling.call.name.starts_with("kick"))
+    }
+
     fn last_input(&self, p: usize) -> u64 {
         self.carried.inputs.get(&p).copied().unwrap_or(0)
     }
@@ -191,6 +288,7 @@ impl World<'_> {
     pub(super) fn stop_driver(&mut self, p: usize) {
         let Some(carrier) = &self.carrier else { return };
         carrier.shell.lock().stop(p);
+        self.carried.behind.retain(|(of, _), _| *of != p);
         let is_his = |owner: &Owner| matches!(owner, Owner::Proxy(owner) if usize::from(*owner) == p);
         self.owners.retain(|_, owner| !is_his(owner));
         self.listeners.retain(|_, owner| !is_his(owner));
@@ -219,38 +317,95 @@ impl World<'_> {
 
     // ---- calls ----
 
-    pub(super) fn send_call(
-        &mut self,
-        p: usize,
-        call: u32,
-        event: Option<u16>,
-        name: &str,
-        args: &[(String, String)],
-    ) {
+    /// Sends a call; it is told when it comes to the API.
+    pub(super) fn send_call(&mut self, p: usize, call: trace::Call, args: &[(String, String)]) {
         let Some(carrier) = &self.carrier else { return };
         let pairs: Vec<String> =
             args.iter().map(|(name, value)| format!("{}={}", escape(name), escape(value))).collect();
-        let target = format!("/index/api/{name}?{}", pairs.join("&"));
+        let target = format!("/index/api/{}?{}", call.name, pairs.join("&"));
         let host = carrier.place_of(self.proxies[p].namespace);
-        carrier.shell.lock().call(CallOut { call, proxy: p, host, target });
-        self.carried.calls.insert(call, event);
+        carrier.shell.lock().call(CallOut { call: call.call, proxy: p, host, target });
+        let calling = Calling {
+            proxy: p,
+            cause: (self.cause, self.line),
+            repair: None,
+            asked: None,
+            has_asked: false,
+            call,
+        };
+        self.carried.calls.insert(calling.call.call, calling);
     }
 
     /// A repair script will hear the answer to its question later.
     pub(super) fn looks_answered_later(&mut self, call: u32, pull: PullRef, closes: bool) {
-        if self.carried.calls.contains_key(&call) {
-            self.carried.repairs.insert(call, (pull, closes));
+        if let Some(calling) = self.carried.calls.get_mut(&call) {
+            calling.repair = Some((pull, closes));
         }
     }
 
-    fn call_answered(&mut self, p: usize, call: u32, body: String) {
-        let Some(event) = self.carried.calls.remove(&call) else { return };
-        self.cause = 0;
-        let repair = self.carried.repairs.remove(&call);
-        self.answered(p, call, event, body.clone());
-        if let Some((pull, closes)) = repair {
-            self.repair_if(p, pull, closes, &body);
+    fn call_asked(&mut self, call: u32) {
+        let Some(calling) = self.carried.calls.get(&call) else { return };
+        let (actor, asked) = (self.proxies[calling.proxy].actor, calling.call.clone());
+        (self.cause, self.line) = calling.cause;
+        let step = self.note(actor, What::Asked(asked));
+        self.line = 0;
+        if let Some(calling) = self.carried.calls.get_mut(&call) {
+            calling.asked = Some(step);
         }
+    }
+
+    /// A request is about to enter the core: it is that of the first call of its kind that has led to none so far, as
+    /// the API hands them over in order.
+    fn find_call(&mut self, p: usize, names: &[&str], stream: Option<&str>) {
+        let fits = |calling: &&mut Calling| {
+            calling.proxy == p
+                && calling.asked.is_some()
+                && names.contains(&calling.call.name.as_str())
+                && (stream.is_none()
+                    || calling.call.stream.is_none()
+                    || calling.call.stream.as_deref() == stream)
+        };
+        let all = self.carried.calls.values_mut().filter(fits);
+        self.carried.request = None;
+        if let Some(calling) = all.min_by_key(|calling| (calling.has_asked, calling.asked)) {
+            calling.has_asked = true;
+            self.carried.request = Some((calling.call.call, calling.asked.unwrap_or(0)));
+        }
+    }
+
+    fn call_answered(&mut self, call: u32, body: String) {
+        let Some(calling) = self.carried.calls.remove(&call) else { return };
+        (self.cause, self.line) = (calling.asked.unwrap_or(0), 0);
+        self.answered(calling.proxy, call, calling.call.event, body.clone());
+        if let Some((pull, closes)) = calling.repair {
+            self.repair_if(calling.proxy, pull, closes, &body);
+        }
+        self.carried.answers.insert(call, body);
+    }
+
+    /// What the operator gets is what the API has answered.
+    fn call_received(&mut self, call: u32, body: &str) {
+        let told = self.carried.answers.remove(&call);
+        if told.as_deref().is_some_and(|told| told != body) {
+            let text = format!("call {call} was answered {told:?}, and the operator got {body:?}");
+            self.oracles.broken("driver", self.tracer.step(), self.now, text);
+        }
+    }
+}
+
+/// Takes the answer to a call out of what was told after it.
+fn take_answer(told: &mut VecDeque<Told>, call: u32) -> Option<(u32, String)> {
+    let is_it =
+        |told: &Told| matches!(told.what, Telling::Answered { call: answered, .. } if answered == call);
+    let index = told.iter().position(is_it)?;
+    match told.remove(index)?.what {
+        Telling::Answered { call, body } => Some((call, body)),
+        Telling::Bytes(_)
+        | Telling::What(_)
+        | Telling::Requests { .. }
+        | Telling::Looked
+        | Telling::Asked { .. }
+        | Telling::Received { .. } => None,
     }
 }
 

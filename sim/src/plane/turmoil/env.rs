@@ -93,6 +93,10 @@ impl FabricEnv {
         }
     }
 
+    pub(super) fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
     fn stream(&self, way: Way) -> FabricStream {
         let number = self.streams.fetch_add(1, Ordering::Relaxed);
         FabricStream { way, pieces: Pieces(Dice::nth(self.seed, "pieces", number).roll()) }
@@ -232,6 +236,10 @@ impl Env for FabricEnv {
 
     fn on_output(&self, output: &Output, now: Instant) {
         self.watch.on_output(output, now);
+    }
+
+    fn on_look(&self, now: Instant) {
+        self.watch.on_look(now);
     }
 
     fn on_rest(&self, proxy: &Proxy, conns: usize, now: Instant) {

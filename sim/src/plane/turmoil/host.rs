@@ -9,6 +9,11 @@ use std::{
     time::Duration,
 };
 
+use axum::{
+    body::Body,
+    middleware::{Next, from_fn},
+    response::Response,
+};
 use proxy_core::io::Request;
 use proxyd::{
     api::{ApiConfig, router},
@@ -28,11 +33,14 @@ use super::{
     env::{CONTROL_PORT, FabricEnv},
     host_name,
     shell::{CallOut, Life, Shell, Telling, Told},
+    watch::Watch,
 };
 use crate::{raw::http::HttpReader, world::SECRET};
 
 /// Where a host takes packets from others.
 const WIRE_PORT: u16 = 1;
+/// The header that carries an operator's call's number.
+const CALL_HEADER: &str = "x-call";
 /// A packet's number and length.
 const FRAME_HEAD: usize = 12;
 /// How often an operator dials a proxy that is about to listen, a millisecond apart.
@@ -115,7 +123,9 @@ async fn live(shell: &Shell, p: usize, life: &Life) -> turmoil::Result {
     if let Some(at) = settings.http_listen() {
         let listener = env.listen(at).await?;
         let config = ApiConfig { settings: (**settings).clone(), secret: Secret(SECRET.to_owned()) };
-        let router = router(handle.clone(), config);
+        let watch = env.watch().clone();
+        let told = move |request, next| tell_call(watch.clone(), request, next);
+        let router = router(handle.clone(), config).layer(from_fn(told));
         let serves = serve_http(env.clone(), listener, router, limits(settings));
         tasks.0.push(tokio::spawn(Gate::new(shell, p, serves)));
     }
@@ -129,6 +139,18 @@ async fn live(shell: &Shell, p: usize, life: &Life) -> turmoil::Result {
     }
     Gate::new(shell, p, driver.run()).await;
     Ok(())
+}
+
+/// Lets a request of an operator's through, and tells when it came to the API and what the API answered.
+async fn tell_call(watch: Watch, request: axum::extract::Request, next: Next) -> Response {
+    let number = request.headers().get(CALL_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
+    let Some(call) = number else { return next.run(request).await };
+    watch.tell_outside(Telling::Asked { call });
+    let (parts, body) = next.run(request).await.into_parts();
+    let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let body = String::from_utf8_lossy(&bytes).into_owned();
+    watch.tell_outside(Telling::Answered { call, body });
+    Response::from_parts(parts, Body::from(bytes))
 }
 
 /// The limits the daemon serves with.
@@ -195,7 +217,7 @@ pub(super) async fn operators(shell: Shell) -> turmoil::Result {
             // A proxy that ends with the call under way leaves it without an answer.
             if let Ok(body) = ask(call).await {
                 let shared = &mut *shell.lock();
-                let what = Telling::Answered { call: number, body };
+                let what = Telling::Received { call: number, body };
                 shared.told.push(Told { proxy, at: shared.now, what });
             }
         });
@@ -213,7 +235,9 @@ async fn ask(call: CallOut) -> io::Result<String> {
         }
         dials += 1;
     };
-    let request = format!("GET {} HTTP/1.1\r\nHost: proxy\r\nConnection: close\r\n\r\n", call.target);
+    let CallOut { call, target, .. } = call;
+    let request =
+        format!("GET {target} HTTP/1.1\r\nHost: proxy\r\n{CALL_HEADER}: {call}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let (mut reader, mut body) = (HttpReader::new(), Vec::new());
     let mut buffer = [0; 4096];

@@ -137,8 +137,16 @@ pub(crate) enum Telling {
     Bytes(u64),
     /// A record.
     What(What),
-    /// An answer to a call.
+    /// A request is about to enter the core: what calls it may come from, and the stream it is about.
+    Requests { names: &'static [&'static str], stream: Option<String> },
+    /// The API has looked at the core.
+    Looked,
+    /// A call has come to the API.
+    Asked { call: u32 },
+    /// The API answers a call.
     Answered { call: u32, body: String },
+    /// The operator has the answer.
+    Received { call: u32, body: String },
 }
 
 /// Packets from one host of turmoil to another.

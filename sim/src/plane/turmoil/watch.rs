@@ -7,7 +7,8 @@ use std::{
 
 use proxy_core::{
     Instant, Proxy,
-    io::{ConnId, EventKind, Input, Output, Wakeup},
+    io::{ConnId, EventKind, Input, Output, Request, Wakeup},
+    url::StreamKey,
 };
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -62,6 +63,11 @@ impl Watch {
         if let Input::Closed { conn, .. } = input {
             self.keep(|kept| kept.ears.remove(conn));
         }
+        if let Input::Request { request, .. } = input {
+            let (names, key) = calls_behind(request);
+            let stream = key.map(|key| format!("{}/{}", key.app, key.stream));
+            self.tell(now, Telling::Requests { names, stream });
+        }
         self.tell(now, Telling::What(What::In(Inward::of(input))));
         if let Input::Listening { .. } = input {
             self.tell(now, Telling::What(What::Moment(Moment::Listening)));
@@ -90,6 +96,10 @@ impl Watch {
         }
     }
 
+    pub(super) fn on_look(&self, now: Instant) {
+        self.tell(now, Telling::Looked);
+    }
+
     pub(super) fn on_rest(&self, proxy: &Proxy, conns: usize, now: Instant) {
         let next = proxy.poll_timeout().filter(|(_, owner)| !matches!(owner, Wakeup::Conn(_)));
         let next = next.map(|(at, owner)| (self.at(at), owner));
@@ -114,6 +124,12 @@ impl Watch {
         Instant::from_nanos(now.as_nanos().saturating_add_signed(base))
     }
 
+    /// Tells something of what happens outside of the core.
+    pub(super) fn tell_outside(&self, what: Telling) {
+        let at = self.now();
+        self.shell.lock().told.push(Told { proxy: self.p, at, what });
+    }
+
     fn tell(&self, now: Instant, what: Telling) {
         let at = self.at(now);
         self.shell.lock().told.push(Told { proxy: self.p, at, what });
@@ -121,5 +137,17 @@ impl Watch {
 
     fn keep<T>(&self, act: impl FnOnce(&mut Kept) -> T) -> T {
         act(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Returns the calls of the API that make a request, and the key it is about.
+fn calls_behind(request: &Request) -> (&'static [&'static str], Option<&StreamKey>) {
+    match request {
+        Request::Add { key, .. } => (&["addStreamProxy"], Some(key)),
+        Request::Update { key, .. } => (&["updateStreamProxy"], Some(key)),
+        Request::Del { key } => (&["delStreamProxy"], Some(key)),
+        Request::Close { .. } => (&["close_stream", "close_streams"], None),
+        Request::Kick { .. } => (&["kick_session", "kick_sessions"], None),
+        Request::Shutdown => (&[], None),
     }
 }
