@@ -12,6 +12,7 @@ use std::{
 use proxy_core::time::Duration;
 
 use crate::{
+    agree::KNOWN_FILE,
     oracle::{Finding, Measured, Strictness},
     plane::{self, Plane, Unrunnable},
     scenario::{self, Problem, model::Scenario},
@@ -115,7 +116,8 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     for path in entries {
         if path.is_dir() {
             collect(&path, files)?;
-        } else if path.extension().is_some_and(|extension| extension == "toml") {
+        } else if path.extension().is_some_and(|extension| extension == "toml") && !path.ends_with(KNOWN_FILE)
+        {
             files.push(path);
         }
     }
