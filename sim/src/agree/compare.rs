@@ -22,17 +22,21 @@ pub enum Aspect {
     Silences,
     /// When they were back.
     Recovery,
+    /// Which of the attempts that follow each other by the retry law found the way free: the one before made it in one
+    /// run and just missed it in the other. How long it took is the same.
+    Phase,
     /// What the API answered.
     Answers,
 }
 
 impl Aspect {
     /// All of them, with the word for each.
-    pub const WORDS: [(Self, &'static str); 5] = [
+    pub const WORDS: [(Self, &'static str); 6] = [
         (Self::Verdict, "verdict"),
         (Self::Order, "order"),
         (Self::Silences, "silences"),
         (Self::Recovery, "recovery"),
+        (Self::Phase, "phase"),
         (Self::Answers, "answers"),
     ];
 
@@ -127,10 +131,9 @@ impl Comparison {
         for (name, here) in &one.silences {
             let there = other.silences.get(name).unwrap_or(&none);
             self.note_worst(here, there);
-            let parted = here.iter().zip(there).find(|(here, there)| {
-                let bound = tolerance(here.recovery.unwrap_or(here.lasted));
-                let time = |silence: &Silence| silence.recovery.unwrap_or(silence.lasted);
-                time(here).abs_diff(time(there)) > bound
+            let parted = here.iter().zip(there).find_map(|(here, there)| {
+                let apart = time(here).abs_diff(time(there));
+                (apart > tolerance(time(here))).then_some((here, there, apart))
             });
             if here.len() != there.len() && !are_marginal(here, there) {
                 let text = format!("{name}: {} silences and {}", told(here), told(there));
@@ -139,9 +142,10 @@ impl Comparison {
                 };
                 let len = here.len().min(there.len());
                 self.part(Aspect::Silences, text, (at(here, len), at(there, len)));
-            } else if let Some((here, there)) = parted {
+            } else if let Some((here, there, apart)) = parted {
                 let text = format!("{name}: back after {} and {}", back(here), back(there));
-                self.part(Aspect::Recovery, text, (here.since, there.since));
+                let aspect = if is_phase(here, there, apart) { Aspect::Phase } else { Aspect::Recovery };
+                self.part(aspect, text, (here.since, there.since));
             }
         }
     }
@@ -170,6 +174,18 @@ impl Comparison {
             }
         }
     }
+}
+
+/// What two runs must agree on of a silence: the recovery, or all of it.
+fn time(silence: &Silence) -> Duration {
+    silence.recovery.unwrap_or(silence.lasted)
+}
+
+/// Whether two silences differ by the wait between two attempts and no more.
+fn is_phase(here: &Silence, there: &Silence, apart: Duration) -> bool {
+    let (Some(one), Some(other)) = (here.attempt, there.attempt) else { return false };
+    let is_alike = one.took.abs_diff(other.took) <= tolerance(one.took);
+    is_alike && apart <= one.after.max(other.after) + RECOVERY_MIN
 }
 
 /// How far two recoveries may lie apart.
@@ -229,6 +245,7 @@ mod tests {
             since: at,
             lasted: Duration::from_millis(*lasted),
             recovery: Some(Duration::from_millis(*recovery)),
+            attempt: None,
         };
         Gist {
             broken: Vec::new(),
@@ -271,6 +288,21 @@ mod tests {
         assert_eq!(check(&one, &refused), [Aspect::Answers]);
         let broken = Gist { broken: vec!["seats".to_owned()], ..one.clone() };
         assert_eq!(check(&one, &broken), [Aspect::Verdict]);
+    }
+
+    #[test]
+    fn another_attempt_is_a_matter_of_phase_unless_it_took_longer_or_is_farther() {
+        let with = |recovery: u64, took: u64| {
+            let mut gist = gist("streaming", &[(5_000, recovery)], &[]);
+            for silence in gist.silences.values_mut().flatten() {
+                let millis = Duration::from_millis;
+                silence.attempt = Some(crate::agree::Attempt { took: millis(took), after: millis(1_000) });
+            }
+            gist
+        };
+        assert_eq!(check(&with(100, 50), &with(1_000, 60)), [Aspect::Phase]);
+        assert_eq!(check(&with(100, 50), &with(1_000, 700)), [Aspect::Recovery]);
+        assert_eq!(check(&with(100, 50), &with(2_000, 60)), [Aspect::Recovery]);
     }
 
     #[test]

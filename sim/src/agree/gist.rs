@@ -41,6 +41,17 @@ pub struct Silence {
     pub lasted: Duration,
     /// From the moment the last thing in the way was gone to the next frame; `None` if nothing was in the way.
     pub recovery: Option<Duration>,
+    /// The attempt that ended it, if it is known and one did.
+    pub attempt: Option<Attempt>,
+}
+
+/// An attempt to pull that brought frames back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// From its beginning to the frame.
+    pub took: Duration,
+    /// From the beginning of the one before.
+    pub after: Duration,
 }
 
 /// Makes the gist of a run whose records were kept.
@@ -61,11 +72,21 @@ pub fn gist(outcome: &Outcome, records: &[Record]) -> Gist {
     gist
 }
 
+#[derive(Debug)]
+struct Seat {
+    name: String,
+    /// The proxy and its stream.
+    stream: String,
+    last_frame: Option<Instant>,
+}
+
 #[derive(Debug, Default)]
 struct Maker {
     gist: Gist,
     streams: BTreeMap<(ActorId, u64), String>,
-    seats: BTreeMap<u32, (String, Option<Instant>)>,
+    seats: BTreeMap<u32, Seat>,
+    /// By stream: whether an attempt is under way, when it began, and the one before.
+    attempts: BTreeMap<String, (bool, Instant, Instant)>,
     /// When the last obstacle was gone.
     cleared: Option<Instant>,
     calls: BTreeMap<u32, String>,
@@ -82,10 +103,11 @@ impl Maker {
                 let Some(id) = event.stream.map(|stream| stream.0) else { return };
                 self.on_event(actor, id, &event.kind, at, cast);
             }
-            What::PlayerJoins { seat, output, stream, .. } => {
+            What::PlayerJoins { seat, output, stream, from, .. } => {
                 let name = format!("{} of {stream} by {output:?}", cast.name(actor));
                 self.gist.silences.entry(name.clone()).or_default();
-                self.seats.insert(seat.0, (name, None));
+                let stream = format!("{} {stream}", cast.name(*from));
+                self.seats.insert(seat.0, Seat { name, stream, last_frame: None });
             }
             What::PlayerLeaves { seat } => {
                 self.seats.remove(&seat.0);
@@ -135,6 +157,17 @@ impl Maker {
             self.streams.insert((actor, id), name);
         }
         let Some(name) = self.streams.get(&(actor, id)).cloned() else { return };
+        if let EventKind::PullEntered { state, .. } = kind {
+            let begins = matches!(state, PullState::Resolving | PullState::Queued | PullState::Connecting);
+            let (is_under_way, began, before) = self.attempts.entry(name.clone()).or_insert((false, at, at));
+            if begins && !*is_under_way {
+                (*before, *began) = (*began, at);
+            }
+            // One that has got a connection goes on until it has frames or fails.
+            let goes_on =
+                matches!(state, PullState::Handshaking | PullState::Requesting | PullState::AwaitingMedia);
+            *is_under_way = begins || (*is_under_way && goes_on);
+        }
         let step = match kind {
             EventKind::Registered { .. } => "registered".to_owned(),
             EventKind::Unregistered { .. } => "removed".to_owned(),
@@ -157,15 +190,19 @@ impl Maker {
     }
 
     fn on_frame(&mut self, seat: u32, at: Instant) {
-        let cleared = self.cleared;
-        let Some((name, last)) = self.seats.get_mut(&seat) else { return };
-        if let Some(since) = last.replace(at)
-            && at.since(since) >= SILENCE_MIN
-        {
-            let recovery = cleared.filter(|cleared| *cleared >= since).map(|cleared| at.since(cleared));
-            let silence = Silence { since, lasted: at.since(since), recovery };
-            self.gist.silences.entry(name.clone()).or_default().push(silence);
-        }
+        let Some(seat) = self.seats.get_mut(&seat) else { return };
+        let Some(since) = seat.last_frame.replace(at).filter(|since| at.since(*since) >= SILENCE_MIN) else {
+            return;
+        };
+        let attempt = self.attempts.get(&seat.stream).filter(|(_, began, _)| *began >= since);
+        let silence = Silence {
+            since,
+            lasted: at.since(since),
+            recovery: self.cleared.filter(|cleared| *cleared >= since).map(|cleared| at.since(cleared)),
+            attempt: attempt
+                .map(|(_, began, before)| Attempt { took: at.since(*began), after: began.since(*before) }),
+        };
+        self.gist.silences.entry(seat.name.clone()).or_default().push(silence);
     }
 }
 

@@ -13,7 +13,7 @@ mod side;
 
 pub use self::{
     compare::{Aspect, Comparison, Part, compare},
-    gist::{Gist, Silence, gist},
+    gist::{Attempt, Gist, Silence, gist},
     known::{KNOWN_FILE, Known, KnownError},
     side::side_by_side,
 };
