@@ -184,6 +184,10 @@ fn time(silence: &Silence) -> Duration {
 /// Whether two silences differ by the wait between two attempts and no more.
 fn is_phase(here: &Silence, there: &Silence, apart: Duration) -> bool {
     let (Some(one), Some(other)) = (here.attempt, there.attempt) else { return false };
+    if one.straddles || other.straddles {
+        // A dial under way is made by its next SYN, which waits as long as the ones before together.
+        return apart <= one.took.max(other.took) + RECOVERY_MIN;
+    }
     let is_alike = one.took.abs_diff(other.took) <= tolerance(one.took);
     is_alike && apart <= one.after.max(other.after) + RECOVERY_MIN
 }
@@ -296,7 +300,7 @@ mod tests {
             let mut gist = gist("streaming", &[(5_000, recovery)], &[]);
             for silence in gist.silences.values_mut().flatten() {
                 let millis = Duration::from_millis;
-                silence.attempt = Some(crate::agree::Attempt { took: millis(took), after: millis(1_000) });
+                silence.attempt = Some(crate::agree::Attempt { took: millis(took), after: millis(1_000), straddles: false });
             }
             gist
         };

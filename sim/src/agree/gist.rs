@@ -52,6 +52,8 @@ pub struct Attempt {
     pub took: Duration,
     /// From the beginning of the one before.
     pub after: Duration,
+    /// It was under way when the last thing in the way was gone: its next SYN made it.
+    pub straddles: bool,
 }
 
 /// Makes the gist of a run whose records were kept.
@@ -195,12 +197,16 @@ impl Maker {
             return;
         };
         let attempt = self.attempts.get(&seat.stream).filter(|(_, began, _)| *began >= since);
+        let cleared = self.cleared.filter(|cleared| *cleared >= since);
         let silence = Silence {
             since,
             lasted: at.since(since),
-            recovery: self.cleared.filter(|cleared| *cleared >= since).map(|cleared| at.since(cleared)),
-            attempt: attempt
-                .map(|(_, began, before)| Attempt { took: at.since(*began), after: began.since(*before) }),
+            recovery: cleared.map(|cleared| at.since(cleared)),
+            attempt: attempt.map(|(_, began, before)| Attempt {
+                took: at.since(*began),
+                after: began.since(*before),
+                straddles: cleared.is_some_and(|cleared| *began < cleared),
+            }),
         };
         self.gist.silences.entry(seat.name.clone()).or_default().push(silence);
     }
