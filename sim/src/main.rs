@@ -159,6 +159,9 @@ enum Command {
     Defects {
         /// Which; all if none is named.
         names: Vec<String>,
+        /// Where the scenarios run that name a defect.
+        #[arg(long, value_enum, default_value_t = PlaneArg::Core)]
+        plane: PlaneArg,
         /// Copies built at a time.
         #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
         jobs: u16,
@@ -431,11 +434,12 @@ fn main() -> ExitCode {
             };
             return ExitCode::from(view::view(&trace, to, output.as_ref()));
         }
-        Command::Defects { names, jobs, handful, turn, check } => {
+        Command::Defects { names, plane, jobs, handful, turn, check } => {
             let handful = handful.map(|count| Handful { count, turn: turn.unwrap_or(0) });
             let (root, jobs) = (PathBuf::from("."), usize::from(jobs));
             return ExitCode::from(defects::defects(&DefectOptions {
                 names,
+                plane: plane.into(),
                 jobs,
                 handful,
                 root,

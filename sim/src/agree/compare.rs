@@ -300,7 +300,11 @@ mod tests {
             let mut gist = gist("streaming", &[(5_000, recovery)], &[]);
             for silence in gist.silences.values_mut().flatten() {
                 let millis = Duration::from_millis;
-                silence.attempt = Some(crate::agree::Attempt { took: millis(took), after: millis(1_000), straddles: false });
+                silence.attempt = Some(crate::agree::Attempt {
+                    took: millis(took),
+                    after: millis(1_000),
+                    straddles: false,
+                });
             }
             gist
         };

@@ -154,6 +154,7 @@ impl World<'_> {
     pub(super) fn start_proxy(&mut self, p: usize) {
         let proxy = &mut self.proxies[p];
         let dice = Dice::nth(self.seed, "proxy", proxy.lives << 16 | p as u64).roll();
+        proxy.core = Proxy::new(proxy.settings.core.clone(), dice);
         proxy.lives += 1;
         proxy.is_up = true;
         proxy.sampled = None;
@@ -161,7 +162,7 @@ impl World<'_> {
         if self.carrier.is_some() {
             return self.start_driver(p, dice);
         }
-        proxy.core = Proxy::new(proxy.settings.core.clone(), dice);
+        let proxy = &mut self.proxies[p];
         let (namespace, (rtmp, http)) = (proxy.namespace, proxy.ports());
         let ip = IpAddr::V4(self.home_of(self.host_of(self.proxies[p].actor)));
         let mut listens = |port: u16| {
