@@ -184,12 +184,11 @@ fn time(silence: &Silence) -> Duration {
 /// Whether two silences differ by the wait between two attempts and no more.
 fn is_phase(here: &Silence, there: &Silence, apart: Duration) -> bool {
     let (Some(one), Some(other)) = (here.attempt, there.attempt) else { return false };
-    if one.straddles || other.straddles {
-        // A dial under way is made by its next SYN, which waits as long as the ones before together.
-        return apart <= one.took.max(other.took) + RECOVERY_MIN;
-    }
+    // A dial under way is made by its next SYN, which waits as long as the ones before together.
+    let dial = |attempt: super::Attempt| if attempt.straddles { attempt.took } else { Duration::ZERO };
+    let waits = one.after.max(other.after).max(dial(one)).max(dial(other));
     let is_alike = one.took.abs_diff(other.took) <= tolerance(one.took);
-    is_alike && apart <= one.after.max(other.after) + RECOVERY_MIN
+    (is_alike || one.straddles || other.straddles) && apart <= waits + RECOVERY_MIN
 }
 
 /// How far two recoveries may lie apart.

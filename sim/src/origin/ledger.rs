@@ -85,3 +85,19 @@ impl Ledger {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plays_are_numbered_behind_those_of_other_origins() {
+        let mut ledger = Ledger::default();
+        let mut check = |elsewhere| {
+            ledger.plays_elsewhere = elsewhere;
+            ledger.note_play(0, PeerConn(1), "live/a", Instant::ZERO)
+        };
+        assert_eq!(check(0), (1, 1));
+        assert_eq!(check(3), (5, 2));
+    }
+}

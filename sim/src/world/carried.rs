@@ -420,3 +420,14 @@ fn escape(text: &str) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_holds_nothing_but_the_unreserved() {
+        assert_eq!(escape("live-1_a.b~c"), "live-1_a.b~c");
+        assert_eq!(escape("rtmp://h/a?t=1&u=é"), "rtmp%3A%2F%2Fh%2Fa%3Ft%3D1%26u%3D%C3%A9");
+    }
+}

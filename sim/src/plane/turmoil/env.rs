@@ -440,3 +440,17 @@ impl Pieces {
         usize::try_from((self.0 >> 20) % bound + 1).unwrap_or(1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_of_every_size_and_never_nothing() {
+        let mut pieces = Pieces(1);
+        let lengths: Vec<usize> = (0..1000).map(|_| pieces.next()).collect();
+        assert!(lengths.iter().all(|len| (1..=4096).contains(len)), "{lengths:?}");
+        assert!(lengths.iter().filter(|len| **len < 64).count() > 100, "short ones are common");
+        assert!(lengths.iter().filter(|len| **len > 1024).count() > 100, "long ones are, too");
+    }
+}
