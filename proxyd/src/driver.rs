@@ -358,7 +358,7 @@ impl<E: Env> Driver<E> {
 
     /// Hands one input over and does whatever that leads to.
     fn input(&mut self, input: Input<'_>, now: Instant) {
-        self.proxy.handle_input(input, now);
+        enter(&mut self.proxy, &self.env, input, now);
         self.drain(now);
     }
 
@@ -368,12 +368,14 @@ impl<E: Env> Driver<E> {
                 self.act(output, now);
             }
             // Nobody is asked anything yet.
-            let Some(ask) = self.asks.pop_front() else { return };
-            self.proxy.handle_input(Input::Answered { ask, answer: Answer::Default }, now);
+            let Some(ask) = self.asks.pop_front() else { break };
+            enter(&mut self.proxy, &self.env, Input::Answered { ask, answer: Answer::Default }, now);
         }
+        self.env.on_rest(&self.proxy, self.conns.len(), now);
     }
 
     fn act(&mut self, output: Output, now: Instant) {
+        self.env.on_output(&output, now);
         match output {
             Output::Transmit { conn, bytes } => self.transmit(conn, bytes),
             Output::Resolve { query, host } => {
@@ -483,7 +485,10 @@ impl<E: Env> Driver<E> {
                     self.requests.insert(id, reply);
                     self.input(Input::Request { id, request }, now);
                 }
-                Command::Query(look) => look(&self.proxy, now),
+                Command::Query(look) => {
+                    self.env.on_look(now);
+                    look(&self.proxy, now);
+                }
                 Command::PlayHttp(play) => {
                     let PlayHttp { key, params, peer, local, pipe, answer } = *play;
                     let conn = self.next_accepted();
@@ -611,7 +616,7 @@ impl<E: Env> Driver<E> {
                 Poll::Ready(Ok(())) if open.is_closing => {}
                 Poll::Ready(Ok(())) => {
                     let bytes = buffer.filled();
-                    self.proxy.handle_input(Input::Received { conn, bytes }, now);
+                    enter(&mut self.proxy, &self.env, Input::Received { conn, bytes }, now);
                     self.drain(now);
                 }
                 Poll::Ready(Err(error)) => return self.hang_up(index, hangup(error.kind()), now),
@@ -821,6 +826,12 @@ impl<E: Env> Driver<E> {
         self.free.push(index);
         mem::replace(&mut self.slots[index].work, Work::Free)
     }
+}
+
+/// Hands an input to the core, in the environment's hearing. Apart from the driver, since what was read lies in its buffer.
+fn enter<E: Env>(proxy: &mut Proxy, env: &E, input: Input<'_>, now: Instant) {
+    env.on_input(&input, now);
+    proxy.handle_input(input, now);
 }
 
 impl<S: AsyncWrite + Unpin> Open<S> {

@@ -12,7 +12,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use proxy_core::io::ResolveError;
+use proxy_core::{
+    Instant, Proxy,
+    io::{Input, Output, ResolveError},
+};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -79,6 +82,27 @@ pub trait Env: Clone + Send + Sync + 'static {
 
     /// Returns the seed of the core's dice.
     fn seed(&self) -> u64;
+
+    /// Hears what the core is about to be told. Production does not listen, and pays nothing for it; a simulation
+    /// makes its trace of it.
+    fn on_input(&self, input: &Input<'_>, now: Instant) {
+        let _ = (input, now);
+    }
+
+    /// Hears what the core wants done, before it is done.
+    fn on_output(&self, output: &Output, now: Instant) {
+        let _ = (output, now);
+    }
+
+    /// Hears that somebody looks at the core between two inputs, as the API does.
+    fn on_look(&self, now: Instant) {
+        let _ = now;
+    }
+
+    /// Sees the core after an input when it has nothing more to say, and how many connections the driver holds for it.
+    fn on_rest(&self, proxy: &Proxy, conns: usize, now: Instant) {
+        let _ = (proxy, conns, now);
+    }
 }
 
 /// What a driver needs from a connection beside reading and writing.

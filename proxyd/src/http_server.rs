@@ -84,7 +84,7 @@ async fn serve_connection<S: Wire>(stream: S, endpoints: Endpoints, router: Rout
         // A router is always ready.
         router.clone().call(request)
     });
-    let stream = Impatient { stream, timeout: limits.write_timeout, stuck: None };
+    let stream = Impatient::new(stream, limits.write_timeout);
     let served = http1::Builder::new()
         .auto_date_header(false)
         .timer(TokioTimer::new())
@@ -100,15 +100,25 @@ async fn serve_connection<S: Wire>(stream: S, endpoints: Endpoints, router: Rout
 /// A stream whose writes fail when nothing has been taken for too long.
 ///
 /// hyper looks at a body only while it has room, so a body that breaks off cannot end a connection whose client has
-/// stopped reading.
-struct Impatient<S> {
-    stream: S,
+/// stopped reading. Such a client is reset: a FIN would stand behind bytes that it never takes.
+struct Impatient<S: Wire> {
+    /// Gone only while it is dropped.
+    stream: Option<S>,
     timeout: Duration,
     /// Runs while a write waits.
     stuck: Option<Pin<Box<Sleep>>>,
+    is_given_up: bool,
 }
 
-impl<S> Impatient<S> {
+impl<S: Wire> Impatient<S> {
+    fn new(stream: S, timeout: Duration) -> Self {
+        Self { stream: Some(stream), timeout, stuck: None, is_given_up: false }
+    }
+
+    fn stream(&mut self) -> Pin<&mut S> {
+        Pin::new(self.stream.as_mut().expect("it is gone only while it is dropped"))
+    }
+
     /// Lets a write that waits fail in time.
     fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
@@ -119,23 +129,34 @@ impl<S> Impatient<S> {
         let stuck =
             self.stuck.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + timeout)));
         ready!(stuck.as_mut().poll(cx));
+        self.is_given_up = true;
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
+impl<S: Wire> AsyncRead for Impatient<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        self.stream().poll_read(cx, buffer)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
+impl<S: Wire> Drop for Impatient<S> {
+    fn drop(&mut self) {
+        if self.is_given_up
+            && let Some(stream) = self.stream.take()
+        {
+            stream.abort();
+        }
+    }
+}
+
+impl<S: Wire> AsyncWrite for Impatient<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        let written = self.stream().poll_write(cx, bytes);
         self.watch(cx, written)
     }
 
@@ -144,19 +165,99 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        let written = self.stream().poll_write_vectored(cx, slices);
         self.watch(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.as_ref().is_some_and(S::is_write_vectored)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        self.stream().poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        self.stream().poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::poll_fn,
+        sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering},
+        },
+    };
+
+    use super::*;
+
+    /// A client that takes what it likes, and hears how it is hung up on.
+    struct Client {
+        takes: bool,
+        is_reset: Arc<AtomicBool>,
+    }
+
+    impl AsyncRead for Client {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Client {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            if self.takes { Poll::Ready(Ok(bytes.len())) } else { Poll::Pending }
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl Wire for Client {
+        fn local_addr(&self) -> io::Result<SocketAddr> {
+            Ok(SocketAddr::from(([127, 0, 0, 1], 80)))
+        }
+
+        fn peer_addr(&self) -> io::Result<SocketAddr> {
+            Ok(SocketAddr::from(([127, 0, 0, 1], 8000)))
+        }
+
+        fn tune(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn abort(self) {
+            self.is_reset.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Writes to a client until it is known what becomes of it, and drops the connection; returns whether it was reset.
+    fn check(takes: bool) -> bool {
+        let runtime = crate::env::runtime().expect("a runtime");
+        let is_reset = Arc::new(AtomicBool::new(false));
+        let client = Client { takes, is_reset: Arc::clone(&is_reset) };
+        runtime.block_on(async {
+            let mut stream = Impatient::new(client, Duration::from_millis(1));
+            let written = poll_fn(|cx| Pin::new(&mut stream).poll_write(cx, b"FLV")).await;
+            assert_eq!(written.is_ok(), takes);
+        });
+        is_reset.load(Ordering::SeqCst)
+    }
+
+    #[test]
+    fn a_client_that_does_not_take_its_bytes_is_reset() {
+        assert!(check(false));
+    }
+
+    #[test]
+    fn a_client_that_takes_everything_is_hung_up_on_in_order() {
+        assert!(!check(true));
     }
 }

@@ -14,6 +14,7 @@
 //! | [`trace`] | what a run was: numbered records, a rolling hash, files |
 //! | [`oracle`] | the promises, judged from records |
 //! | [`view`] | traces as text and pcapng |
+//! | [`plane`], [`agree`] | the same scenario on other ground, and whether it went the same way |
 //! | [`runner`], [`report`], [`cli`] | scenario files run, told, and the commands for it |
 //!
 //! All rooms but [`real`], [`runner`] and [`cli`] are sans-IO: time is handed in, dice come from a seed, equal inputs
@@ -23,11 +24,13 @@
 // Floats are for AMF0's numbers, which are carried and never reckoned with: rounding must not decide what a run does.
 #![deny(clippy::float_arithmetic)]
 
+pub mod agree;
 pub mod cli;
 pub mod dice;
 pub mod net;
 pub mod oracle;
 pub mod origin;
+pub mod plane;
 pub mod player;
 pub mod raw;
 pub mod real;

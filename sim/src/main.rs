@@ -15,10 +15,13 @@ use sim::{
         bench::{self, BenchOptions},
         check,
         defects::{self, DefectOptions, Handful},
-        exit, props, replay, run,
+        exit, props,
+        prove::{self, ProveOptions},
+        replay, run,
         view::{self, ViewAs},
     },
     origin::Like,
+    plane::Plane,
     report::Format,
     runner,
 };
@@ -74,6 +77,35 @@ enum Command {
     /// Each run is made twice and compared. A scenario holds what went wrong in the world and what must hold in the
     /// end; the promises that always hold are judged in every run. See scenarios/README.md for the form.
     Run(RunArgs),
+    /// Run scenarios on every plane they name, and compare.
+    ///
+    /// The first plane is what the others are compared with: the verdict, the order of what happened to each pull, how long
+    /// frames stayed away from each player, and what the API answered. What is listed in known-differences.toml, with its
+    /// reason, is told and does not count; any other difference fails, and both traces are shown around it.
+    #[command(
+        after_help = "Exit codes:\n  0  the planes agree, but for known differences\n  1  they do not\n  2  a bad file, or \
+                            a command line that is not understood"
+    )]
+    Prove {
+        /// Scenario files, and folders of them.
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<PathBuf>,
+        /// Only on these planes.
+        #[arg(long, value_enum, value_delimiter = ',', value_name = "P,...")]
+        planes: Vec<PlaneArg>,
+        /// This seed instead of the first each file names.
+        #[arg(long, value_name = "N")]
+        seed: Option<u64>,
+        /// Scenarios at a time.
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+        jobs: u16,
+        /// The known differences; looked for beside and above the scenarios if not given.
+        #[arg(long, value_name = "FILE")]
+        known: Option<PathBuf>,
+        /// The form of the table.
+        #[arg(long, value_enum, default_value_t = TableArg::Text)]
+        format: TableArg,
+    },
     /// Run a scenario up to a record, stop there and print what every machine knows.
     Replay {
         /// The scenario.
@@ -127,6 +159,9 @@ enum Command {
     Defects {
         /// Which; all if none is named.
         names: Vec<String>,
+        /// Where the scenarios run that name a defect.
+        #[arg(long, value_enum, default_value_t = PlaneArg::Core)]
+        plane: PlaneArg,
         /// Copies built at a time.
         #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
         jobs: u16,
@@ -218,6 +253,15 @@ enum Command {
     },
 }
 
+/// The form of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum TableArg {
+    /// For people.
+    Text,
+    /// For programs: one JSON object.
+    Json,
+}
+
 /// What a trace is turned into.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ViewArg {
@@ -233,6 +277,9 @@ struct RunArgs {
     /// Scenario files, and folders of them.
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
+    /// Where they run; files that are not meant for it are skipped, and named.
+    #[arg(long, value_enum, default_value_t = PlaneArg::Core)]
+    plane: PlaneArg,
     /// This seed instead of those each file names.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -253,6 +300,30 @@ struct RunArgs {
     resolve: Option<PathBuf>,
 }
 
+/// Where scenarios run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum PlaneArg {
+    /// The core on our own network: fast, exact replay.
+    Core,
+    /// The production driver on turmoil: exact replay.
+    Turmoil,
+    /// The binary in Linux network namespaces.
+    Netns,
+    /// The binary in containers.
+    Container,
+}
+
+impl From<PlaneArg> for Plane {
+    fn from(plane: PlaneArg) -> Self {
+        match plane {
+            PlaneArg::Core => Self::Core,
+            PlaneArg::Turmoil => Self::Turmoil,
+            PlaneArg::Netns => Self::Netns,
+            PlaneArg::Container => Self::Container,
+        }
+    }
+}
+
 /// The form of a report.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum FormatArg {
@@ -271,6 +342,7 @@ impl RunArgs {
         let processors = || std::thread::available_parallelism().map_or(1, usize::from);
         run::RunOptions {
             paths: self.paths,
+            plane: self.plane.into(),
             seed: self.seed,
             jobs: self.jobs.map_or_else(processors, usize::from),
             records_max: self.records_max,
@@ -330,6 +402,16 @@ impl From<Software> for Like {
 fn main() -> ExitCode {
     let command = match Cli::parse().command {
         Command::Run(args) => return ExitCode::from(run::run(&args.into_options())),
+        Command::Prove { paths, planes, seed, jobs, known, format } => {
+            return ExitCode::from(prove::prove(&ProveOptions {
+                paths,
+                planes: planes.into_iter().map(Plane::from).collect(),
+                seed,
+                jobs: usize::from(jobs),
+                known,
+                json: format == TableArg::Json,
+            }));
+        }
         Command::Replay { file, seed, until, last } => {
             return ExitCode::from(replay::replay(&replay::ReplayOptions { path: file, seed, until, last }));
         }
@@ -352,11 +434,12 @@ fn main() -> ExitCode {
             };
             return ExitCode::from(view::view(&trace, to, output.as_ref()));
         }
-        Command::Defects { names, jobs, handful, turn, check } => {
+        Command::Defects { names, plane, jobs, handful, turn, check } => {
             let handful = handful.map(|count| Handful { count, turn: turn.unwrap_or(0) });
             let (root, jobs) = (PathBuf::from("."), usize::from(jobs));
             return ExitCode::from(defects::defects(&DefectOptions {
                 names,
+                plane: plane.into(),
                 jobs,
                 handful,
                 root,

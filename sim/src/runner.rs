@@ -12,10 +12,12 @@ use std::{
 use proxy_core::time::Duration;
 
 use crate::{
+    agree::KNOWN_FILE,
     oracle::{Finding, Measured, Strictness},
+    plane::{self, Plane, Unrunnable},
     scenario::{self, Problem, model::Scenario},
     trace::{Cast, Log, Logged, Record},
-    world::{Keep, Outcome, World},
+    world::{Keep, Outcome},
 };
 
 /// A scenario file.
@@ -70,6 +72,8 @@ pub enum Verdict {
     NoVerdict,
     /// Two runs of the same differ.
     Differs(Box<Difference>),
+    /// The plane does not take it.
+    Unrunnable(Unrunnable),
 }
 
 /// Where two runs of the same differ.
@@ -112,7 +116,8 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     for path in entries {
         if path.is_dir() {
             collect(&path, files)?;
-        } else if path.extension().is_some_and(|extension| extension == "toml") {
+        } else if path.extension().is_some_and(|extension| extension == "toml") && !path.ends_with(KNOWN_FILE)
+        {
             files.push(path);
         }
     }
@@ -147,29 +152,60 @@ pub fn read_files(files: &[File]) -> Result<Vec<Scenario>, Vec<Problem>> {
     if problems.is_empty() { Ok(scenarios) } else { Err(problems) }
 }
 
-/// Runs a scenario twice and compares; a run that makes more records than allowed is given up.
-pub fn run_twice(scenario: &Scenario, seed: u64, records_max: u64) -> Ran {
+/// Runs a scenario on a plane and judges it; a run that makes more records than allowed is given up. Where a seed decides
+/// everything it is run twice, and the two are compared.
+pub fn run_twice(plane: Plane, scenario: &Scenario, seed: u64, records_max: u64) -> Ran {
     let keep = Keep { until: Some(records_max), ..Keep::default() };
-    let first = World::run(scenario, seed, keep);
-    let second = World::run(scenario, seed, keep);
-    let same = (first.hash, first.steps) == (second.hash, second.steps);
-    let difference = if same { None } else { Some(find_difference(scenario, seed)) };
+    let first = plane::run(plane, scenario, seed, keep);
+    let Ok(outcome) = &first else { return ran(scenario, seed, first, None) };
+    let difference = if plane::is_exact(plane) {
+        let second = plane::run(plane, scenario, seed, keep);
+        let same = second.is_ok_and(|second| (outcome.hash, outcome.steps) == (second.hash, second.steps));
+        if same { None } else { Some(find_difference(plane, scenario, seed)) }
+    } else {
+        None
+    };
     ran(scenario, seed, first, difference)
 }
 
-/// Runs a scenario once.
+/// Runs a scenario once on plane `core`.
 pub fn run_once(scenario: &Scenario, seed: u64) -> Ran {
-    let outcome = World::run(scenario, seed, Keep::default());
-    ran(scenario, seed, outcome, None)
+    run_once_on(Plane::Core, scenario, seed)
 }
 
-/// Runs a scenario once and judges it by other bounds than its own.
+/// Runs a scenario once.
+pub fn run_once_on(plane: Plane, scenario: &Scenario, seed: u64) -> Ran {
+    ran(scenario, seed, plane::run(plane, scenario, seed, Keep::default()), None)
+}
+
+/// Runs a scenario once on plane `core` and judges it by other bounds than its own.
 pub fn run_with(scenario: &Scenario, seed: u64, strictness: Strictness) -> Ran {
-    let outcome = World::run(scenario, seed, Keep { strictness, ..Keep::default() });
-    ran(scenario, seed, outcome, None)
+    let keep = Keep { strictness, ..Keep::default() };
+    ran(scenario, seed, plane::run(Plane::Core, scenario, seed, keep), None)
 }
 
-fn ran(scenario: &Scenario, seed: u64, outcome: Outcome, difference: Option<Difference>) -> Ran {
+fn ran(
+    scenario: &Scenario,
+    seed: u64,
+    outcome: Result<Outcome, Unrunnable>,
+    difference: Option<Difference>,
+) -> Ran {
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(why) => {
+            return Ran {
+                id: scenario.id.clone(),
+                seed,
+                steps: 0,
+                hash: 0,
+                time: Duration::ZERO,
+                verdict: Verdict::Unrunnable(why),
+                measured: Vec::new(),
+                marks: Vec::new(),
+                cells: Vec::new(),
+            };
+        }
+    };
     let verdict = match (difference, outcome.findings.is_empty()) {
         (Some(difference), _) => Verdict::Differs(Box::new(difference)),
         (None, true) if outcome.is_cut => Verdict::NoVerdict,
@@ -191,11 +227,12 @@ fn ran(scenario: &Scenario, seed: u64, outcome: Outcome, difference: Option<Diff
 
 /// Two runs differed: makes them once more and finds out where. Runs that differ do not differ at the same place each
 /// time, but somewhere they do.
-fn find_difference(scenario: &Scenario, seed: u64) -> Difference {
+fn find_difference(plane: Plane, scenario: &Scenario, seed: u64) -> Difference {
     let keep = Keep { records: true, ..Keep::default() };
+    let run =
+        || plane::run(plane, scenario, seed, keep).ok().and_then(|outcome| outcome.log).unwrap_or_default();
     for _ in 0..8 {
-        let first = World::run(scenario, seed, keep).log.unwrap_or_default();
-        let second = World::run(scenario, seed, keep).log.unwrap_or_default();
+        let (first, second) = (run(), run());
         if let Some(step) = first.first_difference(&second) {
             let nth = |log: &Log| log.records().nth(step - 1);
             return Difference { step, first: nth(&first), second: nth(&second) };
@@ -205,9 +242,18 @@ fn find_difference(scenario: &Scenario, seed: u64) -> Difference {
 }
 
 /// Runs a scenario and keeps every record, and packets if wanted.
-pub fn run_logged(scenario: &Scenario, text: &str, seed: u64, packets: bool) -> Logged {
-    let outcome = World::run(scenario, seed, Keep { records: true, packets, ..Keep::default() });
-    logged(scenario, text, seed, &outcome.cast, outcome.log)
+///
+/// # Errors
+/// The plane does not take it.
+pub fn run_logged(
+    plane: Plane,
+    scenario: &Scenario,
+    text: &str,
+    seed: u64,
+    packets: bool,
+) -> Result<Logged, Unrunnable> {
+    let outcome = plane::run(plane, scenario, seed, Keep { records: true, packets, ..Keep::default() })?;
+    Ok(logged(scenario, text, seed, &outcome.cast, outcome.log))
 }
 
 fn logged(scenario: &Scenario, text: &str, seed: u64, cast: &Cast, log: Option<Log>) -> Logged {
@@ -225,6 +271,7 @@ pub const RECORDS_MAX: u64 = 20_000_000;
     reason = "each thread runs worlds of its own; what a run does is its own"
 )]
 pub fn run_all(
+    plane: Plane,
     scenarios: &[Scenario],
     jobs: &[Job],
     threads: usize,
@@ -237,7 +284,7 @@ pub fn run_all(
         for _ in 0..threads.clamp(1, jobs.len().max(1)) {
             scope.spawn(|| {
                 while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let ran = run_twice(&scenarios[job.file], job.seed, records_max);
+                    let ran = run_twice(plane, &scenarios[job.file], job.seed, records_max);
                     let mut on_ran = on_ran.lock().unwrap_or_else(PoisonError::into_inner);
                     on_ran(*job, ran);
                 }

@@ -7,6 +7,7 @@ use std::{
 
 use sim::{
     oracle::Strictness,
+    plane::Plane,
     runner::{self, File, Ran, Verdict},
     scenario::{FAULTS, model::Scenario},
     trace::words,
@@ -106,7 +107,8 @@ fn every_fault_has_a_file_of_its_own() {
 fn golden_traces() {
     for id in ["field/3810-srs-restart.toml", "faults/blackhole.toml"] {
         let (files, scenarios) = read(id);
-        let logged = runner::run_logged(&scenarios[0], &files[0].text, 1, false);
+        let logged = runner::run_logged(Plane::Core, &scenarios[0], &files[0].text, 1, false)
+            .expect("a file for plane core");
         let ran: Ran = runner::run_once(&scenarios[0], 1);
         let told = |record: &&sim::trace::Record| sim::report::is_notable(record);
         let lines: Vec<String> =

@@ -7,6 +7,7 @@ use std::{
 
 use super::exit;
 use crate::{
+    plane::Plane,
     runner::{self, Job},
     scenario::{self, model::Scenario},
     world::{Keep, World},
@@ -134,7 +135,9 @@ fn everything(options: &BenchOptions) -> Result<(), String> {
     for (file, scenario) in scenarios.iter().enumerate() {
         jobs.extend(scenario.run.seeds.iter().map(|seed| Job { file, seed: *seed }));
     }
-    let took = timed(|| runner::run_all(&scenarios, &jobs, options.jobs, runner::RECORDS_MAX, |_, _| {}));
+    let took = timed(|| {
+        runner::run_all(Plane::Core, &scenarios, &jobs, options.jobs, runner::RECORDS_MAX, |_, _| {})
+    });
     println!(
         "{:<44} {:>7}.{:01} s for {} runs made twice",
         format!("all of {}", folder.display()),

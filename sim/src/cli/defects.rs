@@ -24,8 +24,9 @@ use serde_json::Value;
 
 use super::exit;
 use crate::{
+    plane::{self, Plane},
     runner::{self, File},
-    scenario::model::Scenario,
+    scenario::{model::Scenario, words::PLANES},
 };
 
 /// The environment variable a planted copy is built with; the binary keeps it.
@@ -39,6 +40,8 @@ pub const DEFECT: Option<&str> = option_env!("REPULL_SIM_PLANTED");
 pub struct DefectOptions {
     /// Names of defects; none: all.
     pub names: Vec<String>,
+    /// Where the scenarios run.
+    pub plane: Plane,
     /// Copies built at a time.
     pub jobs: usize,
     /// Every so many of them, beginning with one that `turn` decides; for a gate that takes a handful each time.
@@ -69,6 +72,8 @@ struct Defect {
     promises: Vec<String>,
     /// By which scenario and promise it was caught when that was last watched; a handful is taken of such only.
     is_proven: bool,
+    /// The only plane it can be seen on, if it is not in the core.
+    plane: Option<Plane>,
     /// Why it fails more than half of the field's files, if it does.
     why_many: Option<String>,
 }
@@ -173,6 +178,7 @@ fn read_defects(folder: &Path) -> io::Result<Vec<Defect>> {
                 .map(|promise| promise.trim().to_owned())
                 .collect(),
             is_proven: value("caught").is_some(),
+            plane: value("plane").map(plane_named).transpose()?,
             why_many: value("why-many").map(str::to_owned),
             name,
             patch,
@@ -180,6 +186,11 @@ fn read_defects(folder: &Path) -> io::Result<Vec<Defect>> {
     }
     defects.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(defects)
+}
+
+fn plane_named(name: &str) -> io::Result<Plane> {
+    let known = PLANES.iter().find(|(known, ..)| *known == name).map(|(_, plane, _)| *plane);
+    known.ok_or_else(|| io::Error::other(format!("no plane `{name}`")))
 }
 
 fn choose(all: &[Defect], options: &DefectOptions) -> io::Result<Vec<Defect>> {
@@ -192,8 +203,11 @@ fn choose(all: &[Defect], options: &DefectOptions) -> io::Result<Vec<Defect>> {
         };
         return options.names.iter().map(find).collect();
     }
-    let Some(Handful { count, turn }) = options.handful else { return Ok(all.to_vec()) };
-    let proven: Vec<&Defect> = all.iter().filter(|defect| defect.is_proven).collect();
+    let is_here =
+        |defect: &&Defect| defect.plane.is_none_or(|plane| plane == options.plane || options.check_only);
+    let here = all.iter().filter(is_here);
+    let Some(Handful { count, turn }) = options.handful else { return Ok(here.cloned().collect()) };
+    let proven: Vec<&Defect> = here.filter(|defect| defect.is_proven).collect();
     let len = proven.len().max(1);
     let start = usize::try_from(turn % len as u64).unwrap_or(0) * count % len;
     Ok((0..count.min(len)).filter_map(|n| proven.get((start + n) % len).copied().cloned()).collect())
@@ -243,7 +257,10 @@ impl Bench<'_> {
             return Err(io::Error::other(text));
         }
         let caught = self.catch(defect, &binary)?;
-        *field = self.field(&binary)?;
+        // How much of the field a defect breaks is the core's matter; other planes take too long for it.
+        if self.options.plane == Plane::Core {
+            *field = self.field(&binary)?;
+        }
         Ok(caught)
     }
 
@@ -277,17 +294,17 @@ impl Bench<'_> {
 
     /// Runs the scenarios that name the defect until one fails as it must.
     fn catch(&self, defect: &Defect, binary: &Path) -> io::Result<Caught> {
-        let naming = self
-            .files
-            .iter()
-            .zip(self.scenarios)
-            .filter(|(_, scenario)| scenario.defects.contains(&defect.name));
+        let plane = self.options.plane;
+        let is_meant = |scenario: &Scenario| {
+            scenario.defects.contains(&defect.name) && scenario.run.planes.contains(&plane)
+        };
+        let naming = self.files.iter().zip(self.scenarios).filter(|(_, scenario)| is_meant(scenario));
         let mut seen = Vec::new();
         let mut runs = 0;
         for (file, scenario) in naming {
             for seed in &scenario.run.seeds {
                 runs += 1;
-                match one_run(binary, &file.path, *seed)? {
+                match one_run(binary, plane, &file.path, *seed)? {
                     Some(promise) if defect.promises.contains(&promise) => {
                         return Ok(Caught::By { scenario: scenario.id.clone(), promise, runs });
                     }
@@ -316,10 +333,10 @@ impl Bench<'_> {
 }
 
 /// Returns the promise one run broke first, `determinism` if it was made twice and differed, `None` if it held.
-fn one_run(binary: &Path, file: &Path, seed: u64) -> io::Result<Option<String>> {
+fn one_run(binary: &Path, plane: Plane, file: &Path, seed: u64) -> io::Result<Option<String>> {
     let seed = seed.to_string();
-    let output =
-        Command::new(binary).args(["run", "--format", "json", "--seed", &seed]).arg(file).output()?;
+    let args = ["run", "--format", "json", "--plane", plane::name(plane), "--seed", &seed];
+    let output = Command::new(binary).args(args).arg(file).output()?;
     let runs = runs_of(&output)?;
     let Some(run) = runs.first() else { return Err(io::Error::other("no run in the report")) };
     Ok(match run["verdict"].as_str() {
@@ -396,7 +413,8 @@ fn print(judged: &[Judged]) -> u8 {
                     (None, true) => " (fewer than half: the patch must say why-many)".to_owned(),
                     (_, false) => String::new(),
                 };
-                println!("{name:<width$}  {scenario:<40}  {promise:<16}  {runs:>4}  {held} of {all}{why}");
+                let field = if *all > 0 { format!("{held} of {all}{why}") } else { "not counted".to_owned() };
+                println!("{name:<width$}  {scenario:<40}  {promise:<16}  {runs:>4}  {field}");
                 errors += usize::from(held * 2 < *all && defect.why_many.is_none());
             }
             Caught::Survived(seen) => {

@@ -5,6 +5,7 @@ pub mod check;
 pub mod defects;
 pub mod exit;
 pub mod props;
+pub mod prove;
 pub mod replay;
 pub mod run;
 pub mod view;

@@ -8,10 +8,11 @@ use std::{
 
 use super::exit;
 use crate::{
+    plane::{self, Plane},
     report::{self, Format, Report, story},
     runner::{self, File, Job, Ran, Verdict},
     scenario::{self, model::Scenario},
-    world::{Keep, World},
+    world::Keep,
 };
 
 /// What is to be run, and how it is told.
@@ -19,6 +20,8 @@ use crate::{
 pub struct RunOptions {
     /// Files and folders.
     pub paths: Vec<PathBuf>,
+    /// Where they run.
+    pub plane: Plane,
     /// This seed instead of each file's own.
     pub seed: Option<u64>,
     /// Threads.
@@ -56,25 +59,35 @@ pub fn run(options: &RunOptions) -> u8 {
     };
     let mut jobs = Vec::new();
     for (file, scenario) in scenarios.iter().enumerate() {
+        if !scenario.run.planes.contains(&options.plane) {
+            let why = scenario.run.why_not.as_deref().map_or_else(String::new, |why| format!(": {why}"));
+            let plane = plane::name(options.plane);
+            eprintln!("skipped  {} is not meant for plane {plane}{why}", files[file].path.display());
+            continue;
+        }
         let seeds = options.seed.map_or_else(|| scenario.run.seeds.clone(), |seed| vec![seed]);
         jobs.extend(seeds.into_iter().map(|seed| Job { file, seed }));
     }
+    if jobs.is_empty() {
+        eprintln!("repull-sim: none of these is meant for plane {}", plane::name(options.plane));
+        return exit::USAGE;
+    }
     if let Some(folder) = &options.out
-        && let Err(error) = keep_traces(folder, &files, &scenarios, &jobs)
+        && let Err(error) = keep_traces(options.plane, folder, &files, &scenarios, &jobs)
     {
         eprintln!("repull-sim: {}: {error}", folder.display());
         return exit::USAGE;
     }
     let mut progress = Progress::new(jobs.len());
     let mut results: Vec<(Job, Ran)> = Vec::new();
-    runner::run_all(&scenarios, &jobs, options.jobs, options.records_max, |job, ran| {
+    runner::run_all(options.plane, &scenarios, &jobs, options.jobs, options.records_max, |job, ran| {
         progress.on_ran(&ran);
         results.push((job, ran));
     });
     progress.end();
     results.sort_by_key(|(job, _)| *job);
-    let reports: Vec<Report> =
-        results.into_iter().map(|(job, ran)| tell(&files[job.file], &scenarios[job.file], ran)).collect();
+    let told = |(job, ran): (Job, Ran)| tell(options.plane, &files[job.file], &scenarios[job.file], ran);
+    let reports: Vec<Report> = results.into_iter().map(told).collect();
     print!("{}", report::write(options.format, &reports));
     verdict(&reports)
 }
@@ -102,27 +115,43 @@ fn resolve_ranges(files: &mut [File], options: &RunOptions) -> Result<(), u8> {
     Ok(())
 }
 
-fn keep_traces(folder: &Path, files: &[File], scenarios: &[Scenario], jobs: &[Job]) -> std::io::Result<()> {
+fn keep_traces(
+    plane: Plane,
+    folder: &Path,
+    files: &[File],
+    scenarios: &[Scenario],
+    jobs: &[Job],
+) -> std::io::Result<()> {
     fs::create_dir_all(folder)?;
     for job in jobs {
         let scenario = &scenarios[job.file];
-        let logged = runner::run_logged(scenario, &files[job.file].text, job.seed, true);
+        let text = &files[job.file].text;
+        let logged = runner::run_logged(plane, scenario, text, job.seed, true)
+            .map_err(|why| std::io::Error::other(why.to_string()))?;
         fs::write(folder.join(format!("{}-{}.trace", scenario.id, job.seed)), logged.write())?;
     }
     Ok(())
 }
 
-fn tell(file: &File, scenario: &Scenario, ran: Ran) -> Report {
+fn tell(plane: Plane, file: &File, scenario: &Scenario, ran: Ran) -> Report {
     let mut told = String::new();
     let mut until = None;
-    if let Verdict::Broken(findings) = &ran.verdict {
-        let outcome = World::run(scenario, ran.seed, Keep { records: true, ..Keep::default() });
+    if let Verdict::Broken(findings) = &ran.verdict
+        && let Ok(outcome) = plane::run(plane, scenario, ran.seed, Keep { records: true, ..Keep::default() })
+    {
         let records: Vec<_> = outcome.log.iter().flat_map(|log| log.records()).collect();
         told = story(scenario, &file.text, findings, outcome.oracles.scene(), &outcome.cast, &records);
         until = findings.first().map(|finding| finding.step);
     }
     let until = until.map_or_else(String::new, |step| format!(" --until {step}"));
-    let replay = format!("repull-sim replay {} --seed {}{until}", file.path.display(), ran.seed);
+    let (path, seed) = (file.path.display(), ran.seed);
+    let replay = match plane {
+        Plane::Core => format!("repull-sim replay {path} --seed {seed}{until}"),
+        // Only the core can be stopped in the middle and looked into.
+        Plane::Turmoil | Plane::Netns | Plane::Container => {
+            format!("repull-sim run {path} --plane {} --seed {seed} --out DIR", plane::name(plane))
+        }
+    };
     let is_known = file.path.components().any(|part| part.as_os_str() == "known");
     Report { path: file.path.clone(), is_known, ran, story: told, replay }
 }
@@ -135,11 +164,12 @@ fn verdict(reports: &[Report]) -> u8 {
     let broken: Vec<_> = counted()
         .filter_map(|verdict| match verdict {
             Verdict::Broken(findings) => Some(findings),
-            Verdict::Held | Verdict::NoVerdict | Verdict::Differs(_) => None,
+            Verdict::Held | Verdict::NoVerdict | Verdict::Differs(_) | Verdict::Unrunnable(_) => None,
         })
         .flatten()
         .collect();
-    if broken.is_empty() && counted().any(|verdict| matches!(verdict, Verdict::NoVerdict)) {
+    let is_open = |verdict: &Verdict| matches!(verdict, Verdict::NoVerdict | Verdict::Unrunnable(_));
+    if broken.is_empty() && counted().any(is_open) {
         exit::NO_VERDICT
     } else if broken.is_empty() {
         exit::HELD

@@ -88,10 +88,31 @@ impl Net {
         if self.boarding == Some(train) {
             self.boarding = None;
         }
-        for packet in std::iter::once(first).chain(rest) {
-            self.receive(ticket, packet, now);
+        let packets = std::iter::once(first).chain(rest);
+        if self.carries(ticket).is_some() {
+            self.to_carry.extend(packets.map(|packet| (ticket, packet)));
+        } else {
+            for packet in packets {
+                self.receive(ticket, packet, now);
+            }
         }
         self.free_trains.push(train);
+    }
+
+    /// Returns the next packet that somebody else is to carry, with the way it goes.
+    pub fn poll_carried(&mut self) -> Option<(Ticket, Vec<u8>)> {
+        self.to_carry.pop_front()
+    }
+
+    /// Takes a packet in that somebody else has carried.
+    pub fn arrived(&mut self, ticket: Ticket, packet: Vec<u8>, now: Instant) {
+        self.receive(ticket, packet, now);
+        self.run_relays(now);
+    }
+
+    /// Returns how long somebody else takes to carry what goes this way; what a namespace sends itself stays here.
+    fn carries(&self, ticket: Ticket) -> Option<Duration> {
+        self.carried.filter(|_| ticket.sender != ticket.to)
     }
 
     fn receive(&mut self, ticket: Ticket, packet: Vec<u8>, now: Instant) {
@@ -474,7 +495,8 @@ impl Net {
         let index = usize::try_from(id).unwrap_or(usize::MAX);
         self.trains[index] = Some(Train { at, ticket, first: packet, rest: Vec::new() });
         self.boarding = Some(id);
-        self.schedule.push_back((at, NetTimer::Arrival(id)));
+        let sooner = self.carries(ticket).unwrap_or(Duration::ZERO);
+        self.schedule.push_back((at - sooner, NetTimer::Arrival(id)));
     }
 
     /// Only the address pair of a connection is left, for TIME_WAIT.

@@ -315,6 +315,9 @@ pub struct Net {
     fates: Vec<Fate>,
     outgoing: Vec<Vec<u8>>,
     tap: Tap,
+    /// How long somebody else takes to carry packets, if somebody does.
+    carried: Option<Duration>,
+    to_carry: VecDeque<(Ticket, Vec<u8>)>,
 }
 
 impl Net {
@@ -345,6 +348,8 @@ impl Net {
             fates: Vec::new(),
             outgoing: Vec::new(),
             tap: Tap::default(),
+            carried: None,
+            to_carry: VecDeque::new(),
         }
     }
 
@@ -506,6 +511,12 @@ impl Net {
     /// the listeners' queues are full.
     pub fn pause(&mut self, host: HostId) {
         self.hosts[usize::from(host.0)].paused = true;
+    }
+
+    /// Lets somebody else carry what goes from one namespace to another: it comes out of [`Net::poll_carried`] this
+    /// much before its time, and goes in again by [`Net::arrived`].
+    pub fn let_carry(&mut self, takes: Duration) {
+        self.carried = Some(takes);
     }
 
     /// Starts telling the tap.

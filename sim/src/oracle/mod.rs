@@ -294,6 +294,8 @@ pub struct Oracles {
     cells: cells::Cells,
     findings: Findings,
     now: Instant,
+    /// How much later than due a plane may do what is due: its clock is so coarse.
+    grain: Duration,
 }
 
 impl Oracles {
@@ -368,9 +370,17 @@ impl Oracles {
         }
     }
 
+    /// Judges deadlines this much later than they are, as a plane's coarse clock keeps them.
+    #[must_use]
+    pub fn with_grain(mut self, grain: Duration) -> Self {
+        self.grain = grain;
+        self
+    }
+
     fn on_time(&mut self, now: Instant) {
+        let late = now - self.grain;
         for index in &self.fed[TIME.trailing_zeros() as usize] {
-            self.families[usize::from(*index)].on_time(&self.scene, now, &mut self.findings);
+            self.families[usize::from(*index)].on_time(&self.scene, late, &mut self.findings);
         }
         self.now = now;
     }

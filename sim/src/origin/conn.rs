@@ -527,11 +527,11 @@ impl Conn {
             }
         }
         self.drop_play(call.streams);
-        let turn = call.ledger.note_play(call.behaviour.numbers_from, self.id, &name, call.now);
+        let (number, turn) = call.ledger.note_play(call.behaviour.numbers_from, self.id, &name, call.now);
         let players = &mut call.streams.list[place].players;
         players.insert(self.id);
         call.ledger.plays_at_once_max = call.ledger.plays_at_once_max.max(players.len());
-        let mut play = Play::new(place, message_stream, call.behaviour.numbers_from + turn, turn, call.now);
+        let mut play = Play::new(place, message_stream, number, turn, call.now);
         play.missing_at = missing_at;
         play.reconnect_at = call.behaviour.reconnect_request.as_ref().map(|request| call.now + request.after);
         self.play = Some(play);

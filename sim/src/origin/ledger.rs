@@ -39,6 +39,8 @@ pub struct Ledger {
     pub open_max: usize,
     /// Plays accepted in all.
     pub plays_total: u32,
+    /// Plays that other origins of the same world have accepted so far: the next one is numbered behind them.
+    pub(super) plays_elsewhere: u32,
     /// The last [`PLAYS_MAX`] plays accepted, in order.
     pub plays: VecDeque<PlayRecord>,
     /// The most plays of one stream that were under way at a time.
@@ -56,15 +58,21 @@ impl Ledger {
         }
     }
 
-    /// Writes a play down; returns its turn, counted from 1.
-    pub(super) fn note_play(&mut self, numbers_from: u32, conn: PeerConn, name: &str, at: Instant) -> u32 {
+    /// Writes a play down; returns its number, and its turn here, counted from 1.
+    pub(super) fn note_play(
+        &mut self,
+        numbers_from: u32,
+        conn: PeerConn,
+        name: &str,
+        at: Instant,
+    ) -> (u32, u32) {
         self.plays_total += 1;
         if self.plays.len() >= PLAYS_MAX {
             self.plays.pop_front();
         }
-        let number = numbers_from + self.plays_total;
+        let number = numbers_from + self.plays_elsewhere + self.plays_total;
         self.plays.push_back(PlayRecord { number, conn, name: name.to_owned(), at, frames: 0 });
-        self.plays_total
+        (number, self.plays_total)
     }
 
     /// Notes how many frames the play of this turn has sent.
@@ -75,5 +83,21 @@ impl Ledger {
         if let Some(record) = record {
             record.frames = frames;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plays_are_numbered_behind_those_of_other_origins() {
+        let mut ledger = Ledger::default();
+        let mut check = |elsewhere| {
+            ledger.plays_elsewhere = elsewhere;
+            ledger.note_play(0, PeerConn(1), "live/a", Instant::ZERO)
+        };
+        assert_eq!(check(0), (1, 1));
+        assert_eq!(check(3), (5, 2));
     }
 }

@@ -168,6 +168,11 @@ impl ModelOrigin {
         }
     }
 
+    /// Numbers plays to come behind those that other origins have accepted, so that viewers can tell them apart.
+    pub fn number_plays_behind(&mut self, elsewhere: u32) {
+        self.ledger.plays_elsewhere = elsewhere;
+    }
+
     /// Begins a publisher's life under `app/stream`; one that is on the air is replaced.
     pub fn publish(&mut self, name: &str, publisher: Publisher, now: Instant) {
         self.unpublish(name, now);

@@ -124,6 +124,9 @@ fn wrongs(ran: &Ran) -> String {
                 writeln!(out, "  no verdict: {} records and no end; --records-max allows more", ran.steps);
         }
         Verdict::Differs(difference) => out.push_str(&describe_difference(difference)),
+        Verdict::Unrunnable(why) => {
+            let _ = writeln!(out, "  no verdict: {why}");
+        }
     }
     out
 }
@@ -158,10 +161,11 @@ fn json_of(report: &Report) -> Value {
         Verdict::Broken(_) => "broken",
         Verdict::NoVerdict => "no-verdict",
         Verdict::Differs(_) => "differs",
+        Verdict::Unrunnable(_) => "unrunnable",
     };
     let findings = match &ran.verdict {
         Verdict::Broken(findings) => findings.as_slice(),
-        Verdict::Held | Verdict::NoVerdict | Verdict::Differs(_) => &[],
+        Verdict::Held | Verdict::NoVerdict | Verdict::Differs(_) | Verdict::Unrunnable(_) => &[],
     };
     let nanos = |time: proxy_core::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     json!({
@@ -213,7 +217,7 @@ fn junit(reports: &[Report]) -> String {
                 ));
                 status
             }
-            Verdict::NoVerdict => {
+            Verdict::NoVerdict | Verdict::Unrunnable(_) => {
                 let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
                 status.set_type("no-verdict");
                 status.set_message(wrongs(&report.ran).trim());
@@ -246,7 +250,9 @@ fn github(reports: &[Report]) -> String {
                 let Some(first) = findings.first() else { continue };
                 (format!("{} broke {}", report.ran.id, first.promise), first.text.clone(), first.line.max(1))
             }
-            Verdict::NoVerdict => (format!("{} came to no verdict", report.ran.id), wrongs(&report.ran), 1),
+            Verdict::NoVerdict | Verdict::Unrunnable(_) => {
+                (format!("{} came to no verdict", report.ran.id), wrongs(&report.ran), 1)
+            }
             Verdict::Differs(difference) => {
                 (format!("{} is not deterministic", report.ran.id), describe_difference(difference), 1)
             }

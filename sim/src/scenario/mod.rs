@@ -32,7 +32,7 @@ mod timeline;
 mod unit;
 mod values;
 pub mod vocabulary;
-mod words;
+pub(crate) mod words;
 
 use std::fmt;
 

@@ -6,6 +6,7 @@
 //!                        └──────► Log (if wanted) ──► .trace file ──► text, pcapng
 //! ```
 
+mod boundary;
 mod file;
 mod record;
 pub mod words;

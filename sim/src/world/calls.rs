@@ -1,7 +1,7 @@
 //! Operators: calls of the proxy's API, answered by the production code of the API.
 //!
-//! The call itself does not travel over the simulated network: what it asks of the core is carried at once, and an add
-//! waits as long as the core lets it.
+//! On plane `core` the call itself does not travel: what it asks of the core is carried at once, and an add waits as long
+//! as the core lets it. On plane `turmoil` it is an HTTP request to the production server.
 
 use std::time::Duration;
 
@@ -14,16 +14,11 @@ use proxyd::{
     config::Secret,
 };
 
-use super::{Happened, World};
+use super::{Happened, SECRET, STARTED_AT, World};
 use crate::{
     scenario::model::{Call, HostRef, PullRef},
     trace::{self, What},
 };
-
-/// The secret of every simulated proxy.
-const SECRET: &str = "simulated";
-/// The date at 0 s, since the Unix epoch: the day Adobe's RTMP 1.0 was published, 2012-12-21.
-const STARTED_AT: Duration = Duration::from_secs(1_356_048_000);
 
 /// A call whose reply is awaited.
 pub(super) struct Pending {
@@ -115,10 +110,16 @@ impl World<'_> {
         let call = self.timeline.next_call();
         let actor = self.proxies[p].actor;
         let asked = trace::Call { call, event, name: name.to_owned(), stream, args: args.clone() };
+        // Nobody is there to answer: the caller's patience is not the proxy's promise.
+        let is_in_vain = !self.proxies[p].is_up || self.proxies[p].frozen > 0;
+        if self.carrier.is_some() && !is_in_vain {
+            args.push(("secret".to_owned(), SECRET.to_owned()));
+            self.send_call(p, asked, &args);
+            return None;
+        }
         let before = self.cause;
         self.cause = self.note(actor, What::Asked(asked));
-        if !self.proxies[p].is_up || self.proxies[p].frozen > 0 {
-            // Nobody is there to answer; the caller's patience is not the proxy's promise.
+        if is_in_vain {
             self.cause = before;
             return None;
         }
@@ -183,22 +184,35 @@ impl World<'_> {
 
     fn call_done(&mut self, p: usize, call: u32, event: Option<u16>, answer: Answer) -> String {
         let body = render(answer).to_string();
+        self.answered(p, call, event, body.clone());
+        body
+    }
+
+    pub(super) fn answered(&mut self, p: usize, call: u32, event: Option<u16>, body: String) {
         let actor = self.proxies[p].actor;
-        self.note(actor, What::Answered { call, body: body.clone() });
+        self.note(actor, What::Answered { call, body });
         if let Some(event) = event {
             self.happened(Happened::Replied(usize::from(event)));
         }
-        body
     }
 
     /// A repair script looks whether the stream is online, and acts if it is not.
     pub(super) fn repair_once(&mut self, proxy: HostRef, pull: PullRef, closes: bool) {
         let p = self.proxy_of(proxy);
         let (stream, args) = self.arguments(pull, 1, "isMediaOnline");
-        let Some(body) = self.call(p, None, "isMediaOnline", Some(stream.clone()), args) else { return };
+        let number = self.timeline.calls();
+        match self.call(p, None, "isMediaOnline", Some(stream), args) {
+            Some(body) => self.repair_if(p, pull, closes, &body),
+            None => self.looks_answered_later(number, pull, closes),
+        }
+    }
+
+    /// A repair script acts on what it was told.
+    pub(super) fn repair_if(&mut self, p: usize, pull: PullRef, closes: bool, body: &str) {
         if body.contains("\"online\":true") {
             return;
         }
+        let (stream, _) = self.arguments(pull, 1, "isMediaOnline");
         if closes {
             let (_, args) = self.arguments(pull, 1, "close_streams");
             self.call(p, None, "close_streams", Some(stream.clone()), args);

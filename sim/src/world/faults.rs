@@ -247,6 +247,7 @@ impl World<'_> {
             Fault::WallClock { by } => {
                 if let Running::Proxy(p) = members.run {
                     self.proxies[usize::from(p)].wall_offset += by;
+                    self.shift_wall(usize::from(p));
                 }
             }
             Fault::SlowReader { rate } => {
@@ -399,7 +400,7 @@ impl World<'_> {
                 self.origins[usize::from(o)].frozen += 1;
                 self.look_at_serving(usize::from(o));
             }
-            Running::Proxy(p) => self.proxies[usize::from(p)].frozen += 1,
+            Running::Proxy(p) => self.freeze_proxy(usize::from(p)),
             Running::Players(group) => {
                 self.players_read(usize::from(group), Some(Reading::Until { bytes: 0 }));
             }
@@ -544,6 +545,7 @@ impl World<'_> {
         let spec = &self.scenario.hosts[usize::from(host.0)];
         let name = format!("{}-successor", spec.name);
         let namespace = self.net.add_host(&name, self.bridge_of(host), ip);
+        self.place(namespace, None);
         self.addresses.insert(ip, namespace);
         let actor = ActorId(u16::try_from(self.cast.members.len()).unwrap_or(u16::MAX));
         self.cast.members.push(CastMember { name, host: u16::MAX });

@@ -103,7 +103,12 @@ impl World<'_> {
             }
         };
         for proxy in self.proxies.iter().filter(|proxy| proxy.is_up) {
-            let (name, counts) = (self.cast.name(proxy.actor), proxy.core.counts());
+            // A driver lets nobody look into its core: what it told last has to do.
+            let (counts, sockets) = match &self.carrier {
+                Some(_) => proxy.sampled(),
+                None => (proxy.core.counts(), proxy.sockets()),
+            };
+            let name = self.cast.name(proxy.actor);
             add(format!("streams of {name}"), counts.streams);
             add(format!("upstream connections of {name}"), counts.origins);
             add(format!("player connections of {name}"), counts.players);
@@ -113,7 +118,7 @@ impl World<'_> {
             add(format!("bytes in flight of {name}"), counts.in_flight_bytes);
             add(format!("requests without a reply of {name}"), counts.requests);
             add(format!("questions without an answer of {name}"), counts.asks);
-            add(format!("sockets of {name}"), proxy.sockets());
+            add(format!("sockets of {name}"), sockets);
         }
         LeftOver { things }
     }

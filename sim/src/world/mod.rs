@@ -1,4 +1,4 @@
-//! The simulated world of plane `core`: the proxy, its origins and players on a network of our own, in virtual time.
+//! The simulated world: the proxy, its origins and players on a network of our own, in virtual time.
 //!
 //! ```text
 //!            ┌────────────────────────── heap: what is due, every tie decided ───────────────────────┐
@@ -10,8 +10,13 @@
 //! A run has four phases: safety (the timeline, faults on), calm (every fault lifted for good, until what must be well
 //! is well or its time is over), cleanup (everything deleted), end. Nothing here reads a clock, rolls other dice than
 //! the run's, or iterates what has no order.
+//!
+//! On plane `core` the world carries the core itself. On plane `turmoil` a [`Carrier`] does, in ticks: the production driver
+//! on hosts of turmoil, which also take packets from one host to another; [`carried`] is the room for what differs.
 
 mod calls;
+mod carried;
+pub(crate) mod ear;
 mod faults;
 pub(crate) mod heap;
 mod knowledge;
@@ -29,6 +34,7 @@ use std::{
 use proxy_core::time::{Duration, Instant};
 
 use self::{
+    carried::Carried,
     faults::InForce,
     heap::Heap,
     moments::{Happened, Moments},
@@ -40,6 +46,7 @@ use self::{
 use crate::{
     net::{BridgeId, HostId, ListenerId, MACHINE, Net, NetEvent, NetTimer, SockId, dns::Dns},
     oracle::{Finding, Oracles, Strictness},
+    plane::turmoil::{Carrier, GRAIN},
     scenario::model::{HostRef, Network, PullRef, Role, Scenario},
     trace::{ActorId, Cast, CastMember, Log, Namespace, Phase, Tracer, What},
 };
@@ -47,6 +54,10 @@ use crate::{
 /// Steps in one instant beyond which a run is taken for a busy loop. A thousand streams that lose one origin take
 /// some ten thousand.
 const STEPS_PER_INSTANT_MAX: u64 = 1_000_000;
+/// The secret of every simulated proxy.
+pub(crate) const SECRET: &str = "simulated";
+/// The date at 0 s, since the Unix epoch: the day Adobe's RTMP 1.0 was published, 2012-12-21.
+pub(crate) const STARTED_AT: Duration = Duration::from_secs(1_356_048_000);
 
 /// What is due.
 #[derive(Clone, Copy, Debug)]
@@ -152,6 +163,9 @@ pub struct World<'a> {
     /// Bytes on their way from a socket to a peer.
     buffer: Vec<u8>,
     keep: Keep,
+    /// What carries proxies and packets, on plane `turmoil`.
+    carrier: Option<Box<Carrier>>,
+    carried: Carried,
 }
 
 /// Where a host of the scenario lives.
@@ -176,25 +190,37 @@ enum Running {
 impl<'a> World<'a> {
     /// Runs a scenario with a seed.
     pub fn run(scenario: &'a Scenario, seed: u64, keep: Keep) -> Outcome {
-        let mut world = Self::new(scenario, seed, keep);
-        world.begin();
-        world.safety();
-        world.calm();
-        world.cleanup();
+        let mut world = Self::new(scenario, seed, keep, None);
+        world.go();
         world.finish()
+    }
+
+    /// Runs a scenario with a seed, the production driver in the core's place, on turmoil.
+    ///
+    /// # Errors
+    /// Why turmoil does not take it.
+    pub fn run_carried(scenario: &'a Scenario, seed: u64, keep: Keep) -> Result<Outcome, String> {
+        let carrier = Carrier::new(scenario, seed)?;
+        let mut world = Self::new(scenario, seed, keep, Some(Box::new(carrier)));
+        world.go();
+        Ok(world.finish())
     }
 
     /// Runs a scenario up to [`Keep::until`] and returns the world as it stands.
     pub fn run_until(scenario: &'a Scenario, seed: u64, keep: Keep) -> Self {
-        let mut world = Self::new(scenario, seed, keep);
-        world.begin();
-        world.safety();
-        world.calm();
-        world.cleanup();
+        let mut world = Self::new(scenario, seed, keep, None);
+        world.go();
         world
     }
 
-    fn new(scenario: &'a Scenario, seed: u64, keep: Keep) -> Self {
+    fn go(&mut self) {
+        self.begin();
+        self.safety();
+        self.calm();
+        self.cleanup();
+    }
+
+    fn new(scenario: &'a Scenario, seed: u64, keep: Keep, carrier: Option<Box<Carrier>>) -> Self {
         let end = Instant::ZERO + scenario.run.time;
         let timeline = Timeline::new(scenario);
         let whens = scenario.events.iter().enumerate().map(|(index, event)| (index, index, &event.at));
@@ -228,9 +254,13 @@ impl<'a> World<'a> {
             truths: BTreeMap::new(),
             buffer: Vec::with_capacity(64 * 1024),
             keep,
+            carrier,
+            carried: Carried::default(),
         };
         world.build();
-        world.oracles = Oracles::strict(scenario, &world.cast, keep.strictness);
+        world.let_carry();
+        let grain = if world.carrier.is_some() { GRAIN } else { Duration::ZERO };
+        world.oracles = Oracles::strict(scenario, &world.cast, keep.strictness).with_grain(grain);
         world
     }
 
@@ -258,6 +288,7 @@ impl<'a> World<'a> {
                     None => self.free_address(net, &taken),
                 };
                 let namespace = self.net.add_host(&name, self.bridges[usize::from(host.net)], ip);
+                self.place(namespace, Some(index));
                 self.addresses.insert(ip, namespace);
                 self.homes.entry(HostRef(index as u16)).or_insert(ip);
                 self.cast.members.push(CastMember { name, host: u16::try_from(index).unwrap_or(u16::MAX) });
@@ -307,6 +338,7 @@ impl<'a> World<'a> {
         for proxy in 0..self.proxies.len() {
             self.start_proxy(proxy);
         }
+        self.start_up();
         for origin in 0..self.origins.len() {
             self.begin_origin(origin);
         }
@@ -402,13 +434,28 @@ impl<'a> World<'a> {
 
     /// Does what is due up to a moment, or until a condition holds.
     fn run_to(&mut self, until: Instant, is_enough: impl Fn(&Self) -> bool) {
+        if self.carrier.is_some() {
+            // Hosts run for a tick, then what is due by then is done.
+            loop {
+                self.do_due(self.now, &is_enough);
+                if self.is_over() || is_enough(self) || self.now >= until {
+                    return;
+                }
+                self.tick();
+            }
+        }
+        self.do_due(until, &is_enough);
+    }
+
+    fn do_due(&mut self, until: Instant, is_enough: &impl Fn(&Self) -> bool) {
         let mut began = (self.now, self.tracer.step());
         while !self.is_over() && !is_enough(self) {
             let Some((at, (wake, cause))) = self.heap.pop_until(until) else { return };
             if at > began.0 {
                 began = (at, self.tracer.step());
             }
-            self.now = at;
+            // On a clock of ticks things are done a little after their time.
+            self.now = self.now.max(at);
             self.cause = cause;
             self.line = 0;
             self.wake(wake);
@@ -450,6 +497,9 @@ impl<'a> World<'a> {
             }
             let Some(event) = self.net.poll_event() else { break };
             self.net_event(event);
+        }
+        if let Some(carrier) = &mut self.carrier {
+            carrier.carry(&mut self.net);
         }
     }
 

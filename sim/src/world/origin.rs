@@ -306,6 +306,9 @@ impl World<'_> {
         }
         let (plays_before, complaints_before) = origin.told;
         origin.told = (plays, complaints);
+        self.number_plays();
+        let origin = &mut self.origins[o];
+        let ledger = origin.model.ledger();
         let fresh = ledger.plays.iter().rev().take((plays - plays_before) as usize);
         let names: Vec<String> = fresh.map(|play| play.name.clone()).collect();
         let texts: Vec<String> = ledger.complaints.get(complaints_before..).unwrap_or_default().to_vec();
@@ -315,6 +318,17 @@ impl World<'_> {
         }
         for text in texts {
             self.note(actor, What::OriginComplains(text));
+        }
+    }
+
+    /// Lets every origin number its next play behind all there have been: a viewer whose proxy goes from one origin to
+    /// another must see that it is another play.
+    fn number_plays(&mut self) {
+        let plays = |origin: &OriginHost| origin.model.ledger().plays_total;
+        let all: u32 = self.origins.iter().map(plays).sum();
+        for origin in &mut self.origins {
+            let others = all - plays(origin);
+            origin.model.number_plays_behind(others);
         }
     }
 

@@ -15,22 +15,19 @@ use proxy_core::{
         Answer, AskId, ConnId, ConnectError, EventKind, Hangup, Input, Output, PlayAnswer, QueryId,
         RequestId, ResolveError, Wakeup,
     },
+    proxy::Counts,
     session::server::Refusal,
     time::Instant,
     url::{DEFAULT_VHOST, StreamKey},
 };
 use proxyd::{api::Step, config::Settings};
 
-use super::{Happened, Owner, Wake, World, calls::Pending};
+use super::{Happened, Owner, Wake, World, calls::Pending, ear::Ear};
 use crate::{
     dice::Dice,
     net::{
         DialError, HostId, ListenerId, NetEvent, SockId,
         dns::{DnsError, Lookup},
-    },
-    raw::{
-        chunk::{ChunkReader, kind},
-        media::{self, Tag},
     },
     trace::{ActorId, Inward, Moment, Outward, Sample, What},
 };
@@ -39,8 +36,6 @@ use crate::{
 const BACKLOG: usize = 1024;
 /// The longest request head of an HTTP player.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// S0, S1 and S2.
-const HANDSHAKE_BYTES: usize = 3073;
 
 /// The proxy and what carries it.
 #[derive(Debug)]
@@ -67,7 +62,7 @@ pub(super) struct ProxyHost {
     lookups: u64,
     /// The deadline the heap knows.
     armed: Option<Instant>,
-    sampled: Option<Sample>,
+    pub(super) sampled: Option<Sample>,
     pub(super) requests: u64,
     pub(super) pending: BTreeMap<RequestId, Pending>,
     /// Calls that go on as soon as the core has said everything.
@@ -109,52 +104,6 @@ enum Kind {
     Flv,
 }
 
-/// Reads what an origin sends with the simulator's own codec, to know what has really arrived.
-#[derive(Debug)]
-struct Ear {
-    handshake_left: usize,
-    /// None once the bytes made no sense.
-    reader: Option<ChunkReader>,
-}
-
-impl Ear {
-    fn new() -> Self {
-        Self { handshake_left: HANDSHAKE_BYTES, reader: Some(ChunkReader::new(true)) }
-    }
-
-    fn hear(&mut self, mut bytes: &[u8], mut tell: impl FnMut(media::Track, bool)) {
-        let skipped = self.handshake_left.min(bytes.len());
-        self.handshake_left -= skipped;
-        bytes = &bytes[skipped..];
-        let Some(reader) = &mut self.reader else { return };
-        reader.push(bytes);
-        loop {
-            match reader.poll_message() {
-                Ok(Some(message)) => {
-                    let tag = match message.kind {
-                        kind::VIDEO => media::classify_video(&message.payload),
-                        kind::AUDIO => media::classify_audio(&message.payload),
-                        kind::AGGREGATE => {
-                            // Only that something came: who counts the parts decodes them.
-                            tell(media::Track::Video, false);
-                            continue;
-                        }
-                        _ => continue,
-                    };
-                    if let Tag::Frame { track, key, .. } = tag {
-                        tell(track, key);
-                    }
-                }
-                Ok(None) => return,
-                Err(_) => {
-                    self.reader = None;
-                    return;
-                }
-            }
-        }
-    }
-}
-
 impl ProxyHost {
     pub(super) fn new(actor: ActorId, namespace: HostId, settings: &Settings) -> Self {
         Self {
@@ -189,6 +138,11 @@ impl ProxyHost {
         self.conns.len()
     }
 
+    /// Returns what was alive when the core last rested.
+    pub(super) fn sampled(&self) -> (Counts, usize) {
+        self.sampled.map_or_else(Default::default, |sample| (sample.core, sample.sockets as usize))
+    }
+
     /// Returns the RTMP and HTTP ports.
     pub(super) fn ports(&self) -> (u16, u16) {
         (self.settings.rtmp.port, self.settings.http.port)
@@ -205,6 +159,10 @@ impl World<'_> {
         proxy.is_up = true;
         proxy.sampled = None;
         proxy.armed = None;
+        if self.carrier.is_some() {
+            return self.start_driver(p, dice);
+        }
+        let proxy = &mut self.proxies[p];
         let (namespace, (rtmp, http)) = (proxy.namespace, proxy.ports());
         let ip = IpAddr::V4(self.home_of(self.host_of(self.proxies[p].actor)));
         let mut listens = |port: u16| {
@@ -242,11 +200,19 @@ impl World<'_> {
         for listener in [self.proxies[p].rtmp.take(), self.proxies[p].http.take()].into_iter().flatten() {
             self.listeners.remove(&listener);
         }
+        self.stop_driver(p);
+    }
+
+    /// The process stands still; its kernel does not.
+    pub(super) fn freeze_proxy(&mut self, p: usize) {
+        self.proxies[p].frozen += 1;
+        self.freeze_driver(p, true);
     }
 
     /// A frozen process runs again; the network tells it what it has missed.
     pub(super) fn thaw_proxy(&mut self, p: usize) {
         self.proxies[p].armed = None;
+        self.freeze_driver(p, false);
         self.proxy_due(p);
     }
 
@@ -273,27 +239,10 @@ impl World<'_> {
     }
 
     fn enter(&mut self, p: usize, input: Input<'_>) {
-        let inward = match &input {
-            Input::Timeout => Inward::Timeout,
-            Input::Listening { .. } => Inward::Listening,
-            Input::Resolved { query, answer } => Inward::Resolved {
-                query: query.0,
-                answer: answer.as_ref().map(|ips| ips.len() as u16).map_err(|error| *error),
-            },
-            Input::Connected { conn, outcome } => {
-                Inward::Connected { conn: conn.0, failed: outcome.as_ref().err().copied() }
-            }
-            Input::Accepted { conn, peer, .. } => Inward::Accepted { conn: conn.0, peer: *peer },
-            Input::PlayHttp { conn, peer, .. } => Inward::PlayHttp { conn: conn.0, peer: *peer },
-            Input::Received { conn, bytes } => {
-                self.tracer.take_bytes(bytes);
-                Inward::Received { conn: conn.0, len: bytes.len() as u32 }
-            }
-            Input::Sent { conn, len } => Inward::Sent { conn: conn.0, len: *len as u32 },
-            Input::Closed { conn, hangup } => Inward::Closed { conn: conn.0, hangup: *hangup },
-            Input::Request { id, .. } => Inward::Request { id: id.0 },
-            Input::Answered { ask, .. } => Inward::Answered { ask: ask.0 },
-        };
+        if let Input::Received { bytes, .. } = &input {
+            self.tracer.take_bytes(bytes);
+        }
+        let inward = Inward::of(&input);
         let proxy = &self.proxies[p];
         let before = self.cause;
         self.cause = self.note(proxy.actor, What::In(inward));
@@ -306,9 +255,14 @@ impl World<'_> {
 
     fn carry(&mut self, p: usize, output: Output) {
         let actor = self.proxies[p].actor;
+        if let Output::Transmit { bytes, .. } = &output {
+            self.tracer.take_bytes(bytes);
+        }
+        if let Some(outward) = Outward::of(&output) {
+            self.note(actor, What::Out(outward));
+        }
         match output {
             Output::Resolve { query, host } => {
-                self.note(actor, What::Out(Outward::Resolve { query: query.0 }));
                 let Lookup { at, answer } = self.dns.lookup(self.proxies[p].namespace, &host, self.now);
                 let answer = answer.map_err(resolve_error);
                 let proxy = &mut self.proxies[p];
@@ -318,14 +272,11 @@ impl World<'_> {
                 self.heap.push(at, (Wake::Resolved(p as u16, number), self.cause));
             }
             Output::Connect { conn, addr } => {
-                self.note(actor, What::Out(Outward::Connect { conn: conn.0, addr }));
                 let sock = self.net.dial(self.proxies[p].namespace, addr, self.now);
                 self.owners.insert(sock, Owner::Proxy(p as u16));
                 self.proxies[p].insert(conn, sock, Kind::Origin(Box::new(Ear::new())), (addr, addr));
             }
             Output::Transmit { conn, bytes } => {
-                self.tracer.take_bytes(&bytes);
-                self.note(actor, What::Out(Outward::Transmit { conn: conn.0, len: bytes.len() as u32 }));
                 let proxy = &mut self.proxies[p];
                 if let Some(entry) = proxy.conns.get_mut(&conn) {
                     entry.queue.push_back(bytes);
@@ -333,7 +284,6 @@ impl World<'_> {
                 }
             }
             Output::Close { conn } => {
-                self.note(actor, What::Out(Outward::Close { conn: conn.0 }));
                 let proxy = &mut self.proxies[p];
                 if let Some(entry) = proxy.conns.get_mut(&conn) {
                     entry.closing = true;
@@ -341,27 +291,22 @@ impl World<'_> {
                 }
             }
             Output::Abort { conn } => {
-                self.note(actor, What::Out(Outward::Abort { conn: conn.0 }));
                 self.drop_conn(p, conn, true);
             }
             Output::Reply { id, reply } => {
-                self.note(actor, What::Out(Outward::Reply { id: id.0 }));
                 self.replied(p, id, reply);
             }
             Output::Ask { ask, question: _ } => {
-                self.note(actor, What::Out(Outward::Ask { ask: ask.0 }));
                 self.proxies[p].asks.push_back(ask);
             }
             Output::PlayAnswer { conn, answer } => {
-                let streams = matches!(answer, PlayAnswer::Stream);
-                self.note(actor, What::Out(Outward::PlayAnswer { conn: conn.0, streams }));
                 self.answer_http(p, conn, answer);
             }
             Output::Event(event) => self.told(p, event),
         }
     }
 
-    fn told(&mut self, p: usize, event: proxy_core::io::Event) {
+    pub(super) fn told(&mut self, p: usize, event: proxy_core::io::Event) {
         let actor = self.proxies[p].actor;
         let mut entered = None;
         match &event.kind {
@@ -439,6 +384,9 @@ impl World<'_> {
 
     /// News of a socket.
     pub(super) fn proxy_net(&mut self, p: usize, event: NetEvent) {
+        if self.driver_net(p, event) {
+            return;
+        }
         let proxy = &mut self.proxies[p];
         if !proxy.is_up {
             return;
@@ -593,7 +541,7 @@ impl World<'_> {
     /// The core's deadline may have come.
     pub(super) fn proxy_due(&mut self, p: usize) {
         let proxy = &mut self.proxies[p];
-        if !proxy.is_up || proxy.frozen > 0 {
+        if !proxy.is_up || proxy.frozen > 0 || self.carrier.is_some() {
             return;
         }
         proxy.armed = None;

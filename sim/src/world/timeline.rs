@@ -49,6 +49,11 @@ impl Timeline {
         Self { pulls, sources, in_force: BTreeSet::new(), calls: 0, repairing: true }
     }
 
+    /// Returns how many calls there have been: the number of the next one.
+    pub(super) fn calls(&self) -> u32 {
+        self.calls
+    }
+
     pub(super) fn next_call(&mut self) -> u32 {
         self.calls += 1;
         self.calls - 1

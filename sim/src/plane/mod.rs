@@ -1,0 +1,66 @@
+//! Planes: the same scenario, the same records and oracles, on other ground.
+//!
+//! | room | purpose |
+//! |---|---|
+//! | [`turmoil`] | the production driver on turmoil |
+
+pub(crate) mod turmoil;
+
+use std::fmt;
+
+pub use crate::scenario::model::Plane;
+use crate::{
+    scenario::{model::Scenario, words},
+    world::{Keep, Outcome, World},
+};
+
+/// Why a scenario cannot be run on a plane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unrunnable {
+    /// The file says so, for this reason if it names one.
+    NotMeant(Plane, Option<String>),
+    /// The plane cannot be had here: what is missing.
+    Missing(Plane, String),
+}
+
+impl fmt::Display for Unrunnable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotMeant(plane, Some(why)) => write!(f, "not meant for plane {}: {why}", name(*plane)),
+            Self::NotMeant(plane, None) => write!(f, "not meant for plane {}", name(*plane)),
+            Self::Missing(plane, what) => write!(f, "no plane {} here: {what}", name(*plane)),
+        }
+    }
+}
+
+/// Returns a plane's name.
+pub fn name(plane: Plane) -> &'static str {
+    words::word(words::PLANES, plane)
+}
+
+/// Returns whether a seed decides everything that happens on a plane.
+pub const fn is_exact(plane: Plane) -> bool {
+    match plane {
+        Plane::Core | Plane::Turmoil => true,
+        Plane::Netns | Plane::Container => false,
+    }
+}
+
+/// Runs a scenario on a plane.
+///
+/// # Errors
+/// The file does not name the plane, or the plane cannot be had here.
+pub fn run(plane: Plane, scenario: &Scenario, seed: u64, keep: Keep) -> Result<Outcome, Unrunnable> {
+    if !scenario.run.planes.contains(&plane) {
+        return Err(Unrunnable::NotMeant(plane, scenario.run.why_not.clone()));
+    }
+    match plane {
+        Plane::Core => Ok(World::run(scenario, seed, keep)),
+        Plane::Turmoil => {
+            World::run_carried(scenario, seed, keep).map_err(|what| Unrunnable::Missing(plane, what))
+        }
+        Plane::Netns | Plane::Container => {
+            Err(Unrunnable::Missing(plane, "this build does not have it".to_owned()))
+        }
+    }
+}
