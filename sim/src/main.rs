@@ -15,10 +15,11 @@ use sim::{
         bench::{self, BenchOptions},
         check,
         defects::{self, DefectOptions, Handful},
-        exit, props, replay, run,
+        exit, netns as cli_netns, props, replay, run,
         view::{self, ViewAs},
     },
     origin::Like,
+    plane::netns,
     report::Format,
     runner,
 };
@@ -152,6 +153,21 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         scenarios: Option<PathBuf>,
     },
+    /// Look after plane netns: what its worlds need, and what they may have left behind.
+    Netns {
+        /// What to do.
+        #[arg(value_enum)]
+        what: NetnsArg,
+    },
+    /// A process of a world of plane netns.
+    #[command(hide = true)]
+    NetnsPeer {
+        /// The world's scenario.
+        scenario: PathBuf,
+        /// What it is to be.
+        #[arg(required = true)]
+        role: Vec<String>,
+    },
     /// Print which planted defect this binary was built with.
     #[command(hide = true)]
     Defect,
@@ -218,6 +234,24 @@ enum Command {
     },
 }
 
+/// What is done about plane netns.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum NetnsArg {
+    /// Remove every namespace that worlds have left behind.
+    Clean,
+    /// Tell whether worlds can be made here.
+    Check,
+}
+
+/// Where scenarios are run.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PlaneArg {
+    /// The core on the simulated network, in virtual time.
+    Core,
+    /// The real binary in Linux network namespaces; needs root.
+    Netns,
+}
+
 /// What a trace is turned into.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ViewArg {
@@ -233,6 +267,12 @@ struct RunArgs {
     /// Scenario files, and folders of them.
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
+    /// Where they are run.
+    #[arg(long, value_enum, default_value_t = PlaneArg::Core)]
+    plane: PlaneArg,
+    /// The binary under test, on planes that run it; the one beside this program if not given.
+    #[arg(long, value_name = "FILE", env = "REPULL")]
+    repull: Option<PathBuf>,
     /// This seed instead of those each file names.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -269,6 +309,15 @@ enum FormatArg {
 impl RunArgs {
     fn into_options(self) -> run::RunOptions {
         let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+        let netns = match self.plane {
+            PlaneArg::Core => None,
+            PlaneArg::Netns => {
+                let us = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("repull-sim"));
+                let beside = us.with_file_name("repull");
+                let repull = self.repull.unwrap_or(beside);
+                Some(netns::Options { repull, us, keep_in: self.out.clone() })
+            }
+        };
         run::RunOptions {
             paths: self.paths,
             seed: self.seed,
@@ -282,6 +331,7 @@ impl RunArgs {
             },
             out: self.out,
             resolve: self.resolve,
+            netns,
         }
     }
 }
@@ -367,6 +417,13 @@ fn main() -> ExitCode {
             let jobs = std::thread::available_parallelism().map_or(1, usize::from);
             return ExitCode::from(bench::bench(&BenchOptions { time, runs, scenarios, jobs }));
         }
+        Command::Netns { what } => {
+            return ExitCode::from(match what {
+                NetnsArg::Clean => cli_netns::clean(),
+                NetnsArg::Check => cli_netns::check(),
+            });
+        }
+        Command::NetnsPeer { scenario, role } => Live::NetnsPeer { scenario, role },
         Command::Defect => {
             println!("{}", defects::DEFECT.unwrap_or("none"));
             return ExitCode::from(exit::HELD);
@@ -387,6 +444,7 @@ enum Live {
     Origin { listen: SocketAddr, stream: String, like: Like },
     Watch { players: Vec<Watched>, gap: Duration, time: Option<Duration> },
     Play { url: String, stream: Option<String>, time: Duration },
+    NetnsPeer { scenario: PathBuf, role: Vec<String> },
 }
 
 fn live(command: &Live) -> ExitCode {
@@ -403,6 +461,10 @@ fn live(command: &Live) -> ExitCode {
             Live::Origin { listen, stream, like } => tools::origin(*listen, stream, *like).await,
             Live::Watch { players, gap, time } => watch::watch(players, *gap, *time).await,
             Live::Play { url, stream, time } => tools::play(url, stream.as_deref(), *time).await,
+            Live::NetnsPeer { scenario, role } => {
+                let role = netns::agent::role_of(role).ok_or_else(|| std::io::Error::other("no such role"))?;
+                netns::agent::run(role, scenario).await.map(|()| true).map_err(std::io::Error::other)
+            }
         }
     });
     match outcome {

@@ -169,7 +169,7 @@ pub fn run_with(scenario: &Scenario, seed: u64, strictness: Strictness) -> Ran {
     ran(scenario, seed, outcome, None)
 }
 
-fn ran(scenario: &Scenario, seed: u64, outcome: Outcome, difference: Option<Difference>) -> Ran {
+pub(crate) fn ran(scenario: &Scenario, seed: u64, outcome: Outcome, difference: Option<Difference>) -> Ran {
     let verdict = match (difference, outcome.findings.is_empty()) {
         (Some(difference), _) => Verdict::Differs(Box::new(difference)),
         (None, true) if outcome.is_cut => Verdict::NoVerdict,
@@ -210,7 +210,7 @@ pub fn run_logged(scenario: &Scenario, text: &str, seed: u64, packets: bool) -> 
     logged(scenario, text, seed, &outcome.cast, outcome.log)
 }
 
-fn logged(scenario: &Scenario, text: &str, seed: u64, cast: &Cast, log: Option<Log>) -> Logged {
+pub(crate) fn logged(scenario: &Scenario, text: &str, seed: u64, cast: &Cast, log: Option<Log>) -> Logged {
     let records = log.map(|log| log.records().collect()).unwrap_or_default();
     Logged { scenario: scenario.id.clone(), text: text.to_owned(), seed, cast: cast.clone(), records }
 }

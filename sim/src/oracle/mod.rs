@@ -291,6 +291,8 @@ pub struct Oracles {
     cells: cells::Cells,
     findings: Findings,
     now: Instant,
+    /// How much later than promised things may come: clocks of a real machine and its processes are not one.
+    tolerance: Duration,
 }
 
 impl Oracles {
@@ -301,30 +303,51 @@ impl Oracles {
 
     /// Makes the oracles of a run with detection bounds and the scenario's own scaled.
     pub fn strict(scenario: &Scenario, cast: &Cast, strictness: Strictness) -> Self {
-        let families: Vec<Box<dyn Oracle>> = vec![
-            Box::<single_flight::SingleFlight>::default(),
-            Box::<key_truth::KeyTruth>::default(),
-            Box::<replies::Replies>::default(),
-            Box::<isolation::Isolation>::default(),
-            Box::<state_truth::StateTruth>::default(),
-            Box::<idempotence::Idempotence>::default(),
-            Box::<retry_law::RetryLaw>::default(),
-            Box::<dial_budget::DialBudget>::default(),
-            Box::<identity::Identity>::default(),
-            Box::<picture::Picture>::default(),
-            Box::<manners::Manners>::default(),
-            Box::<seats::Seats>::default(),
-            Box::<demand::Demand>::default(),
-            Box::<limits::Limits>::default(),
-            Box::<events::Events>::default(),
-            Box::<log_lines::LogLines>::default(),
-            Box::<herd::Herd>::default(),
-            Box::new(detection::Detection::new(strictness)),
-            Box::<recovery::Recovery>::default(),
-            Box::<quiet::Quiet>::default(),
-            Box::new(expect::Expectations::new(scenario, strictness)),
+        Self::seen(scenario, cast, strictness, false)
+    }
+
+    fn seen(scenario: &Scenario, cast: &Cast, strictness: Strictness, is_outside: bool) -> Self {
+        // Of what they judge the outside of a process tells nothing.
+        let inside = |family: Box<dyn Oracle>| (!is_outside).then_some(family);
+        let families: Vec<Option<Box<dyn Oracle>>> = vec![
+            Some(Box::<single_flight::SingleFlight>::default()),
+            Some(Box::<key_truth::KeyTruth>::default()),
+            Some(Box::<replies::Replies>::default()),
+            Some(Box::<isolation::Isolation>::default()),
+            Some(Box::<state_truth::StateTruth>::default()),
+            Some(Box::<idempotence::Idempotence>::default()),
+            Some(Box::<retry_law::RetryLaw>::default()),
+            inside(Box::<dial_budget::DialBudget>::default()),
+            inside(Box::<identity::Identity>::default()),
+            Some(Box::<picture::Picture>::default()),
+            Some(Box::<manners::Manners>::default()),
+            Some(Box::<seats::Seats>::default()),
+            Some(Box::<demand::Demand>::default()),
+            Some(Box::<limits::Limits>::default()),
+            Some(Box::<events::Events>::default()),
+            Some(Box::<log_lines::LogLines>::default()),
+            Some(Box::<herd::Herd>::default()),
+            Some(Box::new(detection::Detection::new(strictness))),
+            Some(Box::<recovery::Recovery>::default()),
+            inside(Box::<quiet::Quiet>::default()),
+            Some(Box::new(expect::Expectations::new(scenario, strictness))),
         ];
+        let families: Vec<Box<dyn Oracle>> = families.into_iter().flatten().collect();
         Self::of(scenario, cast, families)
+    }
+
+    /// Makes the oracles of a run that is seen from outside the process: of the core's own records there are its events
+    /// alone, and things may come later than promised by `tolerance`.
+    pub fn from_outside(
+        scenario: &Scenario,
+        cast: &Cast,
+        strictness: Strictness,
+        tolerance: Duration,
+    ) -> Self {
+        let mut oracles = Self::seen(scenario, cast, strictness, true);
+        oracles.scene.is_outside = true;
+        oracles.tolerance = tolerance;
+        oracles
     }
 
     fn of(scenario: &Scenario, cast: &Cast, families: Vec<Box<dyn Oracle>>) -> Self {
@@ -343,9 +366,7 @@ impl Oracles {
     /// Takes a record.
     pub fn on_record(&mut self, record: &Record) {
         let Some(kind) = kind_of(&record.what) else { return };
-        if record.at > self.now {
-            self.on_time(record.at);
-        }
+        self.pass(record.at);
         (self.findings.step, self.findings.at) = (record.step, record.at);
         // What a process says that is being killed is nobody's promise.
         let is_said = kind & (CALLS | IN | OUT | BYTES | EVENT | STEP | SAMPLE | ARRIVED) != 0;
@@ -360,6 +381,15 @@ impl Oracles {
         self.marks.on_record(record, &self.scene);
         for index in &self.fed[kind.trailing_zeros() as usize] {
             self.families[usize::from(*index)].on_record(record, &self.scene, &mut self.findings);
+        }
+    }
+
+    /// Lets time pass up to a moment: whoever waited for something to happen by then looks.
+    pub fn pass(&mut self, now: Instant) {
+        let tolerance = u64::try_from(self.tolerance.as_nanos()).unwrap_or(u64::MAX);
+        let now = Instant::from_nanos(now.as_nanos().saturating_sub(tolerance));
+        if now > self.now {
+            self.on_time(now);
         }
     }
 

@@ -705,7 +705,7 @@ impl World<'_> {
 }
 
 /// Adds to a behaviour what a fault makes of it.
-fn shape(behaviour: &mut Behaviour, fault: &Fault) {
+pub(crate) fn shape(behaviour: &mut Behaviour, fault: &Fault) {
     match fault {
         Fault::Behave(behaving) => *behaviour = behaving.behaviour.clone(),
         Fault::AcceptClose => behaviour.handshake = Handshake::Close,
@@ -755,7 +755,7 @@ fn shape(behaviour: &mut Behaviour, fault: &Fault) {
     }
 }
 
-const fn model_ending(ending: Ending) -> Option<ModelEnding> {
+pub(crate) const fn model_ending(ending: Ending) -> Option<ModelEnding> {
     Some(match ending {
         Ending::Silent => return None,
         Ending::StreamEof => ModelEnding::StreamEof,

@@ -11,15 +11,15 @@
 //! is well or its time is over), cleanup (everything deleted), end. Nothing here reads a clock, rolls other dice than
 //! the run's, or iterates what has no order.
 
-mod calls;
-mod faults;
+pub(crate) mod calls;
+pub(crate) mod faults;
 pub(crate) mod heap;
 mod knowledge;
 pub(crate) mod moments;
 mod origin;
-mod player;
+pub(crate) mod player;
 mod proxy;
-mod timeline;
+pub(crate) mod timeline;
 
 use std::{
     collections::BTreeMap,

@@ -1,0 +1,138 @@
+//! `repull-sim run --plane netns`, and what looks after that plane.
+
+use std::{
+    fs,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use super::{
+    exit,
+    run::{Progress, RunOptions, verdict},
+};
+use crate::{
+    plane::{Unrunnable, netns},
+    report::{self, Report, story},
+    runner::{self, File, Ran, Verdict},
+    scenario::model::{Plane, Scenario},
+    world::{Keep, Outcome},
+};
+
+/// A scenario's run, or why there was none.
+type Result = std::result::Result<Report, Unrunnable>;
+
+/// Runs every scenario once, with its first seed, and tells.
+#[expect(clippy::disallowed_methods, reason = "each thread runs worlds of its own; what a run does is the kernel's")]
+pub(super) fn run(netns: &netns::Options, options: &RunOptions, files: &[File], scenarios: &[Scenario]) -> u8 {
+    if let Err(why) = netns::check() {
+        eprintln!("repull-sim: {why}");
+        return exit::USAGE;
+    }
+    if !netns.repull.exists() {
+        let shown = netns.repull.display();
+        eprintln!("repull-sim: no {shown}: cargo build --release -p proxyd, then --repull target/release/repull");
+        return exit::USAGE;
+    }
+    let chosen: Vec<usize> =
+        (0..scenarios.len()).filter(|index| scenarios[*index].run.planes.contains(&Plane::Netns)).collect();
+    let left_out = scenarios.len() - chosen.len();
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new((Progress::new(chosen.len()), Vec::<(usize, Result)>::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..options.jobs.clamp(1, chosen.len().max(1)) {
+            scope.spawn(|| {
+                while let Some(index) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let result = run_one(netns, options, &files[*index], &scenarios[*index]);
+                    let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+                    if let Ok(report) = &result {
+                        results.0.on_ran(&report.ran);
+                    }
+                    results.1.push((*index, result));
+                }
+            });
+        }
+    });
+    let (progress, mut results) = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    progress.end();
+    results.sort_by_key(|(index, _)| *index);
+    let mut reports = Vec::new();
+    let mut unrunnable = 0;
+    for (index, result) in results {
+        match result {
+            Ok(report) => reports.push(report),
+            Err(why) => {
+                unrunnable += 1;
+                eprintln!("repull-sim: {}: {why}", files[index].path.display());
+            }
+        }
+    }
+    print!("{}", report::write(options.format, &reports));
+    if left_out > 0 {
+        eprintln!("{left_out} files do not name plane netns and say why");
+    }
+    if unrunnable > 0 { exit::USAGE } else { verdict(&reports) }
+}
+
+fn run_one(netns: &netns::Options, options: &RunOptions, file: &File, scenario: &Scenario) -> Result {
+    let seed = options.seed.or(scenario.run.seeds.first().copied()).unwrap_or(1);
+    let keep = Keep { records: true, ..Keep::default() };
+    let outcome = netns::run(scenario, seed, keep, netns)?;
+    if let Some(folder) = &options.out
+        && let Err(error) = keep_trace(folder, file, scenario, seed, &outcome)
+    {
+        return Err(Unrunnable(format!("{}: {error}", folder.display())));
+    }
+    Ok(tell(file, scenario, seed, outcome))
+}
+
+fn keep_trace(
+    folder: &std::path::Path,
+    file: &File,
+    scenario: &Scenario,
+    seed: u64,
+    outcome: &Outcome,
+) -> std::io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let logged = runner::logged(scenario, &file.text, seed, &outcome.cast, outcome.log.clone());
+    fs::write(folder.join(format!("{}-netns.trace", scenario.id)), logged.write())
+}
+
+fn tell(file: &File, scenario: &Scenario, seed: u64, outcome: Outcome) -> Report {
+    let mut told = String::new();
+    if !outcome.findings.is_empty() {
+        let records: Vec<_> = outcome.log.iter().flat_map(|log| log.records()).collect();
+        told = story(scenario, &file.text, &outcome.findings, outcome.oracles.scene(), &outcome.cast, &records);
+    }
+    let ran: Ran = runner::ran(scenario, seed, outcome, None);
+    let replay = match ran.verdict {
+        Verdict::NoVerdict => "the machine was too slow to judge it: run it again with less beside it".to_owned(),
+        Verdict::Held | Verdict::Broken(_) | Verdict::Differs(_) => {
+            format!("repull-sim run --plane netns {} --out traces", file.path.display())
+        }
+    };
+    let is_known = file.path.components().any(|part| part.as_os_str() == "known");
+    Report { path: file.path.clone(), is_known, ran, story: told, replay }
+}
+
+/// Removes what worlds have left behind.
+pub fn clean() -> u8 {
+    let count = netns::clean();
+    println!("{count} namespaces removed");
+    exit::HELD
+}
+
+/// Tells whether worlds can be made here.
+pub fn check() -> u8 {
+    match netns::check() {
+        Ok(()) => {
+            println!("worlds of plane netns can be made here");
+            exit::HELD
+        }
+        Err(why) => {
+            eprintln!("repull-sim: {why}");
+            exit::USAGE
+        }
+    }
+}
