@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 use proxy_core::time::{Duration, Instant};
 
 use super::{
+    agent::fabric::cabled,
     filter::Rule,
     peers::PeerId,
     wire::{NameAnswer, NameReply, Order},
@@ -44,24 +45,33 @@ enum Going {
 /// # Errors
 /// What it cannot do.
 pub(super) fn check(scenario: &Scenario) -> Result<(), String> {
+    let cabled = cabled(scenario);
     for event in &scenario.events {
         let Act::Fault(fault) = &event.act else { continue };
         match &fault.fault {
             Fault::WallClock { .. } => {
                 return Err(format!("line {}: the kernel has one wall clock for all namespaces", event.line));
             }
-            Fault::Loss { .. }
-            | Fault::Duplicate { .. }
-            | Fault::Reorder { .. }
-            | Fault::Latency { .. }
-            | Fault::Bandwidth { .. }
-            | Fault::Mtu { .. } => {
-                return Err(format!("line {}: links are what the kernel makes them", event.line));
+            fault_ if takes_cable(fault_) && cabled.contains(&usize::from(fault.on.0)) => {
+                let name = &scenario.hosts[usize::from(fault.on.0)].name;
+                return Err(format!(
+                    "line {}: {name} hangs on a cable that delays or loses, which cannot be taken away",
+                    event.line
+                ));
             }
             _ => {}
         }
     }
     Ok(())
+}
+
+/// Returns whether a host loses its interface.
+fn takes_cable(fault: &Fault) -> bool {
+    match fault {
+        Fault::Vanish(_) | Fault::VethRecreate | Fault::Disconnect { .. } => true,
+        Fault::Term(comeback) | Fault::Kill(comeback) => comeback.ip != NextIp::Same,
+        _ => false,
+    }
 }
 
 impl World<'_> {
@@ -119,14 +129,14 @@ impl World<'_> {
             | Fault::End { .. }
             | Fault::ReconnectRequest { .. }
             | Fault::TimestampJump { .. } => self.order_origin(host, Order::Inflict { event: index }),
-            // Refused before the world began.
             Fault::Loss { .. }
             | Fault::Duplicate { .. }
             | Fault::Reorder { .. }
             | Fault::Latency { .. }
             | Fault::Bandwidth { .. }
-            | Fault::Mtu { .. }
-            | Fault::WallClock { .. } => {}
+            | Fault::Mtu { .. } => self.order_fabric(Order::Inflict { event: index }),
+            // Refused before the world began.
+            Fault::WallClock { .. } => {}
         }
         Ok(())
     }
@@ -195,13 +205,13 @@ impl World<'_> {
             | Fault::MoveAddress { .. }
             | Fault::ReconnectRequest { .. }
             | Fault::TimestampJump { .. }
-            | Fault::Loss { .. }
+            | Fault::WallClock { .. } => {}
+            Fault::Loss { .. }
             | Fault::Duplicate { .. }
             | Fault::Reorder { .. }
             | Fault::Latency { .. }
             | Fault::Bandwidth { .. }
-            | Fault::Mtu { .. }
-            | Fault::WallClock { .. } => {}
+            | Fault::Mtu { .. } => self.order_fabric(Order::Relieve { event: index }),
         }
         Ok(())
     }
@@ -470,7 +480,7 @@ impl World<'_> {
         let Some(of) = self.hosts[host].of else { return Ok(()) };
         let spec = &self.scenario.hosts[usize::from(of.0)];
         let name = format!("{}-successor{}", spec.name, self.hosts.len());
-        let port = self.kernel.add_host(&name, usize::from(spec.net), vec![ip])?;
+        let port = self.kernel.add_host(&name, usize::from(spec.net), vec![ip], false)?;
         let actor = ActorId(u16::try_from(self.cast.members.len()).unwrap_or(u16::MAX));
         self.cast.members.push(CastMember { name, host: u16::MAX });
         let stranger = self.hosts.len();

@@ -50,6 +50,8 @@ struct Port {
     net: usize,
     ips: Vec<Ipv4Addr>,
     is_plugged: bool,
+    /// Its cable is none of the kernel's: the ends are there already, `e` and `v` with its number.
+    is_special: bool,
 }
 
 impl Kernel {
@@ -106,13 +108,21 @@ impl Kernel {
         &self.ports[port].namespace
     }
 
-    /// Adds a host with its addresses; returns its number.
-    pub(super) fn add_host(&mut self, name: &str, net: usize, ips: Vec<Ipv4Addr>) -> Result<usize, String> {
+    /// Adds a host with its addresses; returns its number. One with a cable of somebody else's is plugged in later.
+    pub(super) fn add_host(
+        &mut self,
+        name: &str,
+        net: usize,
+        ips: Vec<Ipv4Addr>,
+        is_special: bool,
+    ) -> Result<usize, String> {
         let port = self.ports.len();
         let namespace = format!("{}-{name}", self.prefix);
-        self.ports.push(Port { namespace, net, ips, is_plugged: false });
+        self.ports.push(Port { namespace, net, ips, is_plugged: false, is_special });
         self.make_namespace(port)?;
-        self.plug(port)?;
+        if !is_special {
+            self.plug(port)?;
+        }
         Ok(port)
     }
 
@@ -136,12 +146,15 @@ impl Kernel {
 
     /// Plugs a host in, with its addresses and a hardware address nobody has seen.
     pub(super) fn plug(&mut self, port: usize) -> Result<(), String> {
-        let Port { namespace, net, ips, .. } = &self.ports[port];
+        let Port { namespace, net, ips, is_special, .. } = &self.ports[port];
         let network = &self.nets[*net];
         let mtu = network.link.mtu;
         let machine = [
-            format!("link add v{port} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {namespace}"),
-            format!("link set v{port} master b{net} up"),
+            match is_special {
+                true => format!("link set e{port} mtu {mtu} netns {namespace} name eth0"),
+                false => format!("link add v{port} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {namespace}"),
+            },
+            format!("link set v{port} mtu {mtu} master b{net} up"),
         ];
         ip(&self.prefix, &machine)?;
         let bits = network.subnet.1;
@@ -169,7 +182,7 @@ impl Kernel {
 
     /// Gives a host another address, on its interface if it has one.
     pub(super) fn set_address(&mut self, port: usize, address: Ipv4Addr) -> Result<(), String> {
-        let Port { namespace, net, ips, is_plugged } = &mut self.ports[port];
+        let Port { namespace, net, ips, is_plugged, is_special: _ } = &mut self.ports[port];
         let (before, network) = (std::mem::replace(ips, vec![address]), &self.nets[*net]);
         if !*is_plugged {
             return Ok(());

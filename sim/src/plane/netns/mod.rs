@@ -13,6 +13,7 @@
 
 pub mod agent;
 mod books;
+mod capture;
 mod faults;
 mod filter;
 mod kernel;
@@ -42,6 +43,8 @@ pub struct Options {
     pub us: PathBuf,
     /// Logs and captures of a world that failed stay here.
     pub keep_in: Option<PathBuf>,
+    /// The kernel's packets go here, a pcapng a world.
+    pub capture: Option<PathBuf>,
 }
 
 /// Runs a scenario.

@@ -28,6 +28,8 @@ pub(super) enum Heard {
     Begun { zero: u64 },
     /// It tells an event, at a time of its own.
     Event { at: Instant, event: Box<Event> },
+    /// It says something that nobody waits for.
+    Said,
     /// It says what is not understood.
     Noise(String),
     /// Its output has ended.
@@ -97,6 +99,26 @@ impl Peers {
             Ok(EventLine::Told { at, event }) => Heard::Event { at: Instant::from_nanos(at), event },
             Err(_) => Heard::Noise(line.to_owned()),
         })
+    }
+
+    /// Starts any other program in a namespace; what it says is of no interest.
+    pub(super) fn start_program(
+        &mut self,
+        namespace: &str,
+        words: &[String],
+        log: &Path,
+    ) -> Result<PeerId, String> {
+        let mut command = inside(namespace);
+        command.args(words);
+        self.start(command, log, |_| Heard::Said)
+    }
+
+    /// Asks a program to end and waits until it has.
+    pub(super) async fn end(&mut self, id: PeerId) {
+        self.signal(id, "INT");
+        if let Some(mut peer) = self.running.remove(&id) {
+            let _ = peer.child.wait().await;
+        }
     }
 
     fn start(

@@ -81,6 +81,13 @@ pub(super) enum Order {
         /// By name.
         names: BTreeMap<String, NameAnswer>,
     },
+    /// A cable lies between a host and its bridge, from here on.
+    Cable {
+        /// The host's place.
+        port: usize,
+        /// The host.
+        host: u16,
+    },
     /// A userland proxy forwards a port of the machine.
     Forward {
         /// Where it listens.

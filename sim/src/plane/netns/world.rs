@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -17,7 +17,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     Options, TOLERANCE, Unrunnable,
+    agent::fabric::cabled,
     books::{Books, HOLD},
+    capture,
     faults::NameFault,
     filter::Rules,
     kernel::Kernel,
@@ -32,7 +34,8 @@ use crate::{
         self,
         model::{Act, HostRef, OriginModel, Role, Scenario},
     },
-    trace::{ActorId, Cast, CastMember, Moment, Namespace, Phase, What},
+    trace::{ActorId, Cast, CastMember, Logged, Moment, Namespace, Phase, What},
+    view,
     world::{
         Keep, Outcome,
         heap::Heap,
@@ -92,6 +95,11 @@ pub(super) struct World<'a> {
     /// Everybody who tells, and who that is.
     owners: BTreeMap<PeerId, usize>,
     machine: Option<PeerId>,
+    /// Hosts whose cables the kernel cannot make, and who makes them.
+    cabled: BTreeSet<usize>,
+    fabric: Option<PeerId>,
+    captures: Vec<(PeerId, PathBuf)>,
+    seed: u64,
     file: PathBuf,
     /// Processes that are not ready yet.
     unready: BTreeSet<PeerId>,
@@ -166,18 +174,20 @@ impl<'a> World<'a> {
         options: &'a Options,
     ) -> Result<Outcome, Unrunnable> {
         super::faults::check(scenario).map_err(Unrunnable)?;
-        // Nothing of the network is rolled here: what is left to chance is the kernel's.
-        let _ = seed;
-        let mut world = Self::build(scenario, keep, options).map_err(Unrunnable)?;
+        let mut world = Self::build(scenario, seed, keep, options).map_err(Unrunnable)?;
         let ran = world.live().await;
         if let (Err(_), Some(folder)) | (Ok(()), Some(folder)) = (&ran, &options.keep_in) {
             world.keep_files(folder);
         }
         ran.map_err(Unrunnable)?;
-        Ok(world.finish())
+        let outcome = world.outcome();
+        if let Some(folder) = &options.capture {
+            world.write_capture(folder, &outcome).map_err(Unrunnable)?;
+        }
+        Ok(outcome)
     }
 
-    fn build(scenario: &'a Scenario, keep: Keep, options: &'a Options) -> Result<Self, String> {
+    fn build(scenario: &'a Scenario, seed: u64, keep: Keep, options: &'a Options) -> Result<Self, String> {
         let kernel = Kernel::new(scenario)?;
         let file = kernel.folder.join(format!("{}.toml", scenario.id));
         let written = std::fs::write(&file, scenario::print(scenario));
@@ -207,6 +217,10 @@ impl<'a> World<'a> {
             names: BTreeMap::new(),
             owners: BTreeMap::new(),
             machine: None,
+            cabled: cabled(scenario),
+            fabric: None,
+            captures: Vec::new(),
+            seed,
             file,
             unready: BTreeSet::new(),
             broken: None,
@@ -238,7 +252,8 @@ impl<'a> World<'a> {
                 self.cast.members.push(CastMember { name, host: u16::try_from(index).unwrap_or(u16::MAX) });
                 ips.push(ip);
             }
-            let port = self.kernel.add_host(&host.name, usize::from(host.net), ips.clone())?;
+            let is_special = self.cabled.contains(&index);
+            let port = self.kernel.add_host(&host.name, usize::from(host.net), ips.clone(), is_special)?;
             let runs = match &host.role {
                 Role::Proxy(settings) => Runs::Proxy(ProxyNow {
                     settings: (**settings).clone(),
@@ -274,6 +289,9 @@ impl<'a> World<'a> {
         self.safety(&mut signals).await?;
         self.calm(&mut signals).await?;
         self.cleanup(&mut signals).await?;
+        for capture in 0..self.captures.len() {
+            self.peers.end(self.captures[capture].0).await;
+        }
         match self.broken.take() {
             Some(why) => Err(why),
             None => Ok(()),
@@ -297,7 +315,15 @@ impl<'a> World<'a> {
             let id = self.start_ours(&machine, &words)?;
             self.machine = Some(id);
         }
+        if self.options.capture.is_some() {
+            self.start_captures()?;
+        }
+        if !self.cabled.is_empty() {
+            let (machine, words) = (self.kernel.machine().to_owned(), ["fabric".to_owned(), self.seed.to_string()]);
+            self.fabric = Some(self.start_ours(&machine, &words)?);
+        }
         self.wait_until(signals, "its processes are not there", |world| world.unready.is_empty()).await?;
+        self.lay_cables(signals).await?;
 
         let since_1970 = wall();
         self.zero = u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX);
@@ -351,6 +377,58 @@ impl<'a> World<'a> {
         }
         self.happened(Happened::Zero);
         Ok(())
+    }
+
+    fn start_captures(&mut self) -> Result<(), String> {
+        for net in 0..self.scenario.nets.len() {
+            let (device, machine) = (format!("b{net}"), self.kernel.machine().to_owned());
+            let file = self.kernel.folder.join(format!("{device}.pcap"));
+            let words = capture::command(&device, &file)?;
+            let id = self.peers.start_program(&machine, &words, &self.kernel.folder.join("tcpdump.log"))?;
+            self.captures.push((id, file));
+        }
+        Ok(())
+    }
+
+    /// Writes what was captured for Wireshark, with the scenario's faults as comments.
+    fn write_capture(&self, folder: &Path, outcome: &Outcome) -> Result<(), String> {
+        let files: Vec<PathBuf> = self.captures.iter().map(|(_, file)| file.clone()).collect();
+        let mut cast = outcome.cast.clone();
+        let addresses = self.scenario.nets.iter().map(|net| net.gateway).collect();
+        cast.namespaces.push(Namespace { name: "machine".to_owned(), addresses });
+        let packets = capture::read(&files, &cast.namespaces, self.zero)?;
+        let records = outcome.log.iter().flat_map(|log| log.records()).collect();
+        let logged = Logged {
+            scenario: self.scenario.id.clone(),
+            text: scenario::print(self.scenario),
+            seed: self.seed,
+            cast,
+            records: capture::merged(records, packets),
+        };
+        let bytes = view::pcapng(&logged).map_err(|error| error.to_string())?;
+        let file = folder.join(format!("{}.pcapng", self.scenario.id));
+        std::fs::create_dir_all(folder)
+            .and_then(|()| std::fs::write(&file, bytes))
+            .map_err(|error| format!("{}: {error}", file.display()))
+    }
+
+    /// Plugs in the hosts whose cables the kernel cannot make.
+    async fn lay_cables(&mut self, signals: &mut Signals) -> Result<(), String> {
+        let Some(fabric) = self.fabric else { return Ok(()) };
+        for host in self.cabled.clone() {
+            let port = self.hosts[host].port;
+            self.unready.insert(fabric);
+            self.peers.order(fabric, Order::Cable { port, host: u16::try_from(host).unwrap_or(u16::MAX) });
+            self.wait_until(signals, "a cable is not there", |world| world.unready.is_empty()).await?;
+            self.kernel.plug(port)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn order_fabric(&self, order: Order) {
+        if let Some(fabric) = self.fabric {
+            self.peers.order(fabric, order);
+        }
     }
 
     async fn safety(&mut self, signals: &mut Signals) -> Result<(), String> {
@@ -407,17 +485,27 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Outcome {
+    fn outcome(&mut self) -> Outcome {
         let time = self.now().since(Instant::ZERO);
         self.cast.namespaces = self.namespaces();
-        let (hash, steps) = (self.books.tracer.hash(), self.books.tracer.step());
-        let slowest = self.lag.max(self.books.late);
-        let mut oracles = self.books.oracles;
+        let books = std::mem::replace(&mut self.books, Books::new(Oracles::default(), false));
+        let (hash, steps) = (books.tracer.hash(), books.tracer.step());
+        let slowest = self.lag.max(books.late);
+        let mut oracles = books.oracles;
         let findings = oracles.take_findings();
         // What a machine too slow to look makes of a promise is not the proxy's.
         let is_cut = !findings.is_empty() && slowest > LAG_MAX;
         let findings = if is_cut { Vec::new() } else { findings };
-        Outcome { hash, steps, time, findings, oracles, cast: self.cast, log: self.books.tracer.into_log(), is_cut }
+        Outcome {
+            hash,
+            steps,
+            time,
+            findings,
+            oracles,
+            cast: std::mem::take(&mut self.cast),
+            log: books.tracer.into_log(),
+            is_cut,
+        }
     }
 
     fn namespaces(&self) -> Vec<Namespace> {
@@ -712,6 +800,7 @@ impl<'a> World<'a> {
             }
             (Heard::Begun { zero }, Some(host)) => self.proxy_begins(host, peer, zero),
             (Heard::Event { at, event }, Some(host)) => self.proxy_tells(host, peer, at, *event),
+            (Heard::Said, _) => {}
             (Heard::Noise(line), _) => self.broken = Some(format!("a process says what nobody understands: {line}")),
             (Heard::Gone, Some(host)) => self.gone(host, peer),
             (
@@ -810,7 +899,7 @@ impl<'a> World<'a> {
     }
 
     /// Leaves logs and configurations behind for people.
-    fn keep_files(&self, folder: &std::path::Path) {
+    fn keep_files(&self, folder: &Path) {
         let to = folder.join(&self.scenario.id);
         let Ok(entries) = std::fs::read_dir(&self.kernel.folder) else { return };
         // Where nothing can be kept, nothing is: the verdict counts.

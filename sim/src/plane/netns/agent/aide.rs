@@ -44,7 +44,8 @@ pub(super) async fn run(mut orders: Orders) -> Result<(), String> {
                 | Order::Join { .. }
                 | Order::Leave { .. }
                 | Order::Moved { .. }
-                | Order::Forward { .. },
+                | Order::Forward { .. }
+| Order::Cable { .. },
             ) => {}
         }
     }

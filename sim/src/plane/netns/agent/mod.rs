@@ -6,10 +6,12 @@
 //! | `origin` | a model origin on real sockets |
 //! | `players` | the model players of one host |
 //! | `aide` | what surrounds a proxy in its own namespace: the operator's calls, and the name server |
+//! | `fabric` | cables that the kernel cannot make |
 //! | `machine` | what the machine between the hosts runs: userland proxies of published ports |
 
 mod aide;
 mod dns;
+pub(super) mod fabric;
 mod machine;
 mod origin;
 mod players;
@@ -49,6 +51,11 @@ pub enum Role {
     Aide,
     /// Userland proxies.
     Machine,
+    /// Cables that the kernel cannot make, with dice of this seed.
+    Fabric {
+        /// The seed.
+        seed: u64,
+    },
 }
 
 /// Reads a role off the words of a command line.
@@ -63,6 +70,7 @@ pub fn role_of(words: &[String]) -> Option<Role> {
         "players" => Some(Role::Players { host: number(1)? }),
         "aide" => Some(Role::Aide),
         "machine" => Some(Role::Machine),
+        "fabric" => Some(Role::Fabric { seed: words.get(1)?.parse().ok()? }),
         _ => None,
     }
 }
@@ -81,6 +89,7 @@ pub async fn run(role: Role, scenario: &Path) -> Result<(), String> {
         Role::Players { host } => players::run(&scenario, host, orders).await,
         Role::Aide => aide::run(orders).await,
         Role::Machine => machine::run(orders).await,
+        Role::Fabric { seed } => fabric::run(&scenario, seed, orders).await,
     };
     if let Err(why) = &done {
         tell(&News::Failed { why: why.clone() });

@@ -173,7 +173,8 @@ impl Process<'_> {
             | Order::Moved { .. }
             | Order::Call { .. }
             | Order::Names { .. }
-            | Order::Forward { .. } => {}
+            | Order::Forward { .. }
+| Order::Cable { .. } => {}
         }
         self.look().await;
     }

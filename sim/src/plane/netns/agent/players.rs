@@ -74,7 +74,8 @@ pub(super) async fn run(scenario: &Scenario, host: u16, mut orders: Orders) -> R
                     | Order::ShutDown
                     | Order::Call { .. }
                     | Order::Names { .. }
-                    | Order::Forward { .. },
+                    | Order::Forward { .. }
+| Order::Cable { .. },
                 ) => {}
             },
             _ = ticks.tick() => {}
