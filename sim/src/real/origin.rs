@@ -417,7 +417,8 @@ impl LineTask {
                 if queue.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
             tokio::select! {
                 biased;
-                write = writes.recv() => match write {
+                // Once it is told to hang up nobody tells it more: what waits goes out first.
+                write = writes.recv(), if !closing => match write {
                     // The keeper is gone.
                     None => return,
                     Some(Write::Bytes(bytes)) => queue.push_back(bytes),
