@@ -273,6 +273,9 @@ struct RunArgs {
     /// The binary under test, on planes that run it; the one beside this program if not given.
     #[arg(long, value_name = "FILE", env = "REPULL")]
     repull: Option<PathBuf>,
+    /// On plane netns, play origins like nginx-rtmp by nginx-rtmp itself, publishers and one player of each host by ffmpeg.
+    #[arg(long)]
+    real_peers: bool,
     /// On plane netns, keep the kernel's packets here: a pcapng of each run, for Wireshark.
     #[arg(long, value_name = "DIR")]
     pcap: Option<PathBuf>,
@@ -318,7 +321,7 @@ impl RunArgs {
                 let us = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("repull-sim"));
                 let beside = us.with_file_name("repull");
                 let repull = self.repull.unwrap_or(beside);
-                Some(netns::Options { repull, us, keep_in: self.out.clone(), capture: self.pcap })
+                Some(netns::Options { repull, us, keep_in: self.out.clone(), capture: self.pcap, real_peers: self.real_peers })
             }
         };
         run::RunOptions {

@@ -26,7 +26,7 @@ type Result = std::result::Result<Report, Unrunnable>;
 /// Runs every scenario once, with its first seed, and tells.
 #[expect(clippy::disallowed_methods, reason = "each thread runs worlds of its own; what a run does is the kernel's")]
 pub(super) fn run(netns: &netns::Options, options: &RunOptions, files: &[File], scenarios: &[Scenario]) -> u8 {
-    if let Err(why) = netns::check() {
+    if let Err(why) = netns::check(netns.real_peers) {
         eprintln!("repull-sim: {why}");
         return exit::USAGE;
     }
@@ -125,7 +125,7 @@ pub fn clean() -> u8 {
 
 /// Tells whether worlds can be made here.
 pub fn check() -> u8 {
-    match netns::check() {
+    match netns::check(false) {
         Ok(()) => {
             println!("worlds of plane netns can be made here");
             exit::HELD

@@ -232,7 +232,7 @@ fn kind_of(what: &What) -> Option<Kinds> {
         What::Asked(_) | What::Answered { .. } => Some(CALLS),
         What::In(Inward::Sent { .. }) | What::Out(Outward::Transmit { .. }) => Some(BYTES),
         What::In(_) => Some(IN),
-        What::Out(_) => Some(OUT),
+        What::Out(_) | What::Dialled { .. } => Some(OUT),
         What::Event(event) => {
             if let EventKind::PullStepped { .. } = event.kind {
                 Some(STEP)
@@ -291,8 +291,6 @@ pub struct Oracles {
     cells: cells::Cells,
     findings: Findings,
     now: Instant,
-    /// How much later than promised things may come: clocks of a real machine and its processes are not one.
-    tolerance: Duration,
 }
 
 impl Oracles {
@@ -346,7 +344,7 @@ impl Oracles {
     ) -> Self {
         let mut oracles = Self::seen(scenario, cast, strictness, true);
         oracles.scene.is_outside = true;
-        oracles.tolerance = tolerance;
+        oracles.scene.tolerance = tolerance;
         oracles
     }
 
@@ -386,7 +384,7 @@ impl Oracles {
 
     /// Lets time pass up to a moment: whoever waited for something to happen by then looks.
     pub fn pass(&mut self, now: Instant) {
-        let tolerance = u64::try_from(self.tolerance.as_nanos()).unwrap_or(u64::MAX);
+        let tolerance = u64::try_from(self.scene.tolerance.as_nanos()).unwrap_or(u64::MAX);
         let now = Instant::from_nanos(now.as_nanos().saturating_sub(tolerance));
         if now > self.now {
             self.on_time(now);
@@ -428,7 +426,10 @@ impl Oracles {
         for family in &mut self.families {
             family.on_end(&self.scene, left, &mut self.findings);
         }
-        self.marks.take_unreached(&mut self.findings);
+        // Most marks are made by what enters and leaves the core.
+        if !self.scene.is_outside {
+            self.marks.take_unreached(&mut self.findings);
+        }
     }
 
     /// Returns whether a promise is broken.

@@ -440,6 +440,9 @@ impl Seats {
             let seat = seat.0 as usize;
             for (whose, sitting) in self.conns.iter_mut().filter(|(_, sitting)| sitting.seat.is_none()) {
                 sitting.seat = scene.conns.get(whose).and_then(|conn| conn.seat).filter(|of| *of == seat);
+                if let Some(player) = sitting.seat.and_then(|seat| scene.players.get(seat)) {
+                    sitting.output = player.output;
+                }
             }
         }
         if let What::PlayerTold { seat, status } = &record.what

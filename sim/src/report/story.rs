@@ -121,7 +121,8 @@ pub fn is_notable(record: &Record) -> bool {
         | What::Address { .. }
         | What::PlayerConnected { .. }
         | What::Saw { .. }
-        | What::Packet(_) => false,
+        | What::Packet(_)
+        | What::Dialled { .. } => false,
     }
 }
 

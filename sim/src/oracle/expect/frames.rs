@@ -162,7 +162,7 @@ impl Frames {
         if let Some(before) = before {
             let gap = at.min(until).since(before);
             findings.measure(&format!("frames_at, max_gap (line {line})"), gap, max_gap);
-            if gap > max_gap {
+            if gap > max_gap + look.scene.tolerance {
                 let text = self.gap_text(number, gap, max_gap, before, look.scene, look.names);
                 findings.missed(self.name(), look.record.actor, line, text);
             }

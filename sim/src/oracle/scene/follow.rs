@@ -90,6 +90,7 @@ impl Scene {
             | What::OriginComplains(_)
             | What::PlayerTold { .. }
             | What::PlayerViolation { .. }
+            | What::Dialled { .. }
             | What::Packet(_) => {}
         }
     }

@@ -31,6 +31,8 @@ const VAGUE: Duration = Duration::from_millis(250);
 pub struct Scene {
     /// Of what enters and leaves a core only its events are seen: the process is watched from outside.
     pub is_outside: bool,
+    /// How much later than promised things may come: clocks of a machine's processes are read one after the other.
+    pub tolerance: Duration,
     /// The phase of the run.
     pub phase: Option<Phase>,
     /// When it began.

@@ -9,9 +9,10 @@ use super::{
     filter::Rule,
     peers::PeerId,
     wire::{NameAnswer, NameReply, Order},
-    world::{HostNow, OriginNow, Runs, Wake, World},
+    world::{BEHIND, HostNow, OriginNow, Runs, Wake, World},
 };
 use crate::{
+    origin::Like,
     scenario::model::{
         Act, AddressTaken, Comeback, Direction, DnsAnswer, Fault, FaultEvent, HostRef, NextIp, PartitionHow,
         Role, Scenario,
@@ -44,7 +45,10 @@ enum Going {
 ///
 /// # Errors
 /// What it cannot do.
-pub(super) fn check(scenario: &Scenario) -> Result<(), String> {
+pub(super) fn check(scenario: &Scenario, real_peers: bool) -> Result<(), String> {
+    if real_peers {
+        check_real(scenario)?;
+    }
     let cabled = cabled(scenario);
     for event in &scenario.events {
         let Act::Fault(fault) = &event.act else { continue };
@@ -63,6 +67,51 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Returns whether real peers can do everything a scenario wants.
+fn check_real(scenario: &Scenario) -> Result<(), String> {
+    let is_real = |host: HostRef| {
+        matches!(&scenario.hosts[usize::from(host.0)].role, Role::Origin(model) if model.like == Like::NginxRtmp)
+    };
+    for event in &scenario.events {
+        let on = match &event.act {
+            Act::Publish { origin, .. } => *origin,
+            Act::Fault(fault) if !is_done_to_software(&fault.fault) => fault.on,
+            Act::Fault(_)
+            | Act::Call(_)
+            | Act::Repair { .. }
+            | Act::Play { .. }
+            | Act::Leave { .. }
+            | Act::Start { .. } => continue,
+        };
+        if is_real(on) {
+            return Err(format!("line {}: the real nginx-rtmp cannot be told to do that", event.line));
+        }
+    }
+    Ok(())
+}
+
+/// Returns whether a fault is done to software from outside, whatever it is.
+fn is_done_to_software(fault: &Fault) -> bool {
+    match fault {
+        Fault::PublisherAway { stream, back } => stream.is_none() && back.is_none(),
+        Fault::AcceptClose
+        | Fault::AcceptReset
+        | Fault::AcceptSilence
+        | Fault::Behave(_)
+        | Fault::Split { .. }
+        | Fault::Coalesce { .. }
+        | Fault::Trickle { .. }
+        | Fault::NoMedia { .. }
+        | Fault::Drip { .. }
+        | Fault::NoKeyframes
+        | Fault::Cut { .. }
+        | Fault::End { .. }
+        | Fault::ReconnectRequest { .. }
+        | Fault::TimestampJump { .. } => false,
+        _ => true,
+    }
 }
 
 /// Returns whether a host loses its interface.
@@ -313,7 +362,7 @@ impl World<'_> {
             comeback.and_then(|comeback| comeback.first_frame).unwrap_or(origin.spec.first_frame);
         let now = self.now();
         let listen_at = (now + boot).as_nanos();
-        let publish_at = (now + first_frame.max(boot)).as_nanos();
+        let publish_at = (now + first_frame.max(boot) + BEHIND).as_nanos();
         self.boot(host, listen_at, Some(publish_at));
         Ok(())
     }
@@ -323,6 +372,7 @@ impl World<'_> {
         let of = self.hosts[host].of;
         let Runs::Origin(origin) = &mut self.hosts[host].runs else { return Ok(()) };
         let words: Vec<String> = match of {
+            Some(of) if origin.is_real => vec!["nginx".to_owned(), of.0.to_string()],
             Some(of) => vec!["origin".to_owned(), actor.to_string(), origin.life.to_string(), of.0.to_string()],
             None => vec!["stranger".to_owned(), actor.to_string(), origin.spec.port.to_string()],
         };

@@ -29,6 +29,8 @@ pub(super) enum Rule {
     Opening { port: usize, how: PartitionHow },
 }
 
+// Resets pass: they are the answers of these very rules.
+
 /// Packets that open a connection.
 const OPENING: &str = "tcp flags & (syn | ack | rst) == syn";
 
@@ -75,7 +77,7 @@ impl Rules {
                 Rule::Between { one, other, direction, how } => {
                     let verdict = match how {
                         PartitionHow::Drop => "drop",
-                        PartitionHow::Reject => "meta l4proto tcp reject with tcp reset",
+                        PartitionHow::Reject => "tcp flags & rst == 0x0 reject with tcp reset",
                     };
                     let (one, other) = (list(one), list(other));
                     if is_to(*direction) {
@@ -114,10 +116,10 @@ impl Rules {
             match rule {
                 Rule::All { port, direction, how: PartitionHow::Reject } if *port == of => {
                     if is_to(*direction) {
-                        input.push_str("  iifname \"eth0\" meta l4proto tcp reject with tcp reset\n");
+                        input.push_str("  iifname \"eth0\" tcp flags & rst == 0x0 reject with tcp reset\n");
                     }
                     if is_from(*direction) {
-                        output.push_str("  oifname \"eth0\" meta l4proto tcp reject with tcp reset\n");
+                        output.push_str("  oifname \"eth0\" tcp flags & rst == 0x0 reject with tcp reset\n");
                     }
                 }
                 Rule::Opening { port, how: PartitionHow::Reject } if *port == of => {

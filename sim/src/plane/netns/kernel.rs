@@ -269,6 +269,12 @@ impl Kernel {
         self.load(self.machine(), &rules)
     }
 
+    /// Lets a host's own kernel keep track of flows, so that it can tell of new ones.
+    pub(super) fn watch_flows(&self, port: usize) -> Result<(), String> {
+        let rules = "table ip rps_flows {\n chain all {\n  type filter hook output priority 0;\n  ct state new accept\n }\n}\n";
+        self.load(&self.ports[port].namespace, rules)
+    }
+
     /// Lets packets pass as rules say.
     pub(super) fn filter(&self, rules: &Rules) -> Result<(), String> {
         let is_there = |port: usize| self.ports[port].is_plugged;

@@ -43,6 +43,8 @@ pub struct Options {
     pub us: PathBuf,
     /// Logs and captures of a world that failed stay here.
     pub keep_in: Option<PathBuf>,
+    /// Origins like nginx-rtmp are nginx-rtmp, their publishers and one player of each host ffmpeg.
+    pub real_peers: bool,
     /// The kernel's packets go here, a pcapng a world.
     pub capture: Option<PathBuf>,
 }
@@ -67,8 +69,9 @@ pub fn run(scenario: &Scenario, seed: u64, keep: Keep, options: &Options) -> Res
 ///
 /// # Errors
 /// What is missing, and how to get it.
-pub fn check() -> Result<(), Unrunnable> {
-    tools::check()
+pub fn check(real_peers: bool) -> Result<(), Unrunnable> {
+    tools::check()?;
+    if real_peers { tools::check_real_peers() } else { Ok(()) }
 }
 
 /// Removes what worlds have left behind, whoever made them. Returns how many namespaces there were.

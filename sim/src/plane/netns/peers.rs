@@ -1,6 +1,11 @@
 //! The processes of a world: started inside its namespaces, told what to do, and heard.
 
-use std::{collections::BTreeMap, path::Path, process::Stdio};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    process::Stdio,
+};
 
 use proxy_core::{io::Event, time::Instant};
 use serde::Deserialize;
@@ -28,6 +33,8 @@ pub(super) enum Heard {
     Begun { zero: u64 },
     /// It tells an event, at a time of its own.
     Event { at: Instant, event: Box<Event> },
+    /// A kernel tells of a flow: when, in nanoseconds since 1970, from where, to where.
+    Flow { at: u64, from: IpAddr, to: SocketAddr },
     /// It says something that nobody waits for.
     Said,
     /// It says what is not understood.
@@ -113,6 +120,13 @@ impl Peers {
         self.start(command, log, |_| Heard::Said)
     }
 
+    /// Starts to listen to a namespace's kernel, which tells of every flow it has not seen before.
+    pub(super) fn start_flows(&mut self, namespace: &str, log: &Path) -> Result<PeerId, String> {
+        let mut command = inside(namespace);
+        command.args(["conntrack", "-E", "-e", "NEW", "-p", "tcp", "-o", "timestamp"]);
+        self.start(command, log, |line| flow(line).unwrap_or(Heard::Said))
+    }
+
     /// Asks a program to end and waits until it has.
     pub(super) async fn end(&mut self, id: PeerId) {
         self.signal(id, "INT");
@@ -130,6 +144,8 @@ impl Peers {
         let complaints = std::fs::OpenOptions::new().create(true).append(true).open(log);
         let complaints = complaints.map_err(|error| format!("{}: {error}", log.display()))?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(complaints).kill_on_drop(true);
+        // What it starts gets its signals, too, and a Ctrl-C at the terminal is ours alone to answer.
+        command.process_group(0);
         let mut child = command.spawn().map_err(|error| format!("cannot start a process: {error}"))?;
         self.started += 1;
         let id = PeerId(self.started);
@@ -177,16 +193,29 @@ impl Peers {
     pub(super) fn signal(&self, id: PeerId, signal: &str) {
         if let Some(pid) = self.pid(id) {
             // It may have ended by itself.
-            let _ = call(&["kill", &format!("-{signal}"), &pid.to_string()]);
+            let _ = call(&["kill", &format!("-{signal}"), "--", &format!("-{pid}")]);
         }
     }
 
     /// Kills a process and waits until it is gone.
     pub(super) async fn kill(&mut self, id: PeerId) {
+        self.signal(id, "KILL");
         if let Some(mut peer) = self.running.remove(&id) {
             let _ = peer.child.kill().await;
         }
     }
+}
+
+/// Reads a line of `conntrack -E -o timestamp`:
+/// `[1764057600.123456] [NEW] tcp 6 120 SYN_SENT src=172.17.0.3 dst=172.17.0.2 sport=40000 dport=1935 [UNREPLIED] src=…`.
+fn flow(line: &str) -> Option<Heard> {
+    let stamp = line.trim_start().strip_prefix('[')?.split(']').next()?;
+    let (seconds, rest) = stamp.trim().split_once('.')?;
+    let nanos: u64 = format!("{rest:0<9}").get(..9)?.parse().ok()?;
+    let at = seconds.parse::<u64>().ok()? * 1_000_000_000 + nanos;
+    let word = |name: &str| line.split_whitespace().find_map(|word| word.strip_prefix(name));
+    let to = SocketAddr::new(word("dst=")?.parse().ok()?, word("dport=")?.parse().ok()?);
+    Some(Heard::Flow { at, from: word("src=")?.parse().ok()?, to })
 }
 
 /// A command inside a namespace that does not outlive whoever started it.
@@ -194,4 +223,19 @@ fn inside(namespace: &str) -> Command {
     let mut command = Command::new("ip");
     command.args(["netns", "exec", namespace, "setpriv", "--pdeathsig", "KILL"]);
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flows_are_read_as_conntrack_tells_them() {
+        let line = "[1764057600.012345]\t    [NEW] tcp      6 120 SYN_SENT src=172.17.0.3 dst=172.17.0.2 sport=40000 \
+                    dport=1935 [UNREPLIED] src=172.17.0.2 dst=172.17.0.3 sport=1935 dport=40000";
+        let Some(Heard::Flow { at, from, to }) = flow(line) else { panic!("a flow") };
+        assert_eq!(at, 1_764_057_600_012_345_000);
+        assert_eq!((from.to_string(), to.to_string()), ("172.17.0.3".to_owned(), "172.17.0.2:1935".to_owned()));
+        assert!(flow("conntrack v1.4.7 (conntrack-tools): 3 flow events have been shown.").is_none());
+    }
 }

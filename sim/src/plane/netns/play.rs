@@ -71,7 +71,9 @@ impl World<'_> {
                 if let Runs::Players(players) = &mut self.hosts[host].runs {
                     players.seats.push(seat);
                 }
-                let source = self.timeline.sources.get(&stream).unwrap_or(&stream).clone();
+                // Frames of real software carry no stamps.
+                let source = self.timeline.sources.get(&stream).unwrap_or(&stream);
+                let source = (!self.has_real_peers()).then(|| source.clone());
                 orders.push(SeatOrder {
                     seat,
                     actor: actor.0,
@@ -79,13 +81,36 @@ impl World<'_> {
                     to: SocketAddr::from((to, port)),
                     output: *output,
                     url,
-                    source: Some(source),
+                    source,
+                    is_real: false,
                 });
-                let stream = stream.clone();
-                self.note(actor, What::PlayerJoins { seat: SeatId(seat), output: *output, stream, from, redials });
+                let joins =
+                    What::PlayerJoins { seat: SeatId(seat), output: *output, stream: stream.clone(), from, redials };
+                self.note(actor, joins.clone());
+                if self.has_real_peers() && number == 0 {
+                    // Beside the first of a host, ffmpeg by the same output.
+                    let order = self.real_seat(host, at, port, orders.last().cloned());
+                    if let (Some(order), What::PlayerJoins { output, stream, .. }) = (order, joins) {
+                        let seat = SeatId(order.seat);
+                        orders.push(order);
+                        self.note(actor, What::PlayerJoins { seat, output, stream, from, redials });
+                    }
+                }
             }
         }
         self.order_players(host, Order::Join { seats: orders });
+    }
+
+    /// Makes a seat for ffmpeg beside another.
+    fn real_seat(&mut self, host: usize, at: HostRef, port: u16, beside: Option<SeatOrder>) -> Option<SeatOrder> {
+        let beside = beside?;
+        let seat = u32::try_from(self.seats.len()).unwrap_or(u32::MAX);
+        let actor = ActorId(beside.actor);
+        self.seats.push(SeatNow { actor, host, at, port, is_watching: false, is_gone: false });
+        if let Runs::Players(players) = &mut self.hosts[host].runs {
+            players.seats.push(seat);
+        }
+        Some(SeatOrder { seat, is_real: true, ..beside })
     }
 
     pub(super) fn order_players(&self, host: usize, order: Order) {
@@ -211,7 +236,10 @@ impl World<'_> {
         }
         if let Some(aide) = now.aide {
             self.calls.insert(call, CallThen { actor, event, repairs });
-            self.peers.order(aide, Order::Call { call, port: now.settings.http.port, target });
+            let ip = now.settings.general.listen_ip;
+            let near = if ip.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { ip };
+            let at = SocketAddr::new(near, now.settings.http.port);
+            self.peers.order(aide, Order::Call { call, at, waits: name == "addStreamProxy", target });
         }
     }
 

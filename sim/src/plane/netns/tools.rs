@@ -98,6 +98,28 @@ pub(super) fn find(program: &str) -> Option<PathBuf> {
     FOLDERS.iter().map(|folder| Path::new(folder).join(program)).find(|path| path.exists())
 }
 
+/// Returns where nginx's RTMP module is.
+pub(super) fn nginx_rtmp() -> Option<PathBuf> {
+    const FOLDERS: [&str; 3] =
+        ["/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules"];
+    FOLDERS.iter().map(|folder| Path::new(folder).join("ngx_rtmp_module.so")).find(|path| path.exists())
+}
+
+/// Returns whether the real peers are here.
+///
+/// # Errors
+/// What is missing, and how to get it.
+pub(super) fn check_real_peers() -> Result<(), Unrunnable> {
+    if find("nginx").is_some() && nginx_rtmp().is_some() && find("ffmpeg").is_some() {
+        return Ok(());
+    }
+    Err(Unrunnable(
+        "--real-peers needs nginx with its RTMP module, and ffmpeg; on Debian: apt-get install nginx libnginx-mod-rtmp \
+         ffmpeg"
+            .to_owned(),
+    ))
+}
+
 /// Removes every namespace whose name begins so, what runs in it, and its files. Returns how many there were.
 pub(super) fn remove_all(prefix: &str) -> usize {
     let listed = call(&["ip", "netns", "list"]).unwrap_or_default();

@@ -71,8 +71,10 @@ pub(super) enum Order {
     Call {
         /// Names the answer.
         call: u32,
-        /// The port of the API, on this very host.
-        port: u16,
+        /// Where the API is, on this very host.
+        at: SocketAddr,
+        /// It may wait for its answer: it does not take part in the queue of those that do not.
+        waits: bool,
         /// The path with its query.
         target: String,
     },
@@ -109,6 +111,8 @@ pub(super) struct SeatOrder {
     pub(super) url: String,
     /// The model origin's stream it expects; `None`: of any software.
     pub(super) source: Option<String>,
+    /// It is ffmpeg, not a model.
+    pub(super) is_real: bool,
 }
 
 /// How a name is answered.

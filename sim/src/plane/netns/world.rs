@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{
     oracle::{LeftOver, Oracles},
+    origin::Like,
     real::Clock,
     scenario::{
         self,
@@ -54,6 +55,10 @@ const TICK: Duration = Duration::from_millis(20);
 const LAG_MAX: Duration = Duration::from_millis(400);
 /// How long everything may take to be gone at the end.
 const CLEAN_WITHIN: Duration = Duration::from_secs(10);
+
+/// Publishers begin so long after the moment at which they are to begin: what the timeline does at a whole second is
+/// done by then, and finds the frames of that second still to come, as where everything takes no time.
+pub(super) const BEHIND: Duration = Duration::from_millis(40);
 
 /// What is due.
 #[derive(Clone, Copy, Debug)]
@@ -146,6 +151,8 @@ pub(super) struct ProxyNow {
 #[derive(Debug)]
 pub(super) struct OriginNow {
     pub(super) spec: OriginModel,
+    /// It is the software itself, no model.
+    pub(super) is_real: bool,
     pub(super) process: Option<PeerId>,
     pub(super) is_up: bool,
     pub(super) is_listening: bool,
@@ -173,7 +180,7 @@ impl<'a> World<'a> {
         keep: Keep,
         options: &'a Options,
     ) -> Result<Outcome, Unrunnable> {
-        super::faults::check(scenario).map_err(Unrunnable)?;
+        super::faults::check(scenario, options.real_peers).map_err(Unrunnable)?;
         let mut world = Self::build(scenario, seed, keep, options).map_err(Unrunnable)?;
         let ran = world.live().await;
         if let (Err(_), Some(folder)) | (Ok(()), Some(folder)) = (&ran, &options.keep_in) {
@@ -263,7 +270,10 @@ impl<'a> World<'a> {
                     zero: Instant::ZERO,
                     streams: BTreeMap::new(),
                 }),
-                Role::Origin(model) => Runs::Origin(OriginNow::new((**model).clone())),
+                Role::Origin(model) => Runs::Origin(OriginNow {
+                    is_real: self.options.real_peers && model.like == Like::NginxRtmp,
+                    ..OriginNow::new((**model).clone())
+                }),
                 Role::Player(_) => Runs::Players(PlayersNow { process: None, seats: Vec::new() }),
             };
             let of = Some(HostRef(u16::try_from(index).unwrap_or(u16::MAX)));
@@ -349,7 +359,7 @@ impl<'a> World<'a> {
             if let Runs::Origin(origin) = &self.hosts[host].runs
                 && origin.spec.up
             {
-                let publish_at = origin.spec.published.then_some(0);
+                let publish_at = origin.spec.published.then_some(BEHIND.as_nanos() as u64);
                 self.boot(host, 0, publish_at);
             }
         }
@@ -724,6 +734,11 @@ impl<'a> World<'a> {
         Ok(id)
     }
 
+    /// Somebody here is no model.
+    pub(super) fn has_real_peers(&self) -> bool {
+        self.hosts.iter().any(|host| matches!(&host.runs, Runs::Origin(origin) if origin.is_real))
+    }
+
     fn start_players(&mut self, host: usize) -> Result<(), String> {
         let words = ["players".to_owned(), host.to_string()];
         let id = self.start_host_process(host, &words)?;
@@ -735,10 +750,25 @@ impl<'a> World<'a> {
 
     pub(super) fn start_aide(&mut self, host: usize) -> Result<(), String> {
         let id = self.start_host_process(host, &["aide".to_owned()])?;
+        let port = self.hosts[host].port;
+        self.kernel.watch_flows(port)?;
+        let namespace = self.kernel.namespace(port).to_owned();
+        let flows = self.peers.start_flows(&namespace, &self.kernel.folder.join("flows.log"))?;
+        self.owners.insert(flows, host);
         if let Runs::Proxy(proxy) = &mut self.hosts[host].runs {
             proxy.aide = Some(id);
         }
         Ok(())
+    }
+
+    /// A proxy's kernel tells of a flow; those that its own software opens are dials.
+    fn dials(&mut self, host: usize, at: u64, from: IpAddr, to: SocketAddr) {
+        let HostNow { actor, ips, .. } = &self.hosts[host];
+        let is_ours = |ip: IpAddr| matches!(ip, IpAddr::V4(ip) if ips.contains(&ip));
+        if is_ours(from) && !is_ours(to.ip()) {
+            let at = Instant::from_nanos(at.saturating_sub(self.zero));
+            self.books.note(at, *actor, 0, What::Dialled { addr: to });
+        }
     }
 
     pub(super) fn start_repull(&mut self, host: usize) -> Result<(), String> {
@@ -800,7 +830,8 @@ impl<'a> World<'a> {
             }
             (Heard::Begun { zero }, Some(host)) => self.proxy_begins(host, peer, zero),
             (Heard::Event { at, event }, Some(host)) => self.proxy_tells(host, peer, at, *event),
-            (Heard::Said, _) => {}
+            (Heard::Flow { at, from, to }, Some(host)) => self.dials(host, at, from, to),
+            (Heard::Said | Heard::Flow { .. }, _) => {}
             (Heard::Noise(line), _) => self.broken = Some(format!("a process says what nobody understands: {line}")),
             (Heard::Gone, Some(host)) => self.gone(host, peer),
             (
@@ -914,6 +945,7 @@ impl OriginNow {
     pub(super) fn new(spec: OriginModel) -> Self {
         Self {
             spec,
+            is_real: false,
             process: None,
             is_up: false,
             is_listening: false,

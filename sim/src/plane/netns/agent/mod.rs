@@ -4,6 +4,7 @@
 //! | role | does |
 //! |---|---|
 //! | `origin` | a model origin on real sockets |
+//! | `nginx` | the real nginx-rtmp in its place, with ffmpeg as publisher |
 //! | `players` | the model players of one host |
 //! | `aide` | what surrounds a proxy in its own namespace: the operator's calls, and the name server |
 //! | `fabric` | cables that the kernel cannot make |
@@ -15,6 +16,7 @@ pub(super) mod fabric;
 mod machine;
 mod origin;
 mod players;
+mod real;
 
 use std::{io::Write as _, path::Path, time::Duration};
 
@@ -42,6 +44,11 @@ pub enum Role {
         /// Counts from 0.
         life: u32,
     },
+    /// The real nginx-rtmp in place of a model.
+    Nginx {
+        /// The host.
+        host: u16,
+    },
     /// Model players of a host.
     Players {
         /// The host.
@@ -67,6 +74,7 @@ pub fn role_of(words: &[String]) -> Option<Role> {
             Some(Role::Origin { actor: number(1)?, host: Ok(number(3)?), life })
         }
         "stranger" => Some(Role::Origin { actor: number(1)?, host: Err(number(2)?), life: 0 }),
+        "nginx" => Some(Role::Nginx { host: number(1)? }),
         "players" => Some(Role::Players { host: number(1)? }),
         "aide" => Some(Role::Aide),
         "machine" => Some(Role::Machine),
@@ -81,11 +89,15 @@ pub fn role_of(words: &[String]) -> Option<Role> {
 /// Tells why it cannot do its work.
 pub async fn run(role: Role, scenario: &Path) -> Result<(), String> {
     let text = std::fs::read_to_string(scenario).map_err(|error| format!("{}: {error}", scenario.display()))?;
+    let folder = scenario.parent().unwrap_or(Path::new("")).to_owned();
     let scenario = crate::scenario::read(&text, &scenario.display().to_string()).map_err(|problems| format!("{problems:?}"))?;
     let orders = Orders::new();
-    tell(&News::Ready);
+    if !matches!(role, Role::Nginx { .. }) {
+        tell(&News::Ready);
+    }
     let done = match role {
         Role::Origin { actor, host, life } => origin::run(&scenario, actor, host, life, orders).await,
+        Role::Nginx { host } => real::run_origin(&scenario, host, &folder, orders).await,
         Role::Players { host } => players::run(&scenario, host, orders).await,
         Role::Aide => aide::run(orders).await,
         Role::Machine => machine::run(orders).await,

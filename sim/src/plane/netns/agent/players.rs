@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use super::{Orders, look_ticks, tell_what};
+use proxy_core::time::{Duration, Instant};
+
+use super::{Orders, look_ticks, real::Ffplayer, tell_what};
 use crate::{
     plane::netns::wire::{Order, SeatOrder},
     player::{Leave, PlayerConfig, PlayerState, Reading},
@@ -13,9 +15,16 @@ use crate::{
     world::player::{difference, reading_of, totals},
 };
 
+/// Who plays.
+enum Player {
+    Model(Box<RealPlayer>),
+    /// ffmpeg, while it runs; it plays this url and is started again so long after it has ended.
+    Ffmpeg { running: Option<Ffplayer>, url: String, retry: Option<Duration>, again_at: Option<Instant> },
+}
+
 struct Seat {
     actor: u16,
-    player: RealPlayer,
+    player: Player,
     saw: Saw,
     statuses: usize,
     violations: u64,
@@ -46,16 +55,22 @@ pub(super) async fn run(scenario: &Scenario, host: u16, mut orders: Orders) -> R
                 Some(Order::Leave { reset, politely }) => {
                     for seat in seats.values_mut().filter(|seat| !seat.is_gone) {
                         seat.is_gone = true;
-                        seat.player.leave(match (reset, politely) {
+                        let how = match (reset, politely) {
                             (true, _) => Leave::Reset,
                             (false, true) => Leave::InOrder,
                             (false, false) => Leave::Fin,
-                        });
+                        };
+                        match &mut seat.player {
+                            Player::Model(player) => player.leave(how),
+                            Player::Ffmpeg { running, .. } => *running = None,
+                        }
                     }
                 }
                 Some(Order::Moved { seats: moved, to }) => {
                     for seat in moved.iter().filter_map(|seat| seats.get(seat)) {
-                        seat.player.set_address(to.to_string());
+                        if let Player::Model(player) = &seat.player {
+                            player.set_address(to.to_string());
+                        }
                     }
                 }
                 Some(Order::Inflict { event }) => {
@@ -81,7 +96,7 @@ pub(super) async fn run(scenario: &Scenario, host: u16, mut orders: Orders) -> R
             _ = ticks.tick() => {}
         }
         for (number, seat) in &mut seats {
-            seat.look(*number);
+            seat.look(*number, clock);
         }
     }
 }
@@ -105,7 +120,9 @@ fn reading_by(scenario: &Scenario, event: usize) -> Option<Reading> {
 
 fn read(spec: &PlayerModel, reading: Option<Reading>, seats: &BTreeMap<u32, Seat>) {
     for seat in seats.values().filter(|seat| !seat.is_gone) {
-        seat.player.set_reading(reading.unwrap_or(reading_of(spec)));
+        if let Player::Model(player) = &seat.player {
+            player.set_reading(reading.unwrap_or(reading_of(spec)));
+        }
     }
 }
 
@@ -122,7 +139,15 @@ fn join(
     config.redial = spec.retry;
     config.salt = u64::from(order.seat);
     config.reading = reading.unwrap_or(reading_of(spec));
-    let player = RealPlayer::start_from(config, Some(IpAddr::V4(order.from)), order.to.to_string(), clock);
+    let player = if order.is_real {
+        let path = order.url.splitn(4, '/').last().unwrap_or_default();
+        let scheme = order.url.split("://").next().unwrap_or_default();
+        let url = format!("{scheme}://{}/{path}", order.to);
+        Player::Ffmpeg { running: Some(Ffplayer::start(&url)?), url, retry: spec.retry, again_at: None }
+    } else {
+        let from = Some(IpAddr::V4(order.from));
+        Player::Model(Box::new(RealPlayer::start_from(config, from, order.to.to_string(), clock)))
+    };
     let seat = Seat {
         actor: order.actor,
         player,
@@ -140,14 +165,18 @@ fn join(
 
 impl Seat {
     /// Tells what is new.
-    fn look(&mut self, number: u32) {
+    fn look(&mut self, number: u32, clock: Clock) {
         if self.is_gone {
             return;
         }
-        let PlayerView { state, report, now } = self.player.view();
+        let player = match &mut self.player {
+            Player::Model(player) => player,
+            Player::Ffmpeg { .. } => return self.look_at_ffmpeg(number, clock.now()),
+        };
+        let PlayerView { state, report, now } = player.view();
         let (actor, seat) = (self.actor, SeatId(number));
         if report.connections > self.connections
-            && let Some(local) = self.player.local()
+            && let Some(local) = player.local()
         {
             self.connections = report.connections;
             tell_what(now, actor, What::PlayerConnected { seat, local });
@@ -175,5 +204,25 @@ impl Seat {
         self.violations = report.violations_total;
         self.disconnects = report.disconnects.len();
         self.was_watching = is_watching;
+    }
+    fn look_at_ffmpeg(&mut self, number: u32, now: Instant) {
+        let Player::Ffmpeg { running, url, retry, again_at } = &mut self.player else { return };
+        if again_at.is_some_and(|at| at <= now) {
+            // One that cannot be started is not there to see anything.
+            (*running, *again_at) = (Ffplayer::start(url).ok(), None);
+        }
+        let Some(player) = running else { return };
+        let (frames, goes_on) = player.look();
+        let (actor, seat) = (self.actor, SeatId(number));
+        if frames > 0 {
+            let frames = u32::try_from(frames).unwrap_or(u32::MAX);
+            let seated = !std::mem::replace(&mut self.was_watching, true);
+            tell_what(now, actor, What::Saw { seat, saw: Saw { frames, video: frames, seated, ..Saw::default() } });
+        }
+        if !goes_on {
+            (*running, self.was_watching) = (None, false);
+            *again_at = retry.map(|retry| now + retry);
+            tell_what(now, actor, What::PlayerLost { seat, cause: "ffmpeg has ended".to_owned() });
+        }
     }
 }
