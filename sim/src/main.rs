@@ -158,6 +158,9 @@ enum Command {
         /// What to do.
         #[arg(value_enum)]
         what: NetnsArg,
+        /// Defects to plant.
+        #[arg(value_name = "DEFECT", required_if_eq("what", "defects"))]
+        names: Vec<String>,
     },
     /// A process of a world of plane netns.
     #[command(hide = true)]
@@ -241,6 +244,8 @@ enum NetnsArg {
     Clean,
     /// Tell whether worlds can be made here.
     Check,
+    /// Plant defects in the production binary and watch scenarios that name them fail by the promise they name.
+    Defects,
 }
 
 /// Where scenarios are run.
@@ -423,8 +428,9 @@ fn main() -> ExitCode {
             let jobs = std::thread::available_parallelism().map_or(1, usize::from);
             return ExitCode::from(bench::bench(&BenchOptions { time, runs, scenarios, jobs }));
         }
-        Command::Netns { what } => {
+        Command::Netns { what, names } => {
             return ExitCode::from(match what {
+                NetnsArg::Defects => cli_netns::defects(&names),
                 NetnsArg::Clean => cli_netns::clean(),
                 NetnsArg::Check => cli_netns::check(),
             });

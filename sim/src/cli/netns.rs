@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    path::Path,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -9,6 +10,7 @@ use std::{
 };
 
 use super::{
+    defects::plant_repull,
     exit,
     run::{Progress, RunOptions, verdict},
 };
@@ -68,7 +70,8 @@ pub(super) fn run(netns: &netns::Options, options: &RunOptions, files: &[File], 
             }
         }
     }
-    print!("{}", report::write(options.format, &reports));
+    // What the kernel does cannot be had twice.
+    print!("{}", report::write(options.format, &reports).replace(", each made twice", ", each made once"));
     if left_out > 0 {
         eprintln!("{left_out} files do not name plane netns and say why");
     }
@@ -88,7 +91,7 @@ fn run_one(netns: &netns::Options, options: &RunOptions, file: &File, scenario: 
 }
 
 fn keep_trace(
-    folder: &std::path::Path,
+    folder: &Path,
     file: &File,
     scenario: &Scenario,
     seed: u64,
@@ -114,6 +117,72 @@ fn tell(file: &File, scenario: &Scenario, seed: u64, outcome: Outcome) -> Report
     };
     let is_known = file.path.components().any(|part| part.as_os_str() == "known");
     Report { path: file.path.clone(), is_known, ran, story: told, replay }
+}
+
+/// Plants defects in the production binary and watches scenarios that name them fail by the promise they name; returns the
+/// exit code. Run in the project's folder.
+pub fn defects(names: &[String]) -> u8 {
+    let root = Path::new(".");
+    if let Err(why) = netns::check(false) {
+        eprintln!("repull-sim: {why}");
+        return exit::USAGE;
+    }
+    let read = runner::find_files(&[root.join("scenarios")])
+        .and_then(|files| Ok((runner::read_files(&files).map_err(|problems| format!("{problems:?}"))?, files)));
+    let (scenarios, files) = match read {
+        Ok(read) => read,
+        Err(error) => {
+            eprintln!("repull-sim: {error}");
+            return exit::USAGE;
+        }
+    };
+    let mut code = exit::HELD;
+    for name in names {
+        eprintln!("planting {name}");
+        match judge_defect(root, name, &files, &scenarios) {
+            Ok(Some(caught)) => println!("{name:<32}  {caught}"),
+            Ok(None) => {
+                println!("{name:<32}  SURVIVED");
+                code = code.max(exit::SURVIVED);
+            }
+            Err(error) => {
+                println!("{name:<32}  ERROR: {error}");
+                return exit::USAGE;
+            }
+        }
+    }
+    code
+}
+
+/// Returns by which scenario and promise a defect is caught.
+fn judge_defect(
+    root: &Path,
+    name: &str,
+    files: &[File],
+    scenarios: &[Scenario],
+) -> std::result::Result<Option<String>, String> {
+    let (repull, promises) = plant_repull(root, name).map_err(|error| error.to_string())?;
+    let us = std::env::current_exe().map_err(|error| error.to_string())?;
+    let options = netns::Options { repull, us, keep_in: None, capture: None, real_peers: false };
+    let names_it = |scenario: &Scenario| {
+        scenario.defects.iter().any(|defect| defect == name) && scenario.run.planes.contains(&Plane::Netns)
+    };
+    for (file, scenario) in files.iter().zip(scenarios).filter(|(_, scenario)| names_it(scenario)) {
+        let seed = scenario.run.seeds.first().copied().unwrap_or(1);
+        let outcome =
+            netns::run(scenario, seed, Keep::default(), &options).map_err(|why| why.to_string())?;
+        match outcome.findings.first() {
+            Some(finding) if promises.iter().any(|promise| promise == finding.promise) => {
+                return Ok(Some(format!("{:<32}  {}", scenario.id, finding.promise)));
+            }
+            Some(finding) => {
+                let path = file.path.display();
+                eprintln!("{name}: {path} broke {}, {} was wanted", finding.promise, promises.join(" or "));
+            }
+            None => eprintln!("{name}: {} held", file.path.display()),
+        }
+    }
+    Ok(None)
 }
 
 /// Removes what worlds have left behind.

@@ -271,7 +271,7 @@ impl Kernel {
 
     /// Lets a host's own kernel keep track of flows, so that it can tell of new ones.
     pub(super) fn watch_flows(&self, port: usize) -> Result<(), String> {
-        let rules = "table ip rps_flows {\n chain all {\n  type filter hook output priority 0;\n  ct state new accept\n }\n}\n";
+        let rules = "table ip rps_flows {\n chain flows {\n  type filter hook output priority 0;\n  ct state new accept\n }\n}\n";
         self.load(&self.ports[port].namespace, rules)
     }
 
