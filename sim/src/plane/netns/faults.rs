@@ -7,6 +7,7 @@ use proxy_core::time::{Duration, Instant};
 use super::{
     agent::fabric::cabled,
     filter::Rule,
+    freezer::Frozen,
     peers::PeerId,
     wire::{NameAnswer, NameReply, Order},
     world::{BEHIND, HostNow, OriginNow, Runs, Wake, World},
@@ -132,12 +133,19 @@ impl World<'_> {
             Fault::Term(comeback) => self.goes_down(host, comeback, Going::Politely).await?,
             Fault::Kill(comeback) => self.goes_down(host, comeback, Going::Killed).await?,
             Fault::Vanish(comeback) => self.goes_down(host, comeback, Going::Vanished).await?,
-            Fault::Freeze | Fault::Pause => self.freezes(host),
-            Fault::Refuse => self.filter(index, vec![Rule::Opening { port, how: PartitionHow::Reject }])?,
-            Fault::Blackhole => self.filter(index, vec![Rule::Opening { port, how: PartitionHow::Drop }])?,
+            Fault::Freeze => self.freezes(host, false),
+            Fault::Pause => self.freezes(host, true),
+            Fault::Refuse => {
+                let rules = vec![Rule::Opening { port, how: PartitionHow::Reject }];
+                self.filter_after_orders(index, rules).await?;
+            }
+            Fault::Blackhole => {
+                let rules = vec![Rule::Opening { port, how: PartitionHow::Drop }];
+                self.filter_after_orders(index, rules).await?;
+            }
             Fault::Partition { with, direction, how } => {
                 let rules = self.partition(host, with, *direction, *how);
-                self.filter(index, rules)?;
+                self.filter_after_orders(index, rules).await?;
             }
             Fault::LinkDown => self.kernel.set_link(port, false)?,
             Fault::VethRecreate | Fault::Disconnect { .. } => self.kernel.unplug(port),
@@ -183,7 +191,7 @@ impl World<'_> {
             | Fault::Reorder { .. }
             | Fault::Latency { .. }
             | Fault::Bandwidth { .. }
-            | Fault::Mtu { .. } => self.order_fabric(Order::Inflict { event: index }),
+            | Fault::Mtu { .. } => self.order_fabric(Order::Inflict { event: index }).await,
             // Refused before the world began.
             Fault::WallClock { .. } => {}
         }
@@ -260,7 +268,7 @@ impl World<'_> {
             | Fault::Reorder { .. }
             | Fault::Latency { .. }
             | Fault::Bandwidth { .. }
-            | Fault::Mtu { .. } => self.order_fabric(Order::Relieve { event: index }),
+            | Fault::Mtu { .. } => self.order_fabric(Order::Relieve { event: index }).await,
         }
         Ok(())
     }
@@ -269,6 +277,8 @@ impl World<'_> {
 
     async fn goes_down(&mut self, host: usize, comeback: &Comeback, how: Going) -> Result<(), String> {
         let port = self.hosts[host].port;
+        // What is frozen does not even die.
+        self.hosts[host].paused.clear();
         if how == Going::Vanished {
             // The cable first: no FIN and no RST of the dying processes may get out.
             self.kernel.unplug(port);
@@ -399,7 +409,8 @@ impl World<'_> {
         self.peers.order(process, Order::Boot { listen_at, publish_at });
     }
 
-    pub(super) fn order_origin(&self, host: usize, order: Order) {
+    pub(super) fn order_origin(&mut self, host: usize, order: Order) {
+        self.ordered_at = self.now();
         if let Runs::Origin(origin) = &self.hosts[host].runs
             && let Some(process) = origin.process.filter(|_| origin.is_up)
         {
@@ -452,10 +463,17 @@ impl World<'_> {
         }
     }
 
-    fn freezes(&mut self, host: usize) {
+    /// Stops what a host runs, by SIGSTOP or, as an engine does it, by the freezer of its control group.
+    fn freezes(&mut self, host: usize, pauses: bool) {
         self.hosts[host].frozen += 1;
         if let Some(process) = self.processes(host) {
-            self.peers.signal(process, "STOP");
+            let name = self.kernel.namespace(self.hosts[host].port);
+            let frozen = self.peers.pid(process).filter(|_| pauses);
+            let frozen = frozen.and_then(|group| Frozen::freeze(name, group));
+            if frozen.is_none() {
+                self.peers.signal(process, "STOP");
+            }
+            self.hosts[host].paused.extend(frozen);
         }
         self.look_at_serving(host);
     }
@@ -463,7 +481,11 @@ impl World<'_> {
     fn thaws(&mut self, host: usize) {
         let frozen = &mut self.hosts[host].frozen;
         *frozen = frozen.saturating_sub(1);
-        if *frozen == 0
+        let is_thawed = *frozen == 0;
+        if is_thawed {
+            self.hosts[host].paused.clear();
+        }
+        if is_thawed
             && let Some(process) = self.processes(host)
         {
             self.peers.signal(process, "CONT");
@@ -472,6 +494,11 @@ impl World<'_> {
     }
 
     // ---- the network ----
+
+    async fn filter_after_orders(&mut self, index: usize, rules: Vec<Rule>) -> Result<(), String> {
+        self.let_orders_pass().await;
+        self.filter(index, rules)
+    }
 
     fn filter(&mut self, index: usize, rules: Vec<Rule>) -> Result<(), String> {
         self.rules.set(index, rules);
@@ -546,7 +573,8 @@ impl World<'_> {
             (AddressTaken::OtherServer, Role::Proxy(_) | Role::Player(_))
             | (AddressTaken::Nobody | AddressTaken::Refusing | AddressTaken::Silent, _) => Runs::Nothing,
         };
-        self.hosts.push(HostNow { actor, of: None, port, ips: vec![ip], frozen: 0, runs });
+        let paused = Vec::new();
+        self.hosts.push(HostNow { actor, of: None, port, ips: vec![ip], frozen: 0, paused, runs });
         if taken == AddressTaken::Silent {
             // For good, under a number that no event has.
             let event = usize::MAX - stranger;

@@ -16,6 +16,7 @@ mod books;
 mod capture;
 mod faults;
 mod filter;
+mod freezer;
 mod kernel;
 mod peers;
 mod play;

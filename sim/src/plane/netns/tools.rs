@@ -125,6 +125,7 @@ pub(super) fn remove_all(prefix: &str) -> usize {
     let listed = call(&["ip", "netns", "list"]).unwrap_or_default();
     let names: Vec<&str> =
         listed.lines().filter_map(|line| line.split_whitespace().next()).filter(|name| name.starts_with(prefix)).collect();
+    super::freezer::remove_all(prefix);
     for name in &names {
         remove(name);
     }

@@ -22,6 +22,7 @@ use super::{
     capture,
     faults::NameFault,
     filter::Rules,
+    freezer::Frozen,
     kernel::Kernel,
     peers::{Heard, PeerId, Peers},
     play::{CallThen, SeatNow},
@@ -47,6 +48,8 @@ use crate::{
 
 /// The secret of every proxy under test.
 pub(super) const SECRET: &str = "netns";
+/// How long an order takes to be carried out, and its packets to be on their way.
+const ORDERS_PASS: Duration = Duration::from_millis(5);
 /// How long processes may take to be there.
 const READY_WITHIN: Duration = Duration::from_secs(20);
 /// How often records are judged.
@@ -105,6 +108,8 @@ pub(super) struct World<'a> {
     fabric: Option<PeerId>,
     captures: Vec<(PeerId, PathBuf)>,
     seed: u64,
+    /// When an origin was last told to do something.
+    pub(super) ordered_at: Instant,
     file: PathBuf,
     /// Processes that are not ready yet.
     unready: BTreeSet<PeerId>,
@@ -123,6 +128,8 @@ pub(super) struct HostNow {
     pub(super) port: usize,
     pub(super) ips: Vec<Ipv4Addr>,
     pub(super) frozen: u32,
+    /// By the freezer.
+    pub(super) paused: Vec<Frozen>,
     pub(super) runs: Runs,
 }
 
@@ -228,6 +235,7 @@ impl<'a> World<'a> {
             fabric: None,
             captures: Vec::new(),
             seed,
+            ordered_at: Instant::ZERO,
             file,
             unready: BTreeSet::new(),
             broken: None,
@@ -277,7 +285,7 @@ impl<'a> World<'a> {
                 Role::Player(_) => Runs::Players(PlayersNow { process: None, seats: Vec::new() }),
             };
             let of = Some(HostRef(u16::try_from(index).unwrap_or(u16::MAX)));
-            self.hosts.push(HostNow { actor, of, port, ips, frozen: 0, runs });
+            self.hosts.push(HostNow { actor, of, port, ips, frozen: 0, paused: Vec::new(), runs });
         }
         Ok(())
     }
@@ -364,7 +372,10 @@ impl<'a> World<'a> {
             }
         }
         let is_booted = |host: &HostNow| match &host.runs {
-            Runs::Origin(origin) => !origin.spec.up || origin.is_listening,
+            Runs::Origin(origin) => {
+                let is_there = origin.is_listening && (origin.is_published || !origin.spec.published);
+                is_there || !origin.spec.up
+            }
             Runs::Proxy(_) | Runs::Players(_) | Runs::Nothing => true,
         };
         self.wait_until(signals, "an origin does not listen", |world| {
@@ -435,9 +446,17 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    pub(super) fn order_fabric(&self, order: Order) {
+    pub(super) async fn order_fabric(&self, order: Order) {
+        self.let_orders_pass().await;
         if let Some(fabric) = self.fabric {
             self.peers.order(fabric, order);
+        }
+    }
+
+    /// Lets what an origin was told to do at this moment be done before something happens to the network.
+    pub(super) async fn let_orders_pass(&self) {
+        if self.now().since(self.ordered_at) < ORDERS_PASS {
+            tokio::time::sleep(ORDERS_PASS).await;
         }
     }
 
@@ -765,7 +784,12 @@ impl<'a> World<'a> {
     fn dials(&mut self, host: usize, at: u64, from: IpAddr, to: SocketAddr) {
         let HostNow { actor, ips, .. } = &self.hosts[host];
         let is_ours = |ip: IpAddr| matches!(ip, IpAddr::V4(ip) if ips.contains(&ip));
-        if is_ours(from) && !is_ours(to.ip()) {
+        // A url may lead back to the proxy itself; calls of its API are the operator's.
+        let is_call = match &self.hosts[host].runs {
+            Runs::Proxy(proxy) => to.port() == proxy.settings.http.port,
+            Runs::Origin(_) | Runs::Players(_) | Runs::Nothing => false,
+        };
+        if is_ours(from) && !(is_ours(to.ip()) && is_call) {
             let at = Instant::from_nanos(at.saturating_sub(self.zero));
             self.books.note(at, *actor, 0, What::Dialled { addr: to });
         }

@@ -22,6 +22,8 @@ use crate::{
 
 /// Lives and plays of each life of a process count from here on, so that players can tell them apart.
 const NUMBERS_PER_LIFE: u32 = 10_000;
+/// And those of each further origin of one stream from here.
+const NUMBERS_PER_ORIGIN: u32 = 1_000_000;
 /// How long what is said at the end may take to get out.
 const LAST_WORDS: Duration = Duration::from_millis(30);
 
@@ -65,7 +67,7 @@ pub(super) async fn run(
         Err(port) => stranger(port),
     };
     let Some(clock) = orders.begin().await else { return Ok(()) };
-    let numbers_from = spec.behaviour.numbers_from + life * NUMBERS_PER_LIFE;
+    let numbers_from = spec.behaviour.numbers_from + life * NUMBERS_PER_LIFE + place(scenario, &host, &spec);
     let mut process = Process {
         scenario,
         spec,
@@ -96,6 +98,14 @@ pub(super) async fn run(
             _ = ticks.tick() => process.look().await,
         }
     }
+}
+
+/// Returns from where on an origin counts that is not the first one of a stream.
+fn place(scenario: &Scenario, host: &Result<u16, u16>, spec: &OriginModel) -> u32 {
+    let Ok(host) = host else { return 0 };
+    let before = (0..*host).filter_map(|other| origin_of(scenario, other));
+    let alike = before.filter(|other| other.streams.iter().any(|stream| spec.streams.contains(stream)));
+    u32::try_from(alike.count()).unwrap_or(u32::MAX).saturating_mul(NUMBERS_PER_ORIGIN)
 }
 
 /// An RTMP server that knows no stream.
@@ -174,9 +184,8 @@ impl Process<'_> {
             | Order::Call { .. }
             | Order::Names { .. }
             | Order::Forward { .. }
-| Order::Cable { .. } => {}
+            | Order::Cable { .. } => {}
         }
-        self.look().await;
     }
 
     fn fault(&self, event: usize) -> Option<Fault> {
