@@ -2,9 +2,9 @@
 //!
 //! The system's resolver blocks, for seconds when its servers are gone, so it runs on threads of its own: few enough
 //! that 500 streams of a dead name server cannot make 500 threads, many enough that some sick names do not delay the
-//! healthy ones. Whoever asks for a name that somebody waits for gets the same answer. A lookup that everybody has given up
-//! on is not joined: the system's resolver asks a name server that was silent again only after 5 s, and one that has come
-//! back since must not wait so long to be asked. Nothing is kept afterwards: reuse of answers is the core's decision.
+//! healthy ones. Whoever asks for a name that is being looked up gets the same answer, unless that lookup is old: the
+//! system's resolver asks a name server that was silent again only after 5 s, and one that has come back since must not
+//! wait so long to be asked. Nothing is kept afterwards: reuse of answers is the core's decision.
 
 #![expect(clippy::disallowed_methods, reason = "getaddrinfo blocks: here its threads are owned")]
 
@@ -13,13 +13,20 @@ use std::{
     fmt, io,
     net::{IpAddr, ToSocketAddrs},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use proxy_core::io::ResolveError;
-use tokio::sync::{Semaphore, watch};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::Instant,
+};
 
 /// Lookups at a time. A name without a name server holds a thread for 5 to 30 s.
 pub const LOOKUPS_MAX: usize = 64;
+
+/// A lookup that has taken so long is not joined any more: longer than a name server in good health takes.
+const JOINED_WITHIN: Duration = Duration::from_millis(500);
 
 /// Lookups of one name at a time, so that one sick name does not take every thread. At the default `resolve_timeout_ms`
 /// five are given up on before the system gives up the first.
@@ -44,8 +51,13 @@ struct Shared {
     pending: Mutex<BTreeMap<String, Vec<Pending>>>,
 }
 
-/// A lookup under way; the receivers are those who wait.
-type Pending = Arc<watch::Sender<Option<Answer>>>;
+/// A lookup under way.
+#[derive(Clone)]
+struct Pending {
+    since: Instant,
+    /// The receivers are those who wait.
+    waiting: Arc<watch::Sender<Option<Answer>>>,
+}
 
 impl Resolver {
     /// Asks the system's resolver.
@@ -75,13 +87,13 @@ impl Resolver {
         let mut pending = self.shared.pending();
         let lookups = pending.entry(host.to_owned()).or_default();
         if let Some(lookup) = lookups.last()
-            && (!lookup.is_closed() || lookups.len() >= OF_ONE_NAME_MAX)
+            && (lookup.since.elapsed() < JOINED_WITHIN || lookups.len() >= OF_ONE_NAME_MAX)
         {
-            return lookup.subscribe();
+            return lookup.waiting.subscribe();
         }
         let (sender, receiver) = watch::channel(None);
-        let lookup = Arc::new(sender);
-        lookups.push(Arc::clone(&lookup));
+        let lookup = Pending { since: Instant::now(), waiting: Arc::new(sender) };
+        lookups.push(lookup.clone());
         tokio::spawn(Arc::clone(&self.shared).look_up(host.to_owned(), lookup));
         receiver
     }
@@ -104,14 +116,14 @@ impl Shared {
         })
         .await;
         Self::forget(&mut self.pending(), &host, &lookup);
-        lookup.send_replace(Some(answer.unwrap_or(Err(ResolveError::Failed))));
+        lookup.waiting.send_replace(Some(answer.unwrap_or(Err(ResolveError::Failed))));
     }
 
     /// Forgets a lookup everybody has given up on while it queued for a thread.
     fn is_unwanted(&self, host: &str, lookup: &Pending) -> bool {
         // Whoever joins holds this, too.
         let mut pending = self.pending();
-        let unwanted = lookup.is_closed();
+        let unwanted = lookup.waiting.is_closed();
         if unwanted {
             Self::forget(&mut pending, host, lookup);
         }
@@ -120,7 +132,7 @@ impl Shared {
 
     fn forget(pending: &mut BTreeMap<String, Vec<Pending>>, host: &str, lookup: &Pending) {
         let Some(lookups) = pending.get_mut(host) else { return };
-        lookups.retain(|other| !Arc::ptr_eq(other, lookup));
+        lookups.retain(|other| !Arc::ptr_eq(&other.waiting, &lookup.waiting));
         if lookups.is_empty() {
             pending.remove(host);
         }
@@ -168,7 +180,6 @@ mod tests {
             atomic::{AtomicUsize, Ordering},
             mpsc,
         },
-        time::Duration,
     };
 
     use super::*;
@@ -229,9 +240,13 @@ mod tests {
                     Ok(vec![IpAddr::from([10, 0, 0, 1])])
                 }
             }));
-            let wait = Duration::from_millis(50);
-            let lost = tokio::time::timeout(wait, resolver.resolve("origin")).await;
-            assert!(lost.is_err(), "the name server was silent");
+            // The driver keeps what the core has given up on: that it is waited for says nothing.
+            let lost = tokio::spawn({
+                let resolver = resolver.clone();
+                async move { resolver.resolve("origin").await }
+            });
+            tokio::time::sleep(JOINED_WITHIN + Duration::from_millis(50)).await;
+            assert!(!lost.is_finished(), "the name server was silent");
             let found = tokio::time::timeout(Duration::from_secs(5), resolver.resolve("origin")).await;
             assert_eq!(found.expect("it is asked afresh"), Ok(vec![IpAddr::from([10, 0, 0, 1])]));
             drop(release);
@@ -243,7 +258,7 @@ mod tests {
         run(async {
             let (resolver, asked, release) = held();
             for _ in 0..OF_ONE_NAME_MAX + 2 {
-                let wait = Duration::from_millis(20);
+                let wait = JOINED_WITHIN + Duration::from_millis(20);
                 let lost = tokio::time::timeout(wait, resolver.resolve("sick")).await;
                 assert!(lost.is_err(), "nobody answers");
             }
