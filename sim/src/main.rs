@@ -326,7 +326,13 @@ impl RunArgs {
                 let us = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("repull-sim"));
                 let beside = us.with_file_name("repull");
                 let repull = self.repull.unwrap_or(beside);
-                Some(netns::Options { repull, us, keep_in: self.out.clone(), capture: self.pcap, real_peers: self.real_peers })
+                Some(netns::Options {
+                    repull,
+                    us,
+                    keep_in: self.out.clone(),
+                    capture: self.pcap,
+                    real_peers: self.real_peers,
+                })
             }
         };
         run::RunOptions {
@@ -474,7 +480,8 @@ fn live(command: &Live) -> ExitCode {
             Live::Watch { players, gap, time } => watch::watch(players, *gap, *time).await,
             Live::Play { url, stream, time } => tools::play(url, stream.as_deref(), *time).await,
             Live::NetnsPeer { scenario, role } => {
-                let role = netns::agent::role_of(role).ok_or_else(|| std::io::Error::other("no such role"))?;
+                let role =
+                    netns::agent::role_of(role).ok_or_else(|| std::io::Error::other("no such role"))?;
                 netns::agent::run(role, scenario).await.map(|()| true).map_err(std::io::Error::other)
             }
         }

@@ -26,15 +26,25 @@ use crate::{
 type Result = std::result::Result<Report, Unrunnable>;
 
 /// Runs every scenario once, with its first seed, and tells.
-#[expect(clippy::disallowed_methods, reason = "each thread runs worlds of its own; what a run does is the kernel's")]
-pub(super) fn run(netns: &netns::Options, options: &RunOptions, files: &[File], scenarios: &[Scenario]) -> u8 {
+#[expect(
+    clippy::disallowed_methods,
+    reason = "each thread runs worlds of its own; what a run does is the kernel's"
+)]
+pub(super) fn run(
+    netns: &netns::Options,
+    options: &RunOptions,
+    files: &[File],
+    scenarios: &[Scenario],
+) -> u8 {
     if let Err(why) = netns::check(netns.real_peers) {
         eprintln!("repull-sim: {why}");
         return exit::USAGE;
     }
     if !netns.repull.exists() {
         let shown = netns.repull.display();
-        eprintln!("repull-sim: no {shown}: cargo build --release -p proxyd, then --repull target/release/repull");
+        eprintln!(
+            "repull-sim: no {shown}: cargo build --release -p proxyd, then --repull target/release/repull"
+        );
         return exit::USAGE;
     }
     let chosen: Vec<usize> =
@@ -109,11 +119,14 @@ fn tell(file: &File, scenario: &Scenario, seed: u64, outcome: Outcome) -> Report
     let mut told = String::new();
     if !outcome.findings.is_empty() {
         let records: Vec<_> = outcome.log.iter().flat_map(|log| log.records()).collect();
-        told = story(scenario, &file.text, &outcome.findings, outcome.oracles.scene(), &outcome.cast, &records);
+        told =
+            story(scenario, &file.text, &outcome.findings, outcome.oracles.scene(), &outcome.cast, &records);
     }
     let ran: Ran = runner::ran(scenario, seed, outcome, None);
     let replay = match ran.verdict {
-        Verdict::NoVerdict => "the machine was too slow to judge it: run it again with less beside it".to_owned(),
+        Verdict::NoVerdict => {
+            "the machine was too slow to judge it: run it again with less beside it".to_owned()
+        }
         Verdict::Held | Verdict::Broken(_) | Verdict::Differs(_) => {
             format!("repull-sim run --plane netns {} --out traces", file.path.display())
         }
@@ -130,8 +143,9 @@ pub fn defects(names: &[String]) -> u8 {
         eprintln!("repull-sim: {why}");
         return exit::USAGE;
     }
-    let read = runner::find_files(&[root.join("scenarios")])
-        .and_then(|files| Ok((runner::read_files(&files).map_err(|problems| format!("{problems:?}"))?, files)));
+    let read = runner::find_files(&[root.join("scenarios")]).and_then(|files| {
+        Ok((runner::read_files(&files).map_err(|problems| format!("{problems:?}"))?, files))
+    });
     let (scenarios, files) = match read {
         Ok(read) => read,
         Err(error) => {
@@ -172,8 +186,7 @@ fn judge_defect(
     };
     for (file, scenario) in files.iter().zip(scenarios).filter(|(_, scenario)| names_it(scenario)) {
         let seed = scenario.run.seeds.first().copied().unwrap_or(1);
-        let outcome =
-            netns::run(scenario, seed, Keep::default(), &options).map_err(|why| why.to_string())?;
+        let outcome = netns::run(scenario, seed, Keep::default(), &options).map_err(|why| why.to_string())?;
         match outcome.findings.first() {
             Some(finding) if promises.iter().any(|promise| promise == finding.promise) => {
                 return Ok(Some(format!("{:<32}  {}", scenario.id, finding.promise)));

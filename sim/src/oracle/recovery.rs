@@ -86,8 +86,9 @@ impl Oracle for Recovery {
         } else if let What::Lifted { .. } = &record.what {
             // What was in the way until here does not count against anybody.
             self.begin(scene, record.at);
-        } else if let What::Event(Event { stream, kind: EventKind::PullStepped { event, next, .. }, .. }) =
-            &record.what
+        } else if let What::Event(Event {
+            stream, kind: EventKind::PullStepped { event, next, .. }, ..
+        }) = &record.what
         {
             // From outside its word has to do for what arrives.
             if let (true, Some(id), PullEventKind::Frame, PullState::Streaming) =

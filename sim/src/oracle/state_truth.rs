@@ -146,7 +146,8 @@ fn judge_proxy(stream: &StreamNow, told: &Value, at: Instant, is_outside: bool) 
     if let (PullState::BackingOff, Some(next)) = (stream.state, stream.next_attempt) {
         let wait = u64::try_from(next.since(at).as_millis()).unwrap_or(u64::MAX);
         // From outside it is not known when exactly it was told.
-        let is_near = told["next_attempt_ms"].as_u64().is_some_and(|told| is_outside && told.abs_diff(wait) < 250);
+        let is_near =
+            told["next_attempt_ms"].as_u64().is_some_and(|told| is_outside && told.abs_diff(wait) < 250);
         if told["next_attempt_ms"] != wait && !is_near {
             texts.push(format!(
                 "{name} is told next_attempt_ms {}, and its next attempt begins in {wait} ms",

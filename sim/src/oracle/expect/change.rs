@@ -148,7 +148,9 @@ impl Change {
         if std::mem::replace(&mut self.is_open, true) {
             return;
         }
-        if let (Wanted::Entered { pull, state, .. }, Some(from), true) = (&self.wanted, window.from, scene.is_outside) {
+        if let (Wanted::Entered { pull, state, .. }, Some(from), true) =
+            (&self.wanted, window.from, scene.is_outside)
+        {
             // It may have entered it when the moment came that is told a little later.
             let has_just = |name: &String| {
                 let found = scene.settings.keys().find_map(|proxy| scene.stream_named(*proxy, name));

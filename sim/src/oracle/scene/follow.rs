@@ -68,7 +68,8 @@ impl Scene {
             What::PlayerConnected { seat, local } => {
                 self.addresses.insert(*local, seat.0 as usize);
                 // A process may have told of it before the player did.
-                for conn in self.conns.values_mut().filter(|conn| conn.addr == *local && conn.seat.is_none()) {
+                for conn in self.conns.values_mut().filter(|conn| conn.addr == *local && conn.seat.is_none())
+                {
                     conn.seat = self.is_outside.then_some(seat.0 as usize);
                 }
                 self.with_player(seat.0, |player| (player.is_connected, player.connected_at) = (true, at));

@@ -522,7 +522,8 @@ impl Scene {
 
     /// Returns whether other calls about a key wait for their answers: seen from outside, nobody knows which was first.
     pub fn is_contested(&self, proxy: ActorId, key: &StreamKey) -> bool {
-        let is_about = |call: &CallNow| call.proxy == proxy && self.key_of_call(&call.call).as_ref() == Some(key);
+        let is_about =
+            |call: &CallNow| call.proxy == proxy && self.key_of_call(&call.call).as_ref() == Some(key);
         self.calls.values().any(is_about)
     }
 

@@ -70,3 +70,37 @@ impl Books {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::Moment;
+
+    fn kept(notes: &[(u64, u16)], settles: &[u64]) -> (Vec<(u64, u16)>, Duration) {
+        let mut books = Books::new(Oracles::default(), true);
+        let mut notes = notes.iter();
+        for until in settles {
+            for (at, actor) in notes.by_ref().take(2) {
+                books.note(Instant::from_millis(*at), ActorId(*actor), 0, What::Moment(Moment::Silent));
+            }
+            books.settle(Instant::from_millis(*until));
+        }
+        let late = books.late;
+        let log = books.tracer.into_log().expect("records are kept");
+        (log.records().map(|record| (record.at.as_millis(), record.actor.0)).collect(), late)
+    }
+
+    #[test]
+    fn records_come_in_the_order_of_their_time_whoever_told_first() {
+        let (records, late) = kept(&[(9, 1), (3, 2), (3, 4), (5, 3)], &[2, 10]);
+        assert_eq!(records, [(3, 2), (3, 4), (5, 3), (9, 1)]);
+        assert_eq!(late, Duration::ZERO);
+    }
+
+    #[test]
+    fn what_comes_after_its_time_was_judged_is_late() {
+        let (records, late) = kept(&[(9, 1), (3, 2), (4, 3), (12, 4)], &[10, 20]);
+        assert_eq!(records, [(3, 2), (9, 1), (10, 3), (12, 4)]);
+        assert_eq!(late, Duration::from_millis(6));
+    }
+}

@@ -24,7 +24,8 @@ pub(super) fn command(device: &str, file: &Path) -> Result<Vec<String>, String> 
     let Some(tcpdump) = find("tcpdump") else {
         return Err("--pcap needs tcpdump; on Debian: apt-get install tcpdump".to_owned());
     };
-    let words = ["-i", device, "-p", "-n", "-U", "-s", "0", "--time-stamp-precision=nano", "-Z", "root", "-w"];
+    let words =
+        ["-i", device, "-p", "-n", "-U", "-s", "0", "--time-stamp-precision=nano", "-Z", "root", "-w"];
     let mut command = vec![tcpdump.display().to_string()];
     // Without the bridge's promiscuity it would see its own packets alone.
     command.extend(words.iter().filter(|word| **word != "-p").map(ToString::to_string));

@@ -72,9 +72,7 @@ pub(super) fn check(scenario: &Scenario, real_peers: bool) -> Result<(), String>
 
 /// Returns whether real peers can do everything a scenario wants.
 fn check_real(scenario: &Scenario) -> Result<(), String> {
-    let is_real = |host: HostRef| {
-        matches!(&scenario.hosts[usize::from(host.0)].role, Role::Origin(model) if model.like == Like::NginxRtmp)
-    };
+    let is_real = |host: HostRef| matches!(&scenario.hosts[usize::from(host.0)].role, Role::Origin(model) if model.like == Like::NginxRtmp);
     for event in &scenario.events {
         let on = match &event.act {
             Act::Publish { origin, .. } => *origin,
@@ -383,7 +381,9 @@ impl World<'_> {
         let Runs::Origin(origin) = &mut self.hosts[host].runs else { return Ok(()) };
         let words: Vec<String> = match of {
             Some(of) if origin.is_real => vec!["nginx".to_owned(), of.0.to_string()],
-            Some(of) => vec!["origin".to_owned(), actor.to_string(), origin.life.to_string(), of.0.to_string()],
+            Some(of) => {
+                vec!["origin".to_owned(), actor.to_string(), origin.life.to_string(), of.0.to_string()]
+            }
             None => vec!["stranger".to_owned(), actor.to_string(), origin.spec.port.to_string()],
         };
         origin.life += 1;
@@ -485,9 +485,7 @@ impl World<'_> {
         if is_thawed {
             self.hosts[host].paused.clear();
         }
-        if is_thawed
-            && let Some(process) = self.processes(host)
-        {
+        if is_thawed && let Some(process) = self.processes(host) {
             self.peers.signal(process, "CONT");
         }
         self.look_at_serving(host);
@@ -505,13 +503,7 @@ impl World<'_> {
         self.kernel.filter(&self.rules)
     }
 
-    fn partition(
-        &self,
-        host: usize,
-        with: &[HostRef],
-        direction: Direction,
-        how: PartitionHow,
-    ) -> Vec<Rule> {
+    fn partition(&self, host: usize, with: &[HostRef], direction: Direction, how: PartitionHow) -> Vec<Rule> {
         let port = self.hosts[host].port;
         if with.is_empty() {
             return vec![Rule::All { port, direction, how }];
@@ -565,10 +557,10 @@ impl World<'_> {
         self.note(actor, What::Address { ip });
         let runs = match (taken, &spec.role) {
             (AddressTaken::OtherServer, Role::Origin(model)) => {
-                Runs::Origin(OriginNow::new(crate::scenario::model::OriginModel {
+                Runs::Origin(Box::new(OriginNow::new(crate::scenario::model::OriginModel {
                     streams: Vec::new(),
                     ..(**model).clone()
-                }))
+                })))
             }
             (AddressTaken::OtherServer, Role::Proxy(_) | Role::Player(_))
             | (AddressTaken::Nobody | AddressTaken::Refusing | AddressTaken::Silent, _) => Runs::Nothing,
@@ -623,10 +615,12 @@ impl World<'_> {
     pub(super) fn set_names(&mut self) {
         let mut names = BTreeMap::new();
         let truths = self.truths();
-        let known = truths.keys().chain(self.names.keys()).cloned().collect::<std::collections::BTreeSet<_>>();
+        let known =
+            truths.keys().chain(self.names.keys()).cloned().collect::<std::collections::BTreeSet<_>>();
         for name in known {
             let (addresses, ttl) = truths.get(&name).cloned().unwrap_or_default();
-            let mut reply = if addresses.is_empty() { NameReply::NotFound } else { NameReply::Addresses(addresses) };
+            let mut reply =
+                if addresses.is_empty() { NameReply::NotFound } else { NameReply::Addresses(addresses) };
             let mut delay = 0;
             match self.names.get(&name).and_then(|in_force| in_force.values().next_back()) {
                 Some(NameFault::Reply(fault)) => reply = fault.clone(),

@@ -87,7 +87,8 @@ impl Rules {
                         let _ = writeln!(forward, "  ip saddr {one} ip daddr {other} {verdict}");
                     }
                 }
-                Rule::All { how: PartitionHow::Reject, .. } | Rule::Opening { how: PartitionHow::Reject, .. } => {}
+                Rule::All { how: PartitionHow::Reject, .. }
+                | Rule::Opening { how: PartitionHow::Reject, .. } => {}
             }
         }
         let mut out = format!(
@@ -152,4 +153,55 @@ fn is_from(direction: Direction) -> bool {
 fn list(ips: &[Ipv4Addr]) -> String {
     let ips: Vec<String> = ips.iter().map(ToString::to_string).collect();
     format!("{{ {} }}", ips.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Rule = Rule::All { port: 1, direction: Direction::From, how: PartitionHow::Drop };
+
+    fn check(rules: Vec<Rule>) -> (String, Option<String>) {
+        let mut in_force = Rules::default();
+        in_force.set(7, rules);
+        (in_force.at_machine(|_| true), in_force.at_host(1))
+    }
+
+    #[test]
+    fn what_vanishes_vanishes_at_the_cable() {
+        let (machine, host) = check(vec![ALL]);
+        assert!(
+            machine.contains("hook ingress device \"v1\" priority 0;\n  meta protocol ip drop"),
+            "{machine}"
+        );
+        assert!(machine.contains("hook egress device \"v1\" priority 0;\n }"), "{machine}");
+        assert_eq!(host, None);
+    }
+
+    #[test]
+    fn what_is_answered_is_answered_by_the_host() {
+        let (machine, host) = check(vec![Rule::Opening { port: 1, how: PartitionHow::Reject }]);
+        assert!(!machine.contains("v1"), "{machine}");
+        let host = host.expect("rules of its own");
+        assert!(host.contains("iifname \"eth0\" tcp flags & (syn | ack | rst) == syn reject"), "{host}");
+    }
+
+    #[test]
+    fn between_two_hosts_addresses_count_after_translation() {
+        let (one, other) = (vec![Ipv4Addr::new(10, 0, 0, 1)], vec![Ipv4Addr::new(10, 0, 0, 2)]);
+        let rule = Rule::Between { one, other, direction: Direction::To, how: PartitionHow::Drop };
+        let (machine, _) = check(vec![rule]);
+        assert!(machine.contains("  ip saddr { 10.0.0.2 } ip daddr { 10.0.0.1 } drop\n }"), "{machine}");
+    }
+
+    #[test]
+    fn a_cable_that_is_gone_has_no_rules_and_what_is_lifted_is_gone() {
+        let mut rules = Rules::default();
+        rules.set(7, vec![ALL, Rule::All { port: 1, direction: Direction::Both, how: PartitionHow::Reject }]);
+        assert!(!rules.at_machine(|_| false).contains("v1"));
+        assert!(rules.lift(7) && !rules.lift(7));
+        assert!(!rules.at_machine(|_| true).contains("v1"));
+        // A host that has had rules is told that it has none.
+        assert!(rules.at_host(1).is_some_and(|rules| !rules.contains("reject")));
+    }
 }

@@ -74,7 +74,8 @@ fn members(group: u32) -> Vec<u32> {
     let is_in = |pid: &u32| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         // The name in parentheses may hold anything; state, parent and group follow it.
-        let group_of = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(2)?.parse().ok());
+        let group_of =
+            stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(2)?.parse().ok());
         group_of == Some(group)
     };
     pids.filter(is_in).collect()

@@ -152,14 +152,15 @@ impl Kernel {
         let machine = [
             match is_special {
                 true => format!("link set e{port} mtu {mtu} netns {namespace} name eth0"),
-                false => format!("link add v{port} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {namespace}"),
+                false => {
+                    format!("link add v{port} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {namespace}")
+                }
             },
             format!("link set v{port} mtu {mtu} master b{net} up"),
         ];
         ip(&self.prefix, &machine)?;
         let bits = network.subnet.1;
-        let mut lines: Vec<String> =
-            ips.iter().map(|ip| format!("addr add {ip}/{bits} dev eth0")).collect();
+        let mut lines: Vec<String> = ips.iter().map(|ip| format!("addr add {ip}/{bits} dev eth0")).collect();
         lines.push("link set eth0 up".to_owned());
         lines.push(format!("route add default via {}", network.gateway));
         ip(namespace, &lines)?;

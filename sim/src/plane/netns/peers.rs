@@ -100,7 +100,12 @@ impl Peers {
         log: &Path,
     ) -> Result<PeerId, String> {
         let mut command = inside(namespace);
-        command.arg(repull).arg("--config").arg(config).args(["--events", "-"]).env("REPULL_API_SECRET", secret);
+        command
+            .arg(repull)
+            .arg("--config")
+            .arg(config)
+            .args(["--events", "-"])
+            .env("REPULL_API_SECRET", secret);
         self.start(command, log, |line| match serde_json::from_str(line) {
             Ok(EventLine::Begun { started_at }) => Heard::Begun { zero: started_at },
             Ok(EventLine::Told { at, event }) => Heard::Event { at: Instant::from_nanos(at), event },
@@ -235,7 +240,10 @@ mod tests {
                     dport=1935 [UNREPLIED] src=172.17.0.2 dst=172.17.0.3 sport=1935 dport=40000";
         let Some(Heard::Flow { at, from, to }) = flow(line) else { panic!("a flow") };
         assert_eq!(at, 1_764_057_600_012_345_000);
-        assert_eq!((from.to_string(), to.to_string()), ("172.17.0.3".to_owned(), "172.17.0.2:1935".to_owned()));
+        assert_eq!(
+            (from.to_string(), to.to_string()),
+            ("172.17.0.3".to_owned(), "172.17.0.2:1935".to_owned())
+        );
         assert!(flow("conntrack v1.4.7 (conntrack-tools): 3 flow events have been shown.").is_none());
     }
 }

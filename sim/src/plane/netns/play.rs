@@ -84,8 +84,13 @@ impl World<'_> {
                     source,
                     is_real: false,
                 });
-                let joins =
-                    What::PlayerJoins { seat: SeatId(seat), output: *output, stream: stream.clone(), from, redials };
+                let joins = What::PlayerJoins {
+                    seat: SeatId(seat),
+                    output: *output,
+                    stream: stream.clone(),
+                    from,
+                    redials,
+                };
                 self.note(actor, joins.clone());
                 if self.has_real_peers() && number == 0 {
                     // Beside the first of a host, ffmpeg by the same output.
@@ -102,7 +107,13 @@ impl World<'_> {
     }
 
     /// Makes a seat for ffmpeg beside another.
-    fn real_seat(&mut self, host: usize, at: HostRef, port: u16, beside: Option<SeatOrder>) -> Option<SeatOrder> {
+    fn real_seat(
+        &mut self,
+        host: usize,
+        at: HostRef,
+        port: u16,
+        beside: Option<SeatOrder>,
+    ) -> Option<SeatOrder> {
         let beside = beside?;
         let seat = u32::try_from(self.seats.len()).unwrap_or(u32::MAX);
         let actor = ActorId(beside.actor);
@@ -274,7 +285,9 @@ impl World<'_> {
     /// Deletes every stream of every proxy.
     pub(super) fn delete_streams(&mut self) {
         for host in 0..self.hosts.len() {
-            let (Runs::Proxy(proxy), Some(of)) = (&self.hosts[host].runs, self.hosts[host].of) else { continue };
+            let (Runs::Proxy(proxy), Some(of)) = (&self.hosts[host].runs, self.hosts[host].of) else {
+                continue;
+            };
             for key in proxy.streams.values().cloned().collect::<Vec<_>>() {
                 let args = vec![("key".to_owned(), key.to_string())];
                 let stream = format!("{}/{}", key.app, key.stream);

@@ -52,7 +52,8 @@ pub(super) fn feed(words: &[&str], input: &str) -> Result<String, String> {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let complaint = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{}: {}{}", words.join(" "), complaint.trim(), if input.is_empty() { "" } else { "\n" }) + input)
+    Err(format!("{}: {}{}", words.join(" "), complaint.trim(), if input.is_empty() { "" } else { "\n" })
+        + input)
 }
 
 /// Runs commands of `ip`, one a line, in a namespace or, without a name, where we are.
@@ -94,7 +95,8 @@ pub(super) fn check() -> Result<(), Unrunnable> {
 
 /// Returns where a program is.
 pub(super) fn find(program: &str) -> Option<PathBuf> {
-    const FOLDERS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+    const FOLDERS: [&str; 6] =
+        ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
     FOLDERS.iter().map(|folder| Path::new(folder).join(program)).find(|path| path.exists())
 }
 
@@ -123,8 +125,11 @@ pub(super) fn check_real_peers() -> Result<(), Unrunnable> {
 /// Removes every namespace whose name begins so, what runs in it, and its files. Returns how many there were.
 pub(super) fn remove_all(prefix: &str) -> usize {
     let listed = call(&["ip", "netns", "list"]).unwrap_or_default();
-    let names: Vec<&str> =
-        listed.lines().filter_map(|line| line.split_whitespace().next()).filter(|name| name.starts_with(prefix)).collect();
+    let names: Vec<&str> = listed
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| name.starts_with(prefix))
+        .collect();
     super::freezer::remove_all(prefix);
     for name in &names {
         remove(name);

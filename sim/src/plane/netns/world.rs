@@ -136,8 +136,8 @@ pub(super) struct HostNow {
 /// What a host runs.
 #[derive(Debug)]
 pub(super) enum Runs {
-    Proxy(ProxyNow),
-    Origin(OriginNow),
+    Proxy(Box<ProxyNow>),
+    Origin(Box<OriginNow>),
     Players(PlayersNow),
     Nothing,
 }
@@ -270,18 +270,18 @@ impl<'a> World<'a> {
             let is_special = self.cabled.contains(&index);
             let port = self.kernel.add_host(&host.name, usize::from(host.net), ips.clone(), is_special)?;
             let runs = match &host.role {
-                Role::Proxy(settings) => Runs::Proxy(ProxyNow {
+                Role::Proxy(settings) => Runs::Proxy(Box::new(ProxyNow {
                     settings: (**settings).clone(),
                     repull: None,
                     aide: None,
                     is_up: false,
                     zero: Instant::ZERO,
                     streams: BTreeMap::new(),
-                }),
-                Role::Origin(model) => Runs::Origin(OriginNow {
+                })),
+                Role::Origin(model) => Runs::Origin(Box::new(OriginNow {
                     is_real: self.options.real_peers && model.like == Like::NginxRtmp,
                     ..OriginNow::new((**model).clone())
-                }),
+                })),
                 Role::Player(_) => Runs::Players(PlayersNow { process: None, seats: Vec::new() }),
             };
             let of = Some(HostRef(u16::try_from(index).unwrap_or(u16::MAX)));
@@ -337,7 +337,8 @@ impl<'a> World<'a> {
             self.start_captures()?;
         }
         if !self.cabled.is_empty() {
-            let (machine, words) = (self.kernel.machine().to_owned(), ["fabric".to_owned(), self.seed.to_string()]);
+            let (machine, words) =
+                (self.kernel.machine().to_owned(), ["fabric".to_owned(), self.seed.to_string()]);
             self.fabric = Some(self.start_ours(&machine, &words)?);
         }
         self.wait_until(signals, "its processes are not there", |world| world.unready.is_empty()).await?;
@@ -504,7 +505,8 @@ impl<'a> World<'a> {
         self.delete_streams();
         let until = self.now() + CLEAN_WITHIN;
         let soonest = self.now() + HOLD + HOLD;
-        self.run_to(signals, until, |world| world.now() > soonest && world.left_over().things.is_empty()).await?;
+        self.run_to(signals, until, |world| world.now() > soonest && world.left_over().things.is_empty())
+            .await?;
         self.note(ActorId::WORLD, What::Phase(Phase::End));
         self.books.settle(self.now());
         if !self.is_over() {
@@ -630,7 +632,8 @@ impl<'a> World<'a> {
         let until = self.now() + READY_WITHIN;
         while !is_enough(self) {
             if self.broken.is_some() || self.now() >= until {
-                let why = self.broken.take().unwrap_or_else(|| format!("after {READY_WITHIN:?} still {or_else}"));
+                let why =
+                    self.broken.take().unwrap_or_else(|| format!("after {READY_WITHIN:?} still {or_else}"));
                 return Err(why);
             }
             let next = (self.now() + TICK).min(until);
@@ -695,7 +698,9 @@ impl<'a> World<'a> {
             }
             Act::Start { origin } => {
                 let host = usize::from(origin.0);
-                if let Runs::Origin(OriginNow { is_up: false, .. }) = &self.hosts[host].runs {
+                if let Runs::Origin(origin) = &self.hosts[host].runs
+                    && !origin.is_up
+                {
                     self.start_origin(host, None)?;
                 }
             }
@@ -856,7 +861,9 @@ impl<'a> World<'a> {
             (Heard::Event { at, event }, Some(host)) => self.proxy_tells(host, peer, at, *event),
             (Heard::Flow { at, from, to }, Some(host)) => self.dials(host, at, from, to),
             (Heard::Said | Heard::Flow { .. }, _) => {}
-            (Heard::Noise(line), _) => self.broken = Some(format!("a process says what nobody understands: {line}")),
+            (Heard::Noise(line), _) => {
+                self.broken = Some(format!("a process says what nobody understands: {line}"))
+            }
             (Heard::Gone, Some(host)) => self.gone(host, peer),
             (
                 Heard::News(News::Listening { .. } | News::Publishes { .. })

@@ -3,11 +3,7 @@
 //! Both are where no fault of the network reaches them, as on the other planes: an operator's call does not travel, and
 //! a container's names come from its engine.
 
-use std::{
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -52,7 +48,7 @@ pub(super) async fn run(mut orders: Orders) -> Result<(), String> {
                 | Order::Leave { .. }
                 | Order::Moved { .. }
                 | Order::Forward { .. }
-| Order::Cable { .. },
+                | Order::Cable { .. },
             ) => {}
         }
     }
@@ -67,7 +63,10 @@ async fn call_once(call: u32, at: SocketAddr, target: String, queue: Option<Arc<
     tell(&News::Answered { at: clock.now().as_nanos(), call, body });
 }
 
-#[expect(clippy::disallowed_methods, reason = "on real sockets, beside the production Env and independent of it")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "on real sockets, beside the production Env and independent of it"
+)]
 async fn ask(at: SocketAddr, target: &str) -> std::io::Result<Option<String>> {
     let mut stream = TcpStream::connect(at).await?;
     let request = format!("GET {target} HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n\r\n");

@@ -138,7 +138,9 @@ impl Cable {
         let net = &scenario.nets[usize::from(spec.net)];
         let mut ends = BTreeMap::new();
         // What is read off one end goes out at the other.
-        for (name, reads, writes) in [(format!("e{port}"), Way::Out, Way::In), (format!("v{port}"), Way::In, Way::Out)] {
+        for (name, reads, writes) in
+            [(format!("e{port}"), Way::Out, Way::In), (format!("v{port}"), Way::In, Way::Out)]
+        {
             let device = DeviceBuilder::new()
                 .name(&name)
                 .layer(Layer::L2)
@@ -176,7 +178,8 @@ impl Cable {
 
     /// Returns what becomes of a frame: when it comes out, and where.
     fn pass(&mut self, way: Way, frame: Vec<u8>, now: Instant) -> Vec<(Instant, Way, Vec<u8>)> {
-        let Some(packet) = frame.get(ETHERNET..).filter(|_| frame.get(12..ETHERNET) == Some(IPV4.as_slice())) else {
+        let Some(packet) = frame.get(ETHERNET..).filter(|_| frame.get(12..ETHERNET) == Some(IPV4.as_slice()))
+        else {
             return vec![(now, way, frame)];
         };
         let len = packet.len();

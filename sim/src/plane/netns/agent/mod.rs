@@ -88,9 +88,11 @@ pub fn role_of(words: &[String]) -> Option<Role> {
 /// # Errors
 /// Tells why it cannot do its work.
 pub async fn run(role: Role, scenario: &Path) -> Result<(), String> {
-    let text = std::fs::read_to_string(scenario).map_err(|error| format!("{}: {error}", scenario.display()))?;
+    let text =
+        std::fs::read_to_string(scenario).map_err(|error| format!("{}: {error}", scenario.display()))?;
     let folder = scenario.parent().unwrap_or(Path::new("")).to_owned();
-    let scenario = crate::scenario::read(&text, &scenario.display().to_string()).map_err(|problems| format!("{problems:?}"))?;
+    let scenario = crate::scenario::read(&text, &scenario.display().to_string())
+        .map_err(|problems| format!("{problems:?}"))?;
     let orders = Orders::new();
     if !matches!(role, Role::Nginx { .. }) {
         tell(&News::Ready);

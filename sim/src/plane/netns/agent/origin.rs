@@ -10,8 +10,8 @@ use proxy_core::time::{Duration, Instant};
 use super::{Orders, look_ticks, origin_of, tell, tell_what};
 use crate::{
     origin::{
-        Behaviour, Change, CutAt, CutBy as ModelCutBy, Ending, Like, ModelOrigin, Publisher, Then as ModelThen,
-        Which,
+        Behaviour, Change, CutAt, CutBy as ModelCutBy, Ending, Like, ModelOrigin, Publisher,
+        Then as ModelThen, Which,
     },
     plane::netns::wire::{News, Order},
     real::{Clock, RealOrigin},
@@ -255,7 +255,8 @@ impl Process<'_> {
     async fn relieve(&mut self, event: usize, fault: Fault) {
         match fault {
             Fault::End { .. } => {
-                self.act(|model, now| model.tell(Which::All, Ending::PublishNotify, ModelThen::GoOn, now)).await;
+                self.act(|model, now| model.tell(Which::All, Ending::PublishNotify, ModelThen::GoOn, now))
+                    .await;
             }
             Fault::PublisherAway { stream, .. } => {
                 if let Some(away) = self.away.get_mut(&stream) {
@@ -312,7 +313,8 @@ impl Process<'_> {
     /// Publishers come, or come with something else.
     async fn publishes(&mut self, event: usize) {
         self.take_content(event);
-        let Some(Act::Publish { stream, silently, .. }) = self.scenario.events.get(event).map(|event| &event.act)
+        let Some(Act::Publish { stream, silently, .. }) =
+            self.scenario.events.get(event).map(|event| &event.act)
         else {
             return;
         };
@@ -371,7 +373,8 @@ impl Process<'_> {
                 return None;
             }
             let fresh = (seen.plays - before.plays) as usize;
-            let plays: Vec<String> = ledger.plays.iter().rev().take(fresh).map(|play| play.name.clone()).collect();
+            let plays: Vec<String> =
+                ledger.plays.iter().rev().take(fresh).map(|play| play.name.clone()).collect();
             let complaints = ledger.complaints.get(before.complaints..).unwrap_or_default().to_vec();
             Some((seen, plays, complaints))
         });

@@ -19,7 +19,12 @@ use crate::{
 enum Player {
     Model(Box<RealPlayer>),
     /// ffmpeg, while it runs; it plays this url and is started again so long after it has ended.
-    Ffmpeg { running: Option<Ffplayer>, url: String, retry: Option<Duration>, again_at: Option<Instant> },
+    Ffmpeg {
+        running: Option<Box<Ffplayer>>,
+        url: String,
+        retry: Option<Duration>,
+        again_at: Option<Instant>,
+    },
 }
 
 struct Seat {
@@ -44,57 +49,57 @@ pub(super) async fn run(scenario: &Scenario, host: u16, mut orders: Orders) -> R
     let mut ticks = look_ticks();
     loop {
         tokio::select! {
-            biased;
-            order = orders.next() => match order {
-                None => return Ok(()),
-                Some(Order::Join { seats: joining }) => {
-                    for seat in joining {
-                        join(spec, seat, reading, clock, &mut seats)?;
-                    }
-                }
-                Some(Order::Leave { reset, politely }) => {
-                    for seat in seats.values_mut().filter(|seat| !seat.is_gone) {
-                        seat.is_gone = true;
-                        let how = match (reset, politely) {
-                            (true, _) => Leave::Reset,
-                            (false, true) => Leave::InOrder,
-                            (false, false) => Leave::Fin,
-                        };
-                        match &mut seat.player {
-                            Player::Model(player) => player.leave(how),
-                            Player::Ffmpeg { running, .. } => *running = None,
+                    biased;
+                    order = orders.next() => match order {
+                        None => return Ok(()),
+                        Some(Order::Join { seats: joining }) => {
+                            for seat in joining {
+                                join(spec, seat, reading, clock, &mut seats)?;
+                            }
                         }
-                    }
-                }
-                Some(Order::Moved { seats: moved, to }) => {
-                    for seat in moved.iter().filter_map(|seat| seats.get(seat)) {
-                        if let Player::Model(player) = &seat.player {
-                            player.set_address(to.to_string());
+                        Some(Order::Leave { reset, politely }) => {
+                            for seat in seats.values_mut().filter(|seat| !seat.is_gone) {
+                                seat.is_gone = true;
+                                let how = match (reset, politely) {
+                                    (true, _) => Leave::Reset,
+                                    (false, true) => Leave::InOrder,
+                                    (false, false) => Leave::Fin,
+                                };
+                                match &mut seat.player {
+                                    Player::Model(player) => player.leave(how),
+                                    Player::Ffmpeg { running, .. } => *running = None,
+                                }
+                            }
                         }
-                    }
+                        Some(Order::Moved { seats: moved, to }) => {
+                            for seat in moved.iter().filter_map(|seat| seats.get(seat)) {
+                                if let Player::Model(player) = &seat.player {
+                                    player.set_address(to.to_string());
+                                }
+                            }
+                        }
+                        Some(Order::Inflict { event }) => {
+                            reading = reading_by(scenario, event);
+                            read(spec, reading, &seats);
+                        }
+                        Some(Order::Relieve { .. }) => {
+                            reading = None;
+                            read(spec, reading, &seats);
+                        }
+                        Some(
+                            Order::Begin { .. }
+                            | Order::Boot { .. }
+                            | Order::Publish { .. }
+                            | Order::Content { .. }
+                            | Order::ShutDown
+                            | Order::Call { .. }
+                            | Order::Names { .. }
+                            | Order::Forward { .. }
+        | Order::Cable { .. },
+                        ) => {}
+                    },
+                    _ = ticks.tick() => {}
                 }
-                Some(Order::Inflict { event }) => {
-                    reading = reading_by(scenario, event);
-                    read(spec, reading, &seats);
-                }
-                Some(Order::Relieve { .. }) => {
-                    reading = None;
-                    read(spec, reading, &seats);
-                }
-                Some(
-                    Order::Begin { .. }
-                    | Order::Boot { .. }
-                    | Order::Publish { .. }
-                    | Order::Content { .. }
-                    | Order::ShutDown
-                    | Order::Call { .. }
-                    | Order::Names { .. }
-                    | Order::Forward { .. }
-| Order::Cable { .. },
-                ) => {}
-            },
-            _ = ticks.tick() => {}
-        }
         for (number, seat) in &mut seats {
             seat.look(*number, clock);
         }
@@ -143,7 +148,12 @@ fn join(
         let path = order.url.splitn(4, '/').last().unwrap_or_default();
         let scheme = order.url.split("://").next().unwrap_or_default();
         let url = format!("{scheme}://{}/{path}", order.to);
-        Player::Ffmpeg { running: Some(Ffplayer::start(&url)?), url, retry: spec.retry, again_at: None }
+        Player::Ffmpeg {
+            running: Some(Box::new(Ffplayer::start(&url)?)),
+            url,
+            retry: spec.retry,
+            again_at: None,
+        }
     } else {
         let from = Some(IpAddr::V4(order.from));
         Player::Model(Box::new(RealPlayer::start_from(config, from, order.to.to_string(), clock)))
@@ -209,7 +219,7 @@ impl Seat {
         let Player::Ffmpeg { running, url, retry, again_at } = &mut self.player else { return };
         if again_at.is_some_and(|at| at <= now) {
             // One that cannot be started is not there to see anything.
-            (*running, *again_at) = (Ffplayer::start(url).ok(), None);
+            (*running, *again_at) = (Ffplayer::start(url).ok().map(Box::new), None);
         }
         let Some(player) = running else { return };
         let (frames, goes_on) = player.look();
@@ -217,7 +227,11 @@ impl Seat {
         if frames > 0 {
             let frames = u32::try_from(frames).unwrap_or(u32::MAX);
             let seated = !std::mem::replace(&mut self.was_watching, true);
-            tell_what(now, actor, What::Saw { seat, saw: Saw { frames, video: frames, seated, ..Saw::default() } });
+            tell_what(
+                now,
+                actor,
+                What::Saw { seat, saw: Saw { frames, video: frames, seated, ..Saw::default() } },
+            );
         }
         if !goes_on {
             (*running, self.was_watching) = (None, false);

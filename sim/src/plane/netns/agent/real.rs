@@ -53,7 +53,12 @@ struct Process<'a> {
 }
 
 /// Runs a real origin: a process group of nginx and ffmpeg that lives and dies with this process.
-pub(super) async fn run_origin(scenario: &Scenario, host: u16, folder: &Path, mut orders: Orders) -> Result<(), String> {
+pub(super) async fn run_origin(
+    scenario: &Scenario,
+    host: u16,
+    folder: &Path,
+    mut orders: Orders,
+) -> Result<(), String> {
     let spec = origin_of(scenario, host).cloned().ok_or("no origin")?;
     let clip = clip(&spec.publisher).await?;
     tell(&News::Ready);
@@ -125,7 +130,13 @@ impl Process<'_> {
         std::fs::write(&config, nginx_config(&self.spec, &module, &self.folder))
             .map_err(|error| format!("{}: {error}", config.display()))?;
         let mut command = ours(&nginx);
-        command.arg("-c").arg(&config).arg("-p").arg(&self.folder).arg("-e").arg(self.folder.join("nginx.err"));
+        command
+            .arg("-c")
+            .arg(&config)
+            .arg("-p")
+            .arg(&self.folder)
+            .arg("-e")
+            .arg(self.folder.join("nginx.err"));
         self.nginx = Some(command.spawn().map_err(|error| format!("nginx: {error}"))?);
         let at = SocketAddr::from((Ipv4Addr::LOCALHOST, self.spec.port));
         while connect(at).await.is_err() {
@@ -148,9 +159,12 @@ impl Process<'_> {
         for stream in &self.spec.streams {
             let url = format!("rtmp://127.0.0.1:{}/{stream}", self.spec.port);
             let mut command = ours(&ffmpeg);
-            command.args(["-nostdin", "-loglevel", "error", "-re", "-stream_loop", "-1", "-i"]).arg(&self.clip);
+            command
+                .args(["-nostdin", "-loglevel", "error", "-re", "-stream_loop", "-1", "-i"])
+                .arg(&self.clip);
             command.args(["-c", "copy", "-f", "flv", "-progress", "pipe:1", "-stats_period", "0.05", &url]);
-            let mut child = command.stdout(Stdio::piped()).spawn().map_err(|error| format!("ffmpeg: {error}"))?;
+            let mut child =
+                command.stdout(Stdio::piped()).spawn().map_err(|error| format!("ffmpeg: {error}"))?;
             let frames = frames_of(&mut child);
             tokio::spawn(first_frame(frames, stream.clone(), self.sender.clone()));
             self.ffmpeg.insert(stream.clone(), child);
@@ -237,7 +251,16 @@ async fn clip(publisher: &Publisher) -> Result<PathBuf, String> {
     command.args(["-nostdin", "-loglevel", "error", "-y", "-f", "lavfi", "-i"]);
     command.arg(format!("testsrc=size=160x120:rate={fps}"));
     if has_audio {
-        command.args(["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=44100", "-c:a", "aac", "-b:a", "64k"]);
+        command.args([
+            "-f",
+            "lavfi",
+            "-i",
+            "sine=frequency=440:sample_rate=44100",
+            "-c:a",
+            "aac",
+            "-b:a",
+            "64k",
+        ]);
     }
     command.args(["-t", &seconds, "-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency"]);
     command.args(["-pix_fmt", "yuv420p", "-sc_threshold", "0", "-g", &gop.to_string(), "-f", "flv"]);
