@@ -16,6 +16,7 @@ use std::{
     env,
     ffi::OsString,
     fmt,
+    fs::OpenOptions,
     io::{self, IsTerminal, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
@@ -45,7 +46,7 @@ use crate::{
     driver::{Driver, DriverConfig, Handle},
     env::{Env, TokioEnv, runtime},
     http_server::{HttpLimits, serve_http},
-    log::{self, LOG_ENV, Logger, Outlet, words},
+    log::{self, EventLog, LOG_ENV, Logger, Outlet, words},
 };
 
 /// How long an orderly end may take, all in all.
@@ -100,6 +101,10 @@ struct Cli {
     /// What to log: error, warn, info, debug, trace, or a filter such as `info,proxyd=debug`.
     #[arg(long, value_name = "FILTER", env = LOG_ENV, global = true)]
     log: Option<String>,
+
+    /// As a service, also write every event to this file, a line of JSON each; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    events: Option<PathBuf>,
 
     #[command(subcommand)]
     command: Option<Command>,
@@ -217,7 +222,7 @@ fn answer(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> R
         (Some(Command::CheckConfig { file }), _) => check_config(&file),
         (Some(Command::Defaults { markdown: true }), _) => Ok(Answer::text(defaults_markdown())),
         (Some(Command::Defaults { markdown: false }), _) => Ok(Answer::text(defaults_toml())),
-        (None, Some(file)) => serve_file(&file, cli.log.as_deref()),
+        (None, Some(file)) => serve_file(&file, cli.log.as_deref(), cli.events.as_deref()),
         (None, None) => Err(Fault::usage(
             "nothing to do: `repull pull URL` pulls one stream, `repull --config FILE` runs as a service; see \
              `repull --help`",
@@ -277,8 +282,9 @@ fn check_config(file: &Path) -> Result<Answer, Fault> {
     Ok(Answer::text(out.trim_start().to_owned()))
 }
 
-fn serve_file(file: &Path, filter: Option<&str>) -> Result<Answer, Fault> {
+fn serve_file(file: &Path, filter: Option<&str>, events: Option<&Path>) -> Result<Answer, Fault> {
     let Loaded { settings, warnings } = load(file)?;
+    let events = events.map(open_events).transpose()?;
     let stderr = start_log(filter.unwrap_or(&settings.log.filter))?;
     let name = file.display().to_string();
     for warning in &warnings {
@@ -291,10 +297,24 @@ fn serve_file(file: &Path, filter: Option<&str>) -> Result<Answer, Fault> {
         secret_file: folder.join(SECRET_FILE),
         port_hint: PortHint::File(name),
         narrator: None,
+        events: events.clone(),
     };
     let done = service.run();
     stderr.flush(FLUSH_TIMEOUT);
+    if let Some(events) = &events {
+        events.flush(FLUSH_TIMEOUT);
+    }
     done
+}
+
+/// Opens where events go; a file that is there is continued.
+fn open_events(file: &Path) -> Result<EventLog, Fault> {
+    if file == Path::new("-") {
+        return EventLog::new(io::stdout()).map_err(Fault::running);
+    }
+    let opened = OpenOptions::new().create(true).append(true).open(file);
+    let opened = opened.map_err(|error| Fault::usage(format!("--events {}: {error}", file.display())))?;
+    EventLog::new(opened).map_err(Fault::running)
 }
 
 fn pull_one(pull: &Pull, filter: Option<&str>) -> Result<Answer, Fault> {
@@ -325,6 +345,7 @@ fn pull_one(pull: &Pull, filter: Option<&str>) -> Result<Answer, Fault> {
         secret_file: state_folder().join(SECRET_FILE),
         port_hint: PortHint::Flags,
         narrator: Some(narrator),
+        events: None,
     };
     let done = service.run();
     stdout.flush(FLUSH_TIMEOUT);
@@ -367,6 +388,7 @@ struct Service {
     secret_file: PathBuf,
     port_hint: PortHint,
     narrator: Option<Narrator>,
+    events: Option<EventLog>,
 }
 
 impl Service {
@@ -388,6 +410,7 @@ impl Service {
 
         let mut logger = Logger::new(self.settings.log.lines_per_minute);
         let mut narrator = self.narrator.as_ref().map(Narrator::listener);
+        let events = self.events.clone();
         let config = DriverConfig {
             core: self.settings.core.clone(),
             rtmp_listen: self.settings.rtmp_listen().into_iter().collect(),
@@ -397,12 +420,18 @@ impl Service {
             if let Some(narrate) = &mut narrator {
                 narrate(event, now);
             }
+            if let Some(events) = &events {
+                events.on_event(event, now);
+            }
         };
         let (driver, handle) = Driver::bind(env.clone(), config, on_event)
             .await
             .map_err(|error| self.cannot_listen("rtmp", self.settings.rtmp_listen(), &error))?;
         let rtmp = driver.rtmp_addrs().first().copied();
         let http = self.serve_http(&env, &handle).await?;
+        if let Some(events) = &self.events {
+            events.begin(handle.started_at(), rtmp, http);
+        }
 
         let mut driver = tokio::spawn(driver.run());
         match &self.narrator {

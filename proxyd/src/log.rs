@@ -6,6 +6,7 @@
 //! a stream is never a stale one. A stream that is removed has its count told at once. Urls are never logged, peers'
 //! words only [cleaned](words::clean). Steps of the pull machine are for `trace` alone, and there without a bound.
 
+mod events;
 mod outlet;
 pub mod words;
 
@@ -22,7 +23,7 @@ use proxy_core::{
 use tracing::Level;
 use tracing_subscriber::{EnvFilter, filter::ParseError};
 
-pub use self::outlet::Outlet;
+pub use self::{events::EventLog, outlet::Outlet};
 
 /// The length of the window in which lines are counted.
 const WINDOW: Duration = Duration::from_secs(60);

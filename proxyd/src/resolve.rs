@@ -2,8 +2,9 @@
 //!
 //! The system's resolver blocks, for seconds when its servers are gone, so it runs on threads of its own: few enough
 //! that 500 streams of a dead name server cannot make 500 threads, many enough that some sick names do not delay the
-//! healthy ones. One name is looked up once at a time; whoever asks meanwhile gets the same answer. Nothing is kept
-//! afterwards: reuse of answers is the core's decision.
+//! healthy ones. Whoever asks for a name that is being looked up gets the same answer, unless that lookup is old: the
+//! system's resolver asks a name server that was silent again only after 5 s, and one that has come back since must not
+//! wait so long to be asked. Nothing is kept afterwards: reuse of answers is the core's decision.
 
 #![expect(clippy::disallowed_methods, reason = "getaddrinfo blocks: here its threads are owned")]
 
@@ -12,13 +13,24 @@ use std::{
     fmt, io,
     net::{IpAddr, ToSocketAddrs},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use proxy_core::io::ResolveError;
-use tokio::sync::{Semaphore, watch};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::Instant,
+};
 
-/// Lookups at a time. A name without a name server holds its thread for 5 to 30 s.
-pub const LOOKUPS_MAX: usize = 16;
+/// Lookups at a time. A name without a name server holds a thread for 5 to 30 s.
+pub const LOOKUPS_MAX: usize = 64;
+
+/// A lookup that has taken so long is not joined any more: longer than a name server in good health takes.
+const JOINED_WITHIN: Duration = Duration::from_millis(500);
+
+/// Lookups of one name at a time, so that one sick name does not take every thread. At the default `resolve_timeout_ms`
+/// five are given up on before the system gives up the first.
+const OF_ONE_NAME_MAX: usize = 8;
 
 /// What a lookup says.
 type Answer = Result<Vec<IpAddr>, ResolveError>;
@@ -35,8 +47,16 @@ pub struct Resolver {
 struct Shared {
     lookup: Box<Lookup>,
     threads: Arc<Semaphore>,
-    /// Lookups under way; the receivers are those who wait.
-    pending: Mutex<BTreeMap<String, watch::Sender<Option<Answer>>>>,
+    /// Lookups under way by name, the latest last.
+    pending: Mutex<BTreeMap<String, Vec<Pending>>>,
+}
+
+/// A lookup under way.
+#[derive(Clone)]
+struct Pending {
+    since: Instant,
+    /// The receivers are those who wait.
+    waiting: Arc<watch::Sender<Option<Answer>>>,
 }
 
 impl Resolver {
@@ -65,21 +85,25 @@ impl Resolver {
 
     fn join(&self, host: &str) -> watch::Receiver<Option<Answer>> {
         let mut pending = self.shared.pending();
-        if let Some(lookup) = pending.get(host) {
-            return lookup.subscribe();
+        let lookups = pending.entry(host.to_owned()).or_default();
+        if let Some(lookup) = lookups.last()
+            && (lookup.since.elapsed() < JOINED_WITHIN || lookups.len() >= OF_ONE_NAME_MAX)
+        {
+            return lookup.waiting.subscribe();
         }
         let (sender, receiver) = watch::channel(None);
-        pending.insert(host.to_owned(), sender);
-        tokio::spawn(Arc::clone(&self.shared).look_up(host.to_owned()));
+        let lookup = Pending { since: Instant::now(), waiting: Arc::new(sender) };
+        lookups.push(lookup.clone());
+        tokio::spawn(Arc::clone(&self.shared).look_up(host.to_owned(), lookup));
         receiver
     }
 }
 
 impl Shared {
-    async fn look_up(self: Arc<Self>, host: String) {
+    async fn look_up(self: Arc<Self>, host: String, lookup: Pending) {
         // The semaphore is never closed.
         let thread = Arc::clone(&self.threads).acquire_owned().await;
-        if self.is_unwanted(&host) {
+        if self.is_unwanted(&host, &lookup) {
             return;
         }
         let answer = tokio::task::spawn_blocking({
@@ -91,23 +115,30 @@ impl Shared {
             }
         })
         .await;
-        let sender = self.pending().remove(&host);
-        if let Some(sender) = sender {
-            sender.send_replace(Some(answer.unwrap_or(Err(ResolveError::Failed))));
-        }
+        Self::forget(&mut self.pending(), &host, &lookup);
+        lookup.waiting.send_replace(Some(answer.unwrap_or(Err(ResolveError::Failed))));
     }
 
     /// Forgets a lookup everybody has given up on while it queued for a thread.
-    fn is_unwanted(&self, host: &str) -> bool {
+    fn is_unwanted(&self, host: &str, lookup: &Pending) -> bool {
+        // Whoever joins holds this, too.
         let mut pending = self.pending();
-        let unwanted = pending.get(host).is_none_or(watch::Sender::is_closed);
+        let unwanted = lookup.waiting.is_closed();
         if unwanted {
-            pending.remove(host);
+            Self::forget(&mut pending, host, lookup);
         }
         unwanted
     }
 
-    fn pending(&self) -> MutexGuard<'_, BTreeMap<String, watch::Sender<Option<Answer>>>> {
+    fn forget(pending: &mut BTreeMap<String, Vec<Pending>>, host: &str, lookup: &Pending) {
+        let Some(lookups) = pending.get_mut(host) else { return };
+        lookups.retain(|other| !Arc::ptr_eq(&other.waiting, &lookup.waiting));
+        if lookups.is_empty() {
+            pending.remove(host);
+        }
+    }
+
+    fn pending(&self) -> MutexGuard<'_, BTreeMap<String, Vec<Pending>>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -144,12 +175,9 @@ fn failure(error: &io::Error) -> ResolveError {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        sync::{
-            atomic::{AtomicUsize, Ordering},
-            mpsc,
-        },
-        time::Duration,
+    use std::sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
     };
 
     use super::*;
@@ -191,6 +219,49 @@ mod tests {
             assert_eq!(resolver.resolve("origin").await, answer);
             assert_eq!(asked.load(Ordering::SeqCst), 2);
             assert!(resolver.shared.pending().is_empty());
+        });
+    }
+
+    #[test]
+    fn a_name_server_that_is_back_is_asked_at_once() {
+        run(async {
+            let asked = Arc::new(AtomicUsize::new(0));
+            let (release, released) = mpsc::channel::<()>();
+            let released = Mutex::new(released);
+            let resolver = Resolver::new(Box::new({
+                let asked = Arc::clone(&asked);
+                move |_| {
+                    // The first question is lost; the resolver would ask again much later.
+                    if asked.fetch_add(1, Ordering::SeqCst) == 0 {
+                        let _ = released.lock().expect("no panic").recv();
+                    }
+                    Ok(vec![IpAddr::from([10, 0, 0, 1])])
+                }
+            }));
+            // The driver keeps what the core has given up on: that it is waited for says nothing.
+            let lost = tokio::spawn({
+                let resolver = resolver.clone();
+                async move { resolver.resolve("origin").await }
+            });
+            tokio::time::sleep(JOINED_WITHIN + Duration::from_millis(50)).await;
+            assert!(!lost.is_finished(), "the name server was silent");
+            let found = tokio::time::timeout(Duration::from_secs(5), resolver.resolve("origin")).await;
+            assert_eq!(found.expect("it is asked afresh"), Ok(vec![IpAddr::from([10, 0, 0, 1])]));
+            drop(release);
+        });
+    }
+
+    #[test]
+    fn one_sick_name_takes_few_threads() {
+        run(async {
+            let (resolver, asked, release) = held();
+            for _ in 0..OF_ONE_NAME_MAX + 2 {
+                let wait = JOINED_WITHIN + Duration::from_millis(20);
+                let lost = tokio::time::timeout(wait, resolver.resolve("sick")).await;
+                assert!(lost.is_err(), "nobody answers");
+            }
+            assert_eq!(asked.load(Ordering::SeqCst), OF_ONE_NAME_MAX);
+            drop(release);
         });
     }
 

@@ -11,6 +11,7 @@
 //! | [`scenario`] | what decides a run, as a value and as a file |
 //! | [`net`] | the simulated network: namespaces, bridges, NAT, names, TCP |
 //! | [`world`] | the proxy, its origins and players on that network, in virtual time |
+//! | [`plane`] | where a scenario runs beside the simulated world: Linux network namespaces |
 //! | [`trace`] | what a run was: numbered records, a rolling hash, files |
 //! | [`oracle`] | the promises, judged from records |
 //! | [`view`] | traces as text and pcapng |

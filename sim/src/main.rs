@@ -15,13 +15,13 @@ use sim::{
         bench::{self, BenchOptions},
         check,
         defects::{self, DefectOptions, Handful},
-        exit, props,
+        exit, netns as cli_netns, props,
         prove::{self, ProveOptions},
         replay, run,
         view::{self, ViewAs},
     },
     origin::Like,
-    plane::Plane,
+    plane::{Plane, netns},
     report::Format,
     runner,
 };
@@ -187,6 +187,24 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         scenarios: Option<PathBuf>,
     },
+    /// Look after plane netns: what its worlds need, and what they may have left behind.
+    Netns {
+        /// What to do.
+        #[arg(value_enum)]
+        what: NetnsArg,
+        /// Defects to plant.
+        #[arg(value_name = "DEFECT", required_if_eq("what", "defects"))]
+        names: Vec<String>,
+    },
+    /// A process of a world of plane netns.
+    #[command(hide = true)]
+    NetnsPeer {
+        /// The world's scenario.
+        scenario: PathBuf,
+        /// What it is to be.
+        #[arg(required = true)]
+        role: Vec<String>,
+    },
     /// Print which planted defect this binary was built with.
     #[command(hide = true)]
     Defect,
@@ -253,6 +271,17 @@ enum Command {
     },
 }
 
+/// What is done about plane netns.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum NetnsArg {
+    /// Remove every namespace that worlds have left behind.
+    Clean,
+    /// Tell whether worlds can be made here.
+    Check,
+    /// Plant defects in the production binary and watch scenarios that name them fail by the promise they name.
+    Defects,
+}
+
 /// The form of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum TableArg {
@@ -280,6 +309,15 @@ struct RunArgs {
     /// Where they run; files that are not meant for it are skipped, and named.
     #[arg(long, value_enum, default_value_t = PlaneArg::Core)]
     plane: PlaneArg,
+    /// The binary under test, on planes that run it; the one beside this program if not given.
+    #[arg(long, value_name = "FILE", env = "REPULL")]
+    repull: Option<PathBuf>,
+    /// On plane netns, play origins like nginx-rtmp by nginx-rtmp itself, publishers and one player of each host by ffmpeg.
+    #[arg(long)]
+    real_peers: bool,
+    /// On plane netns, keep the kernel's packets here: a pcapng of each run, for Wireshark.
+    #[arg(long, value_name = "DIR")]
+    pcap: Option<PathBuf>,
     /// This seed instead of those each file names.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -340,6 +378,19 @@ enum FormatArg {
 impl RunArgs {
     fn into_options(self) -> run::RunOptions {
         let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+        let netns = match self.plane {
+            PlaneArg::Netns => {
+                let options = netns::Options::default();
+                Some(netns::Options {
+                    repull: self.repull.unwrap_or(options.repull),
+                    keep_in: self.out.clone(),
+                    capture: self.pcap,
+                    real_peers: self.real_peers,
+                    us: options.us,
+                })
+            }
+            PlaneArg::Core | PlaneArg::Turmoil | PlaneArg::Container => None,
+        };
         run::RunOptions {
             paths: self.paths,
             plane: self.plane.into(),
@@ -354,6 +405,7 @@ impl RunArgs {
             },
             out: self.out,
             resolve: self.resolve,
+            netns,
         }
     }
 }
@@ -450,6 +502,14 @@ fn main() -> ExitCode {
             let jobs = std::thread::available_parallelism().map_or(1, usize::from);
             return ExitCode::from(bench::bench(&BenchOptions { time, runs, scenarios, jobs }));
         }
+        Command::Netns { what, names } => {
+            return ExitCode::from(match what {
+                NetnsArg::Defects => cli_netns::defects(&names),
+                NetnsArg::Clean => cli_netns::clean(),
+                NetnsArg::Check => cli_netns::check(),
+            });
+        }
+        Command::NetnsPeer { scenario, role } => Live::NetnsPeer { scenario, role },
         Command::Defect => {
             println!("{}", defects::DEFECT.unwrap_or("none"));
             return ExitCode::from(exit::HELD);
@@ -470,6 +530,7 @@ enum Live {
     Origin { listen: SocketAddr, stream: String, like: Like },
     Watch { players: Vec<Watched>, gap: Duration, time: Option<Duration> },
     Play { url: String, stream: Option<String>, time: Duration },
+    NetnsPeer { scenario: PathBuf, role: Vec<String> },
 }
 
 fn live(command: &Live) -> ExitCode {
@@ -486,6 +547,11 @@ fn live(command: &Live) -> ExitCode {
             Live::Origin { listen, stream, like } => tools::origin(*listen, stream, *like).await,
             Live::Watch { players, gap, time } => watch::watch(players, *gap, *time).await,
             Live::Play { url, stream, time } => tools::play(url, stream.as_deref(), *time).await,
+            Live::NetnsPeer { scenario, role } => {
+                let role =
+                    netns::agent::role_of(role).ok_or_else(|| std::io::Error::other("no such role"))?;
+                netns::agent::run(role, scenario).await.map(|()| true).map_err(std::io::Error::other)
+            }
         }
     });
     match outcome {

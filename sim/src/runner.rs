@@ -184,7 +184,7 @@ pub fn run_with(scenario: &Scenario, seed: u64, strictness: Strictness) -> Ran {
     ran(scenario, seed, plane::run(Plane::Core, scenario, seed, keep), None)
 }
 
-fn ran(
+pub(crate) fn ran(
     scenario: &Scenario,
     seed: u64,
     outcome: Result<Outcome, Unrunnable>,
@@ -256,7 +256,7 @@ pub fn run_logged(
     Ok(logged(scenario, text, seed, &outcome.cast, outcome.log))
 }
 
-fn logged(scenario: &Scenario, text: &str, seed: u64, cast: &Cast, log: Option<Log>) -> Logged {
+pub(crate) fn logged(scenario: &Scenario, text: &str, seed: u64, cast: &Cast, log: Option<Log>) -> Logged {
     let records = log.map(|log| log.records().collect()).unwrap_or_default();
     Logged { scenario: scenario.id.clone(), text: text.to_owned(), seed, cast: cast.clone(), records }
 }

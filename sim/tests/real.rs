@@ -3,7 +3,7 @@
 use std::{io, time::Duration};
 
 use sim::{
-    origin::{Behaviour, Publisher, Video},
+    origin::{Behaviour, Missing, Publisher, Video},
     player::{PlayerConfig, PlayerState, Reading},
     real::{Clock, RealOrigin, RealPlayer},
     viewer::ViewerConfig,
@@ -42,6 +42,21 @@ fn a_killed_and_restarted_origin_is_found_again() {
         assert_eq!(report.disconnects[0].1, "RST");
         assert_eq!(report.violations, Vec::<String>::new());
         assert_eq!(origin.status().await.ledger.complaints, Vec::<String>::new());
+        Ok(())
+    });
+}
+
+#[test]
+fn what_an_origin_says_before_it_hangs_up_arrives() {
+    run(async {
+        let clock = Clock::start();
+        let missing = Missing::NotFound { after: Duration::ZERO, close: true };
+        let origin = RealOrigin::start(Behaviour { missing, ..Behaviour::default() }, clock).await?;
+        let player = RealPlayer::start(&origin.url("live/nobody"), ViewerConfig::stamped(NAME), clock)?;
+        assert!(player.wait_for(SOON, |report| !report.disconnects.is_empty()).await);
+        let report = player.stop();
+        assert!(report.was_told("NetStream.Play.StreamNotFound"), "{report:?}");
+        assert_eq!(report.disconnects[0].1, "EOF");
         Ok(())
     });
 }

@@ -139,6 +139,7 @@ impl Maker {
             | What::Address { .. }
             | What::In(_)
             | What::Out(_)
+            | What::Dialled { .. }
             | What::Sample(_)
             | What::Arrived { .. }
             | What::OriginAccepted

@@ -354,6 +354,39 @@ fn runs_of(output: &Output) -> io::Result<Vec<Value>> {
     Ok(value["runs"].as_array().cloned().unwrap_or_default())
 }
 
+/// Builds the production binary with a defect in it; returns it with the promises by which it may be caught.
+///
+/// # Errors
+/// There is no such defect, its patch does not apply, or the copy does not build.
+pub(super) fn plant_repull(root: &Path, name: &str) -> io::Result<(PathBuf, Vec<String>)> {
+    let options = DefectOptions {
+        names: vec![name.to_owned()],
+        jobs: 1,
+        handful: None,
+        root: root.to_owned(),
+        check_only: false,
+        plane: Plane::Netns,
+    };
+    let defect = choose(&read_defects(&root.join("sim/defects"))?, &options)?.remove(0);
+    let scratch = root.join("target/defects").join(format!("{name}-repull"));
+    Bench { options: &options, files: &[], scenarios: &[] }.plant(&defect, &scratch)?;
+    let target = root.join("target/defects/repull");
+    let output = Command::new("cargo")
+        .args(["build", "--locked", "--quiet", "--profile", "planted", "-p", "proxyd", "--bin", "repull"])
+        .current_dir(&scratch)
+        .env("CARGO_TARGET_DIR", fs::canonicalize(root)?.join("target/defects/repull"))
+        .stdin(Stdio::null())
+        .output()?;
+    if !output.status.success() {
+        let told = String::from_utf8_lossy(&output.stderr);
+        return Err(io::Error::other(format!("the planted copy does not build:\n{}", told.trim())));
+    }
+    // The target folder is every copy's; this one is only this copy's.
+    let binary = scratch.join("repull");
+    fs::copy(target.join("planted/repull"), &binary)?;
+    Ok((binary, defect.promises))
+}
+
 fn build(defect: &Defect, scratch: &Path, target: &Path) -> io::Result<PathBuf> {
     let output = Command::new("cargo")
         .args(["build", "--locked", "--quiet", "--profile", "planted", "-p", "sim", "--bin", "repull-sim"])

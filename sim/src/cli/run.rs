@@ -34,6 +34,8 @@ pub struct RunOptions {
     pub out: Option<PathBuf>,
     /// The explicit file, without ranges, goes here.
     pub resolve: Option<PathBuf>,
+    /// In Linux network namespaces, with the real binary, in place of the simulated world.
+    pub netns: Option<plane::netns::Options>,
 }
 
 /// Runs and tells; returns the exit code.
@@ -67,6 +69,9 @@ pub fn run(options: &RunOptions) -> u8 {
         }
         let seeds = options.seed.map_or_else(|| scenario.run.seeds.clone(), |seed| vec![seed]);
         jobs.extend(seeds.into_iter().map(|seed| Job { file, seed }));
+    }
+    if let Some(netns) = &options.netns {
+        return super::netns::run(netns, options, &files, &scenarios);
     }
     if jobs.is_empty() {
         eprintln!("repull-sim: none of these is meant for plane {}", plane::name(options.plane));
@@ -156,7 +161,7 @@ fn tell(plane: Plane, file: &File, scenario: &Scenario, ran: Ran) -> Report {
     Report { path: file.path.clone(), is_known, ran, story: told, replay }
 }
 
-fn verdict(reports: &[Report]) -> u8 {
+pub(super) fn verdict(reports: &[Report]) -> u8 {
     let counted = || reports.iter().filter(|report| !report.is_known).map(|report| &report.ran.verdict);
     if counted().any(|verdict| matches!(verdict, Verdict::Differs(_))) {
         return exit::NOT_DETERMINISTIC;
@@ -181,7 +186,7 @@ fn verdict(reports: &[Report]) -> u8 {
 }
 
 /// A line on the terminal while runs are made.
-struct Progress {
+pub(super) struct Progress {
     all: usize,
     done: usize,
     failed: usize,
@@ -189,11 +194,11 @@ struct Progress {
 }
 
 impl Progress {
-    fn new(all: usize) -> Self {
+    pub(super) fn new(all: usize) -> Self {
         Self { all, done: 0, failed: 0, is_terminal: std::io::stderr().is_terminal() }
     }
 
-    fn on_ran(&mut self, ran: &Ran) {
+    pub(super) fn on_ran(&mut self, ran: &Ran) {
         self.done += 1;
         self.failed += usize::from(!matches!(ran.verdict, Verdict::Held));
         // A file, not a terminal, wants to hear less often.
@@ -207,7 +212,7 @@ impl Progress {
         }
     }
 
-    fn end(&self) {
+    pub(super) fn end(&self) {
         if self.is_terminal {
             eprint!("\r{:60}\r", "");
         }

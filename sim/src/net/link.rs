@@ -127,7 +127,7 @@ pub(crate) struct Rolls {
 }
 
 impl Rolls {
-    fn new(seed: u64, place: u64) -> Self {
+    pub(crate) fn new(seed: u64, place: u64) -> Self {
         Self {
             latency: Dice::new(seed, Purpose::Latency, place),
             loss: Dice::new(seed, Purpose::Loss, place),

@@ -55,7 +55,8 @@ impl Oracle for KeyTruth {
             };
             let key = scene.key_of_call(&call.call);
             let answer = Answer { name: &call.call.name, body: &body, key: key.as_ref(), was: call.was };
-            let texts = self.judge(proxy, &answer);
+            let is_vague = scene.is_outside && key.as_ref().is_some_and(|key| scene.is_contested(proxy, key));
+            let texts = if is_vague { Vec::new() } else { self.judge(proxy, &answer) };
             if body["data"]["state"] == "removed" && call.was.is_none() {
                 let id = key.as_ref().and_then(|key| self.registered.get(&proxy)?.get(key).copied());
                 self.freed.extend(key.zip(id).map(|(key, id)| (proxy, key, id)));

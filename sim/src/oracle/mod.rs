@@ -235,7 +235,7 @@ fn kind_of(what: &What) -> Option<Kinds> {
         What::Asked(_) | What::Answered { .. } => Some(CALLS),
         What::In(Inward::Sent { .. }) | What::Out(Outward::Transmit { .. }) => Some(BYTES),
         What::In(_) => Some(IN),
-        What::Out(_) => Some(OUT),
+        What::Out(_) | What::Dialled { .. } => Some(OUT),
         What::Event(event) => {
             if let EventKind::PullStepped { .. } = event.kind {
                 Some(STEP)
@@ -306,32 +306,53 @@ impl Oracles {
 
     /// Makes the oracles of a run with detection bounds and the scenario's own scaled.
     pub fn strict(scenario: &Scenario, cast: &Cast, strictness: Strictness) -> Self {
-        let families: Vec<Box<dyn Oracle>> = vec![
-            Box::<single_flight::SingleFlight>::default(),
-            Box::<key_truth::KeyTruth>::default(),
-            Box::<replies::Replies>::default(),
-            Box::<isolation::Isolation>::default(),
-            Box::<state_truth::StateTruth>::default(),
-            Box::<idempotence::Idempotence>::default(),
-            Box::<retry_law::RetryLaw>::default(),
-            Box::<dial_budget::DialBudget>::default(),
-            Box::<identity::Identity>::default(),
-            Box::<picture::Picture>::default(),
-            Box::<manners::Manners>::default(),
-            Box::<seats::Seats>::default(),
-            Box::<demand::Demand>::default(),
-            Box::<removal::Removal>::default(),
-            Box::<limits::Limits>::default(),
-            Box::<events::Events>::default(),
-            Box::<log_lines::LogLines>::default(),
-            Box::<herd::Herd>::default(),
-            Box::new(detection::Detection::new(strictness)),
-            Box::<pings::Pings>::default(),
-            Box::<recovery::Recovery>::default(),
-            Box::<quiet::Quiet>::default(),
-            Box::new(expect::Expectations::new(scenario, strictness)),
+        Self::seen(scenario, cast, strictness, false)
+    }
+
+    fn seen(scenario: &Scenario, cast: &Cast, strictness: Strictness, is_outside: bool) -> Self {
+        // Of what they judge the outside of a process tells nothing.
+        let inside = |family: Box<dyn Oracle>| (!is_outside).then_some(family);
+        let families: Vec<Option<Box<dyn Oracle>>> = vec![
+            Some(Box::<single_flight::SingleFlight>::default()),
+            Some(Box::<key_truth::KeyTruth>::default()),
+            Some(Box::<replies::Replies>::default()),
+            Some(Box::<isolation::Isolation>::default()),
+            Some(Box::<state_truth::StateTruth>::default()),
+            Some(Box::<idempotence::Idempotence>::default()),
+            Some(Box::<retry_law::RetryLaw>::default()),
+            inside(Box::<dial_budget::DialBudget>::default()),
+            inside(Box::<identity::Identity>::default()),
+            Some(Box::<picture::Picture>::default()),
+            Some(Box::<manners::Manners>::default()),
+            Some(Box::<seats::Seats>::default()),
+            Some(Box::<demand::Demand>::default()),
+            Some(Box::<removal::Removal>::default()),
+            Some(Box::<limits::Limits>::default()),
+            Some(Box::<events::Events>::default()),
+            Some(Box::<log_lines::LogLines>::default()),
+            Some(Box::<herd::Herd>::default()),
+            Some(Box::new(detection::Detection::new(strictness))),
+            inside(Box::<pings::Pings>::default()),
+            Some(Box::<recovery::Recovery>::default()),
+            inside(Box::<quiet::Quiet>::default()),
+            Some(Box::new(expect::Expectations::new(scenario, strictness))),
         ];
+        let families: Vec<Box<dyn Oracle>> = families.into_iter().flatten().collect();
         Self::of(scenario, cast, families)
+    }
+
+    /// Makes the oracles of a run that is seen from outside the process: of the core's own records there are its events
+    /// alone, and things may come later than promised by `tolerance`.
+    pub fn from_outside(
+        scenario: &Scenario,
+        cast: &Cast,
+        strictness: Strictness,
+        tolerance: Duration,
+    ) -> Self {
+        let mut oracles = Self::seen(scenario, cast, strictness, true);
+        oracles.scene.is_outside = true;
+        oracles.scene.tolerance = tolerance;
+        oracles
     }
 
     fn of(scenario: &Scenario, cast: &Cast, families: Vec<Box<dyn Oracle>>) -> Self {
@@ -350,9 +371,7 @@ impl Oracles {
     /// Takes a record.
     pub fn on_record(&mut self, record: &Record) {
         let Some(kind) = kind_of(&record.what) else { return };
-        if record.at > self.now {
-            self.on_time(record.at);
-        }
+        self.pass(record.at);
         (self.findings.step, self.findings.at) = (record.step, record.at);
         // What a process says that is being killed is nobody's promise.
         let is_said = kind & (CALLS | IN | OUT | BYTES | EVENT | STEP | SAMPLE | ARRIVED) != 0;
@@ -375,6 +394,15 @@ impl Oracles {
     pub fn with_grain(mut self, grain: Duration) -> Self {
         self.grain = grain;
         self
+    }
+
+    /// Lets time pass up to a moment: whoever waited for something to happen by then looks.
+    pub fn pass(&mut self, now: Instant) {
+        let tolerance = u64::try_from(self.scene.tolerance.as_nanos()).unwrap_or(u64::MAX);
+        let now = Instant::from_nanos(now.as_nanos().saturating_sub(tolerance));
+        if now > self.now {
+            self.on_time(now);
+        }
     }
 
     fn on_time(&mut self, now: Instant) {
@@ -413,7 +441,10 @@ impl Oracles {
         for family in &mut self.families {
             family.on_end(&self.scene, left, &mut self.findings);
         }
-        self.marks.take_unreached(&mut self.findings);
+        // Most marks are made by what enters and leaves the core.
+        if !self.scene.is_outside {
+            self.marks.take_unreached(&mut self.findings);
+        }
     }
 
     /// Returns whether a promise is broken.

@@ -10,12 +10,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proxy_core::{
-    io::{EventKind, PullState},
+    io::{Event, EventKind, PullEventKind, PullState},
     time::{Duration, Instant},
 };
 
 use super::{
-    ARRIVED, EVENT, Findings, Kinds, Oracle, PHASE, PLAYER, SAW, Scene, StreamNow, TIME, TIMELINE,
+    ARRIVED, EVENT, Findings, Kinds, Oracle, PHASE, PLAYER, SAW, STEP, Scene, StreamNow, TIME, TIMELINE,
     alarms::Alarms,
     bounds::{self, Standing},
     scene::{key_named, name_of},
@@ -53,7 +53,7 @@ enum Whose {
 
 impl Oracle for Recovery {
     fn kinds(&self) -> Kinds {
-        PHASE | TIMELINE | EVENT | ARRIVED | SAW | PLAYER | TIME
+        PHASE | TIMELINE | EVENT | STEP | ARRIVED | SAW | PLAYER | TIME
     }
 
     fn on_record(&mut self, record: &Record, scene: &Scene, findings: &mut Findings) {
@@ -86,6 +86,17 @@ impl Oracle for Recovery {
         } else if let What::Lifted { .. } = &record.what {
             // What was in the way until here does not count against anybody.
             self.begin(scene, record.at);
+        } else if let What::Event(Event {
+            stream, kind: EventKind::PullStepped { event, next, .. }, ..
+        }) = &record.what
+        {
+            // From outside its word has to do for what arrives.
+            if let (true, Some(id), PullEventKind::Frame, PullState::Streaming) =
+                (scene.is_outside, stream, event, next)
+            {
+                let whose = Whose::Stream(record.actor, id.0);
+                self.got_well(whose, "wanted streams stream again", record.at, findings);
+            }
         } else if let What::Event(event) = &record.what {
             let Some(id) = event.stream.map(|stream| stream.0) else { return };
             self.on_event(record, id, &event.kind, scene, findings);

@@ -16,7 +16,7 @@ use super::{
     EVENT, Findings, IN, Kinds, Oracle, STEP, Scene, StreamNow, bounds,
     scene::{begins_attempt, name_of},
 };
-use crate::trace::{ActorId, Inward, Record, What};
+use crate::trace::{ActorId, Record, What};
 
 pub(super) const NAME: &str = "retry-law";
 
@@ -202,14 +202,16 @@ impl RetryLaw {
         let Some(count) = self.streams.get_mut(&(proxy, id)) else { return };
         // The first attempt, that of the add, waits for nothing.
         let Some(next) = count.next.take() else { return };
-        let is_asked = scene
-            .inward
-            .is_some_and(|inward| inward.proxy == proxy && matches!(inward.what, Inward::Request { .. }));
+        let is_asked = scene.may_be_asked(proxy);
         let is_due = next <= record.at;
         if is_due || is_asked {
             return;
         }
         if stimulus == PullEventKind::Wake {
+            if scene.is_outside {
+                // Which address it dialled, and which began to serve, is not seen.
+                return;
+            }
             let (addr, law) = (stream.addr, stream.policy.law);
             self.woken.push(Woken { proxy, stream: id, addr, next, law });
             return;

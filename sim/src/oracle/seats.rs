@@ -104,6 +104,9 @@ impl Oracle for Seats {
     }
 
     fn on_time(&mut self, scene: &Scene, now: Instant, findings: &mut Findings) {
+        if scene.is_outside {
+            self.settle(scene, findings);
+        }
         while let Some((at, what)) = self.due.poll(now) {
             let proxy = what.proxy();
             let due = scene.due(proxy, at);
@@ -144,19 +147,27 @@ impl Seats {
         let (proxy, at) = (record.actor, record.at);
         self.settle(scene, findings);
         if let Inward::Accepted { conn, .. } | Inward::PlayHttp { conn, .. } = inward {
-            let seat = scene.conns.get(&(proxy, *conn)).and_then(|conn| conn.seat);
-            let output =
-                if let Inward::Accepted { .. } = inward { PlayOutput::Rtmp } else { PlayOutput::HttpFlv };
-            let sitting = Sitting { seat, output, since: at, in_flight: 0, progress_at: at, idle_since: at };
-            self.conns.insert((proxy, *conn), sitting);
-            if let Some(seat) = seat {
-                self.owed.remove(&u32::try_from(seat).unwrap_or(u32::MAX));
+            self.accept(proxy, *conn, scene, at);
+            if let (Inward::PlayHttp { .. }, Some(sitting)) = (inward, self.conns.get_mut(&(proxy, *conn))) {
+                sitting.output = PlayOutput::HttpFlv;
             }
         } else if let Inward::Sent { conn, len } = inward
             && let Some(sitting) = self.conns.get_mut(&(proxy, *conn))
         {
             sitting.in_flight = sitting.in_flight.saturating_sub(u64::from(*len));
             sitting.progress_at = at;
+        }
+    }
+
+    /// A player has a connection.
+    fn accept(&mut self, proxy: ActorId, conn: u64, scene: &Scene, at: Instant) {
+        let seat = scene.conns.get(&(proxy, conn)).and_then(|conn| conn.seat);
+        let player = seat.and_then(|seat| scene.players.get(seat));
+        let output = player.map_or(PlayOutput::Rtmp, |player| player.output);
+        let sitting = Sitting { seat, output, since: at, in_flight: 0, progress_at: at, idle_since: at };
+        self.conns.insert((proxy, conn), sitting);
+        if let Some(seat) = seat {
+            self.owed.remove(&u32::try_from(seat).unwrap_or(u32::MAX));
         }
     }
 
@@ -204,6 +215,11 @@ impl Seats {
         scene: &Scene,
     ) -> Option<String> {
         let (proxy, at) = (record.actor, record.at);
+        if let EventKind::PlayerConnected { conn, .. } = kind
+            && scene.is_outside
+        {
+            self.accept(proxy, conn.0, scene, at);
+        }
         if let EventKind::PlayerParked { conn, key } = kind {
             let config = &scene.config(proxy).play;
             self.due.set(Due::Waits(proxy, conn.0), at + config.stream_wait);
@@ -310,6 +326,8 @@ impl Seats {
             player.is_none_or(|player| scene.host_of(player.actor).is_none_or(|host| scene.is_touched(host)));
         let says = |why: String| Some(format!("player {conn} left as {reason:?}, and {why}"));
         match reason {
+            // How its connection ended, and what was in flight on it, only the process has seen.
+            PlayerEnd::Left(_) | PlayerEnd::Stuck if scene.is_outside => None,
             PlayerEnd::Left(_) => {
                 let is_it = |entered: Entered| {
                     entered.proxy == proxy
@@ -415,6 +433,18 @@ impl Seats {
 
     /// What becomes of a player is what the proxy said.
     fn on_player(&mut self, record: &Record, scene: &Scene, findings: &mut Findings) {
+        if let What::PlayerConnected { seat, .. } = &record.what
+            && scene.is_outside
+        {
+            // The process may have told of it before the player did.
+            let seat = seat.0 as usize;
+            for (whose, sitting) in self.conns.iter_mut().filter(|(_, sitting)| sitting.seat.is_none()) {
+                sitting.seat = scene.conns.get(whose).and_then(|conn| conn.seat).filter(|of| *of == seat);
+                if let Some(player) = sitting.seat.and_then(|seat| scene.players.get(seat)) {
+                    sitting.output = player.output;
+                }
+            }
+        }
         if let What::PlayerTold { seat, status } = &record.what
             && let Some((owed, told)) = self.owed.get_mut(&seat.0)
         {

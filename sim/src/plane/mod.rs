@@ -3,7 +3,9 @@
 //! | room | purpose |
 //! |---|---|
 //! | [`turmoil`] | the production driver on turmoil |
+//! | [`netns`] | the production binary on the kernel's network |
 
+pub mod netns;
 pub(crate) mod turmoil;
 
 use std::fmt;
@@ -59,8 +61,7 @@ pub fn run(plane: Plane, scenario: &Scenario, seed: u64, keep: Keep) -> Result<O
         Plane::Turmoil => {
             World::run_carried(scenario, seed, keep).map_err(|what| Unrunnable::Missing(plane, what))
         }
-        Plane::Netns | Plane::Container => {
-            Err(Unrunnable::Missing(plane, "this build does not have it".to_owned()))
-        }
+        Plane::Netns => netns::run(scenario, seed, keep, &netns::Options::default()),
+        Plane::Container => Err(Unrunnable::Missing(plane, "this build does not have it".to_owned())),
     }
 }

@@ -35,6 +35,15 @@ impl Clock {
         Self { zero: tokio::time::Instant::now() }
     }
 
+    /// Makes a clock whose zero was so long after 1970, so that several processes of one machine count alike.
+    #[expect(clippy::disallowed_methods, reason = "clocks of several processes are laid side by side")]
+    pub fn since_1970(zero: std::time::Duration) -> Self {
+        let now = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
+        let age = now.unwrap_or_default().saturating_sub(zero);
+        let zero = tokio::time::Instant::now();
+        Self { zero: zero.checked_sub(age).unwrap_or(zero) }
+    }
+
     /// Returns the time.
     pub fn now(&self) -> Instant {
         Instant::from_nanos(u64::try_from(self.zero.elapsed().as_nanos()).unwrap_or(u64::MAX))

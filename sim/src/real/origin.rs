@@ -13,6 +13,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
+use proxy_core::time::Instant;
 use tokio::{
     io::Interest,
     net::{TcpListener, TcpSocket, TcpStream},
@@ -58,8 +59,12 @@ enum Order {
     Freeze(bool),
     Swallow,
     ResetAll,
+    Act(Act),
     Status,
 }
+
+/// Does something to the model.
+type Act = Box<dyn FnOnce(&mut ModelOrigin, Instant) + Send>;
 
 struct Command {
     order: Order,
@@ -146,6 +151,20 @@ impl RealOrigin {
     /// Resets the connections there are.
     pub async fn reset_all(&self) {
         self.order_surely(Order::ResetAll).await;
+    }
+
+    /// Lets a closure act on the model between two things it hears; returns what it says.
+    pub async fn act<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&mut ModelOrigin, Instant) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (said, hears) = oneshot::channel();
+        let act = Box::new(move |model: &mut ModelOrigin, now| {
+            // Whoever asked may have lost interest.
+            let _ = said.send(act(model, now));
+        });
+        self.order(Order::Act(act)).await.ok()?;
+        hears.await.ok()
     }
 
     /// Returns what it has been through.
@@ -283,6 +302,7 @@ impl Keeper {
                 }
                 self.hang_up_all(true);
             }
+            Order::Act(act) => act(&mut self.model, now),
             Order::Status => {}
         }
         Ok(())
@@ -397,7 +417,8 @@ impl LineTask {
                 if queue.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
             tokio::select! {
                 biased;
-                write = writes.recv() => match write {
+                // Once it is told to hang up nobody tells it more: what waits goes out first.
+                write = writes.recv(), if !closing => match write {
                     // The keeper is gone.
                     None => return,
                     Some(Write::Bytes(bytes)) => queue.push_back(bytes),

@@ -3,16 +3,22 @@
 use std::{
     collections::VecDeque,
     io,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use bytes::{Buf, Bytes};
 use proxy_core::time::Instant;
-use tokio::{io::Interest, net::TcpStream, task::JoinHandle};
+use tokio::{
+    io::Interest,
+    net::{TcpSocket, TcpStream},
+    sync::Notify,
+    task::JoinHandle,
+};
 
 use super::{Clock, READ_BYTES};
 use crate::{
-    player::{ModelPlayer, PlayerConfig, PlayerState},
+    player::{Leave, ModelPlayer, PlayerConfig, PlayerState, Reading},
     viewer::{Report, ViewerConfig},
 };
 
@@ -20,8 +26,33 @@ use crate::{
 #[derive(Debug)]
 pub struct RealPlayer {
     model: Arc<Mutex<ModelPlayer>>,
+    line: Arc<Line>,
     clock: Clock,
     task: JoinHandle<()>,
+}
+
+/// Where a player dials, and what is known of its connection.
+#[derive(Debug)]
+struct Line {
+    ends: Mutex<Ends>,
+    /// The model has something new to say.
+    wake: Notify,
+}
+
+#[derive(Debug)]
+struct Ends {
+    /// `host:port`.
+    address: String,
+    /// Its own address, where it has several to choose from.
+    from: Option<IpAddr>,
+    /// Its own end of the last connection.
+    local: Option<SocketAddr>,
+}
+
+impl Line {
+    fn ends<T>(&self, act: impl FnOnce(&mut Ends) -> T) -> T {
+        act(&mut self.ends.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// What a player is doing and has seen.
@@ -48,9 +79,38 @@ impl RealPlayer {
 
     /// Plays with all wishes named; `address` is the `host:port` to dial.
     pub fn start_with(config: PlayerConfig, address: String, clock: Clock) -> Self {
+        Self::start_from(config, None, address, clock)
+    }
+
+    /// Plays with all wishes named, from one of this machine's addresses.
+    pub fn start_from(config: PlayerConfig, from: Option<IpAddr>, address: String, clock: Clock) -> Self {
         let model = Arc::new(Mutex::new(ModelPlayer::new(config, clock.now())));
-        let task = tokio::spawn(carry(Arc::clone(&model), address, clock));
-        Self { model, clock, task }
+        let ends = Mutex::new(Ends { address, from, local: None });
+        let line = Arc::new(Line { ends, wake: Notify::new() });
+        let task = tokio::spawn(carry(Arc::clone(&model), Arc::clone(&line), clock));
+        Self { model, line, clock, task }
+    }
+
+    /// Dials elsewhere from the next dial on.
+    pub fn set_address(&self, address: String) {
+        self.line.ends(|ends| ends.address = address);
+    }
+
+    /// Returns its own end of the last connection it had.
+    pub fn local(&self) -> Option<SocketAddr> {
+        self.line.ends(|ends| ends.local)
+    }
+
+    /// Reads otherwise from here on.
+    pub fn set_reading(&self, reading: Reading) {
+        with(&self.model, |model| model.set_reading(reading, self.clock.now()));
+        self.line.wake.notify_one();
+    }
+
+    /// Leaves for good, in order or by a reset.
+    pub fn leave(&self, how: Leave) {
+        with(&self.model, |model| model.leave(how));
+        self.line.wake.notify_one();
     }
 
     /// Returns what it is doing and has seen.
@@ -105,14 +165,20 @@ fn with<T>(model: &Mutex<ModelPlayer>, act: impl FnOnce(&mut ModelPlayer) -> T) 
     clippy::disallowed_methods,
     reason = "on real sockets, beside the production Env and independent of it"
 )]
-async fn carry(model: Arc<Mutex<ModelPlayer>>, address: String, clock: Clock) {
+async fn carry(model: Arc<Mutex<ModelPlayer>>, line: Arc<Line>, clock: Clock) {
     loop {
         let now = clock.now();
         if with(&model, |model| model.poll_dial(now)) {
-            let cause = match TcpStream::connect(&address).await {
+            let (address, from) = line.ends(|ends| (ends.address.clone(), ends.from));
+            let dialled = match from {
+                Some(from) => dial_from(from, &address).await,
+                None => TcpStream::connect(&address).await,
+            };
+            let cause = match dialled {
                 Ok(stream) => {
+                    line.ends(|ends| ends.local = stream.local_addr().ok());
                     with(&model, |model| model.on_connected(clock.now()));
-                    watch(&model, &stream, clock).await
+                    watch(&model, &line, &stream, clock).await
                 }
                 Err(error) => format!("dial: {}", error.kind()),
             };
@@ -125,8 +191,17 @@ async fn carry(model: Arc<Mutex<ModelPlayer>>, address: String, clock: Clock) {
     }
 }
 
+/// Dials an address, which is no name, from one of our own.
+async fn dial_from(from: IpAddr, address: &str) -> io::Result<TcpStream> {
+    let to: SocketAddr =
+        address.parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "no address and port"))?;
+    let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.bind(SocketAddr::new(from, 0))?;
+    socket.connect(to).await
+}
+
 /// Carries one connection; returns how it ended.
-async fn watch(model: &Mutex<ModelPlayer>, stream: &TcpStream, clock: Clock) -> String {
+async fn watch(model: &Mutex<ModelPlayer>, line: &Line, stream: &TcpStream, clock: Clock) -> String {
     let mut queue = VecDeque::<Bytes>::new();
     let mut buffer = vec![0; READ_BYTES];
     loop {
@@ -138,6 +213,12 @@ async fn watch(model: &Mutex<ModelPlayer>, stream: &TcpStream, clock: Clock) -> 
             (model.read_budget(now), model.deadline(now))
         });
         if with(model, |model| model.wants_close()) {
+            // What a socket without room does not take is not said: nobody waits for somebody who leaves.
+            let _ = write(stream, &mut queue);
+            if with(model, |model| model.wants_reset()) {
+                // A socket that lingers for no time at all is reset when it is dropped.
+                let _ = stream.set_zero_linger();
+            }
             return "gave up".to_owned();
         }
         let interest = match (budget > 0, queue.is_empty()) {
@@ -152,6 +233,7 @@ async fn watch(model: &Mutex<ModelPlayer>, stream: &TcpStream, clock: Clock) -> 
         let ready = tokio::select! {
             biased;
             ready = stream.ready(interest) => ready,
+            () = line.wake.notified() => continue,
             () = nap, if deadline.is_some() => continue,
         };
         let ready = match ready {

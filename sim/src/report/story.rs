@@ -42,6 +42,7 @@ pub fn story(
             | What::Answered { .. }
             | What::In(_)
             | What::Out(_)
+            | What::Dialled { .. }
             | What::Event(_)
             | What::Sample(_)
             | What::Arrived { .. }
@@ -141,7 +142,8 @@ pub fn is_notable(record: &Record) -> bool {
         | What::Address { .. }
         | What::PlayerConnected { .. }
         | What::Saw { .. }
-        | What::Packet(_) => false,
+        | What::Packet(_)
+        | What::Dialled { .. } => false,
     }
 }
 

@@ -39,6 +39,7 @@ use std::fmt;
 use proxyd::config::Place;
 use toml_edit::Document;
 
+pub(crate) use self::print_who::config as print_config;
 pub use self::{
     explain::explain,
     faults::{FAULTS, FaultForm},

@@ -204,7 +204,8 @@ pub(super) fn pull_pairs(pull: &PullSpec) -> Pairs {
     pairs
 }
 
-pub(super) fn config(path: &str, settings: &Settings, out: &mut String) {
+pub(crate) fn config(path: &str, settings: &Settings, out: &mut String) {
+    let under = if path.is_empty() { String::new() } else { format!("{path}.") };
     let defaults = Settings::default();
     let mut last = "";
     for key in KEYS {
@@ -213,7 +214,7 @@ pub(super) fn config(path: &str, settings: &Settings, out: &mut String) {
             continue;
         }
         if key.section != last {
-            write!(out, "\n[{path}.{}]\n", key.section).expect("a String takes everything");
+            write!(out, "\n[{under}{}]\n", key.section).expect("a String takes everything");
             last = key.section;
         }
         let value = match &key.field {
@@ -228,7 +229,7 @@ pub(super) fn config(path: &str, settings: &Settings, out: &mut String) {
         writeln!(out, "{} = {value}", key.name).expect("a String takes everything");
     }
     for proxy in &settings.proxies {
-        section(&format!("[[{path}.proxy]]"), &static_pairs(proxy), out);
+        section(&format!("[[{under}proxy]]"), &static_pairs(proxy), out);
     }
 }
 

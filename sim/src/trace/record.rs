@@ -190,6 +190,11 @@ pub enum What {
     },
     /// A packet on the network, if packets are kept.
     Packet(Packet),
+    /// A host's kernel dials, where nothing nearer to the software tells of it.
+    Dialled {
+        /// Whom.
+        addr: SocketAddr,
+    },
 }
 
 /// A phase of a run.

@@ -86,6 +86,7 @@ pub fn pcapng(trace: &Logged) -> Result<Vec<u8>, PcapError> {
             | What::Answered { .. }
             | What::In(_)
             | What::Out(_)
+            | What::Dialled { .. }
             | What::Event(_)
             | What::Sample(_)
             | What::Arrived { .. }

@@ -16,7 +16,7 @@ use proxyd::{
 
 use super::{Happened, SECRET, STARTED_AT, World};
 use crate::{
-    scenario::model::{Call, HostRef, PullRef},
+    scenario::model::{Call, HostRef, PullRef, Scenario},
     trace::{self, What},
 };
 
@@ -61,41 +61,13 @@ impl World<'_> {
         };
         let count = self.scenario.pulls[usize::from(pull.0)].count.max(1);
         for n in 1..=count {
-            let (stream, mut args) = self.arguments(pull, n, &call.call);
+            let (stream, mut args) = arguments(self.scenario, pull, n, &call.call);
             for (name, value) in &call.args {
                 args.retain(|(known, _)| known != name);
                 args.push((name.clone(), value.clone()));
             }
             self.call(p, event, &call.call, Some(stream), args);
         }
-    }
-
-    /// Makes the arguments of a call about a pull, and its `app/stream`.
-    fn arguments(&self, pull: PullRef, n: u16, call: &str) -> (String, Vec<(String, String)>) {
-        let spec = &self.scenario.pulls[usize::from(pull.0)];
-        let numbered = |text: &str| text.replace("{n}", &n.to_string());
-        let (stream, url) = (numbered(&spec.stream), numbered(&spec.url));
-        let name = format!("{}/{stream}", spec.app);
-        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let tuple = || vec![pair("app", &spec.app), pair("stream", &stream)];
-        let key = || pair("key", &format!("{}/{name}", proxy_core::url::DEFAULT_VHOST));
-        let args = match call {
-            "addStreamProxy" => {
-                let mut args = tuple();
-                args.extend([pair("vhost", proxy_core::url::DEFAULT_VHOST), pair("url", &url)]);
-                args.extend(spec.args.iter().cloned());
-                args
-            }
-            "delStreamProxy" | "getProxyInfo" | "updateStreamProxy" => vec![key()],
-            "listStreamProxy" => vec![key()],
-            _ => {
-                let mut args = tuple();
-                args.push(pair("schema", "rtmp"));
-                args.push(pair("vhost", proxy_core::url::DEFAULT_VHOST));
-                args
-            }
-        };
-        (name, args)
     }
 
     /// Calls the API; the answer becomes a record, at once or later. Returns the body if it is there at once.
@@ -199,7 +171,7 @@ impl World<'_> {
     /// A repair script looks whether the stream is online, and acts if it is not.
     pub(super) fn repair_once(&mut self, proxy: HostRef, pull: PullRef, closes: bool) {
         let p = self.proxy_of(proxy);
-        let (stream, args) = self.arguments(pull, 1, "isMediaOnline");
+        let (stream, args) = arguments(self.scenario, pull, 1, "isMediaOnline");
         let number = self.timeline.calls();
         match self.call(p, None, "isMediaOnline", Some(stream), args) {
             Some(body) => self.repair_if(p, pull, closes, &body),
@@ -212,12 +184,12 @@ impl World<'_> {
         if body.contains("\"online\":true") {
             return;
         }
-        let (stream, _) = self.arguments(pull, 1, "isMediaOnline");
+        let (stream, _) = arguments(self.scenario, pull, 1, "isMediaOnline");
         if closes {
-            let (_, args) = self.arguments(pull, 1, "close_streams");
+            let (_, args) = arguments(self.scenario, pull, 1, "close_streams");
             self.call(p, None, "close_streams", Some(stream.clone()), args);
         }
-        let (_, args) = self.arguments(pull, 1, "addStreamProxy");
+        let (_, args) = arguments(self.scenario, pull, 1, "addStreamProxy");
         self.call(p, None, "addStreamProxy", Some(stream), args);
     }
 
@@ -229,4 +201,37 @@ impl World<'_> {
             self.call(p, None, "delStreamProxy", Some(format!("{}/{}", key.app, key.stream)), args);
         }
     }
+}
+
+/// Makes the arguments of a call about a pull, and its `app/stream`.
+pub(crate) fn arguments(
+    scenario: &Scenario,
+    pull: PullRef,
+    n: u16,
+    call: &str,
+) -> (String, Vec<(String, String)>) {
+    let spec = &scenario.pulls[usize::from(pull.0)];
+    let numbered = |text: &str| text.replace("{n}", &n.to_string());
+    let (stream, url) = (numbered(&spec.stream), numbered(&spec.url));
+    let name = format!("{}/{stream}", spec.app);
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let tuple = || vec![pair("app", &spec.app), pair("stream", &stream)];
+    let key = || pair("key", &format!("{}/{name}", proxy_core::url::DEFAULT_VHOST));
+    let args = match call {
+        "addStreamProxy" => {
+            let mut args = tuple();
+            args.extend([pair("vhost", proxy_core::url::DEFAULT_VHOST), pair("url", &url)]);
+            args.extend(spec.args.iter().cloned());
+            args
+        }
+        "delStreamProxy" | "getProxyInfo" | "updateStreamProxy" => vec![key()],
+        "listStreamProxy" => vec![key()],
+        _ => {
+            let mut args = tuple();
+            args.push(pair("schema", "rtmp"));
+            args.push(pair("vhost", proxy_core::url::DEFAULT_VHOST));
+            args
+        }
+    };
+    (name, args)
 }

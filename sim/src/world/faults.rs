@@ -63,7 +63,7 @@ enum NameFault {
 
 /// One thing a link suffers.
 #[derive(Clone, Copy, Debug)]
-enum LinkPart {
+pub(crate) enum LinkPart {
     Loss(u32),
     Duplicate(u32),
     Reorder(u32),
@@ -98,7 +98,7 @@ pub(super) fn add_bridge(net: &mut Net, spec: &Network) -> BridgeId {
     )
 }
 
-fn link_of(quality: &LinkQuality) -> LinkSpec {
+pub(crate) fn link_of(quality: &LinkQuality) -> LinkSpec {
     LinkSpec {
         latency_min: quality.latency_min,
         latency_max: quality.latency_max,
@@ -159,15 +159,12 @@ impl World<'_> {
                 };
                 self.partition(index, &members, with, *direction, verdict);
             }
-            Fault::Loss { ppm } => self.link(index, &members, Some(LinkPart::Loss(*ppm))),
-            Fault::Duplicate { ppm } => self.link(index, &members, Some(LinkPart::Duplicate(*ppm))),
-            Fault::Reorder { ppm } => self.link(index, &members, Some(LinkPart::Reorder(*ppm))),
-            Fault::Latency { min, max } => self.link(index, &members, Some(LinkPart::Latency(*min, *max))),
-            Fault::Bandwidth { bits } => self.link(index, &members, Some(LinkPart::Bandwidth(*bits))),
-            Fault::Mtu { bytes, icmp } => {
-                let mtu = u16::try_from(*bytes).unwrap_or(u16::MAX);
-                self.link(index, &members, Some(LinkPart::Mtu(mtu, *icmp)));
-            }
+            Fault::Loss { .. }
+            | Fault::Duplicate { .. }
+            | Fault::Reorder { .. }
+            | Fault::Latency { .. }
+            | Fault::Bandwidth { .. }
+            | Fault::Mtu { .. } => self.link(index, &members, link_part(&event.fault)),
             Fault::LinkDown => {
                 for namespace in &members.namespaces {
                     self.net.set_up(*namespace, false);
@@ -483,21 +480,7 @@ impl World<'_> {
                     parts.remove(&index);
                 }
             }
-            let mut spec = LinkSpec { reorder_by: REORDER_BY, ..LinkSpec::CLEAR };
-            for part in parts.values() {
-                match *part {
-                    LinkPart::Loss(ppm) => spec.loss = spec.loss.max(ppm),
-                    LinkPart::Duplicate(ppm) => spec.duplicate = spec.duplicate.max(ppm),
-                    LinkPart::Reorder(ppm) => spec.reorder = spec.reorder.max(ppm),
-                    LinkPart::Latency(min, max) => {
-                        (spec.latency_min, spec.latency_max) =
-                            (spec.latency_min + min, spec.latency_max + max);
-                    }
-                    LinkPart::Bandwidth(bits) => spec.bandwidth = Some(bandwidth(bits)),
-                    LinkPart::Mtu(bytes, icmp) => (spec.mtu, spec.mtu_answered) = (spec.mtu.min(bytes), icmp),
-                }
-            }
-            let spec = (!parts.is_empty()).then_some(spec);
+            let spec = suffering(parts.values());
             self.net.set_link(*namespace, spec, spec);
         }
     }
@@ -706,8 +689,43 @@ impl World<'_> {
     }
 }
 
+/// Returns what a fault does to a link; `None` of one that is none on links.
+pub(crate) fn link_part(fault: &Fault) -> Option<LinkPart> {
+    match fault {
+        Fault::Loss { ppm } => Some(LinkPart::Loss(*ppm)),
+        Fault::Duplicate { ppm } => Some(LinkPart::Duplicate(*ppm)),
+        Fault::Reorder { ppm } => Some(LinkPart::Reorder(*ppm)),
+        Fault::Latency { min, max } => Some(LinkPart::Latency(*min, *max)),
+        Fault::Bandwidth { bits } => Some(LinkPart::Bandwidth(*bits)),
+        Fault::Mtu { bytes, icmp } => {
+            let mtu = u16::try_from(*bytes).unwrap_or(u16::MAX);
+            Some(LinkPart::Mtu(mtu, *icmp))
+        }
+        _ => None,
+    }
+}
+
+/// Returns what a link is like that suffers all this; `None` if it suffers nothing.
+pub(crate) fn suffering<'a>(parts: impl Iterator<Item = &'a LinkPart>) -> Option<LinkSpec> {
+    let mut suffers = None;
+    for part in parts {
+        let spec = suffers.get_or_insert(LinkSpec { reorder_by: REORDER_BY, ..LinkSpec::CLEAR });
+        match *part {
+            LinkPart::Loss(ppm) => spec.loss = spec.loss.max(ppm),
+            LinkPart::Duplicate(ppm) => spec.duplicate = spec.duplicate.max(ppm),
+            LinkPart::Reorder(ppm) => spec.reorder = spec.reorder.max(ppm),
+            LinkPart::Latency(min, max) => {
+                (spec.latency_min, spec.latency_max) = (spec.latency_min + min, spec.latency_max + max);
+            }
+            LinkPart::Bandwidth(bits) => spec.bandwidth = Some(bandwidth(bits)),
+            LinkPart::Mtu(bytes, icmp) => (spec.mtu, spec.mtu_answered) = (spec.mtu.min(bytes), icmp),
+        }
+    }
+    suffers
+}
+
 /// Adds to a behaviour what a fault makes of it.
-fn shape(behaviour: &mut Behaviour, fault: &Fault) {
+pub(crate) fn shape(behaviour: &mut Behaviour, fault: &Fault) {
     match fault {
         Fault::Behave(behaving) => *behaviour = behaving.behaviour.clone(),
         Fault::AcceptClose => behaviour.handshake = Handshake::Close,
@@ -757,7 +775,7 @@ fn shape(behaviour: &mut Behaviour, fault: &Fault) {
     }
 }
 
-const fn model_ending(ending: Ending) -> Option<ModelEnding> {
+pub(crate) const fn model_ending(ending: Ending) -> Option<ModelEnding> {
     Some(match ending {
         Ending::Silent => return None,
         Ending::StreamEof => ModelEnding::StreamEof,

@@ -50,6 +50,11 @@ impl<W> Heap<W> {
         self.entries.push(Reverse(Entry { at, number: self.asked, wake }));
     }
 
+    /// Returns when something is due next.
+    pub(crate) fn peek(&self) -> Option<Instant> {
+        self.entries.peek().map(|Reverse(entry)| entry.at)
+    }
+
     /// Takes what is due next, if it is due by `until`.
     pub(crate) fn pop_until(&mut self, until: Instant) -> Option<(Instant, W)> {
         if self.entries.peek()?.0.at > until {

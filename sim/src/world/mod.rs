@@ -14,17 +14,17 @@
 //! On plane `core` the world carries the core itself. On plane `turmoil` a [`Carrier`] does, in ticks: the production driver
 //! on hosts of turmoil, which also take packets from one host to another; [`carried`] is the room for what differs.
 
-mod calls;
+pub(crate) mod calls;
 mod carried;
 pub(crate) mod ear;
-mod faults;
+pub(crate) mod faults;
 pub(crate) mod heap;
 mod knowledge;
 pub(crate) mod moments;
 mod origin;
-mod player;
+pub(crate) mod player;
 mod proxy;
-mod timeline;
+pub(crate) mod timeline;
 
 use std::{
     collections::BTreeMap,

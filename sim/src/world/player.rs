@@ -349,11 +349,11 @@ impl World<'_> {
     }
 }
 
-fn reading_of(spec: &PlayerModel) -> Reading {
+pub(crate) fn reading_of(spec: &PlayerModel) -> Reading {
     spec.read_rate.map_or(Reading::Full, |bytes_per_second| Reading::Rate { bytes_per_second })
 }
 
-fn totals(report: &Report) -> Saw {
+pub(crate) fn totals(report: &Report) -> Saw {
     let count = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
     Saw {
         frames: count(report.frames),
@@ -367,7 +367,7 @@ fn totals(report: &Report) -> Saw {
     }
 }
 
-fn difference(now: &Saw, before: &Saw) -> Saw {
+pub(crate) fn difference(now: &Saw, before: &Saw) -> Saw {
     Saw {
         frames: now.frames - before.frames,
         video: now.video - before.video,

@@ -12,24 +12,24 @@ use crate::{
 };
 
 /// How often a repair script looks where the scenario does not say.
-const REPAIR_EVERY: Duration = Duration::from_secs(10);
+pub(crate) const REPAIR_EVERY: Duration = Duration::from_secs(10);
 
 /// What the timeline has done so far.
 #[derive(Debug)]
-pub(super) struct Timeline {
+pub(crate) struct Timeline {
     /// The pull of each `app/stream`.
-    pub(super) pulls: BTreeMap<String, PullRef>,
+    pub(crate) pulls: BTreeMap<String, PullRef>,
     /// What the origin calls each `app/stream`: the two need not have the same name.
-    pub(super) sources: BTreeMap<String, String>,
+    pub(crate) sources: BTreeMap<String, String>,
     /// Faults in force, by event.
-    pub(super) in_force: BTreeSet<u16>,
+    pub(crate) in_force: BTreeSet<u16>,
     calls: u32,
     /// Repair scripts at work.
     repairing: bool,
 }
 
 impl Timeline {
-    pub(super) fn new(scenario: &Scenario) -> Self {
+    pub(crate) fn new(scenario: &Scenario) -> Self {
         let (mut pulls, mut sources) = (BTreeMap::new(), BTreeMap::new());
         for (index, pull) in scenario.pulls.iter().enumerate() {
             for n in 1..=pull.count.max(1) {
@@ -54,7 +54,7 @@ impl Timeline {
         self.calls
     }
 
-    pub(super) fn next_call(&mut self) -> u32 {
+    pub(crate) fn next_call(&mut self) -> u32 {
         self.calls += 1;
         self.calls - 1
     }

@@ -104,15 +104,17 @@ impl Change {
         if !window.holds(look.record.at) {
             return;
         }
-        self.open(look.scene, look.names);
+        self.open(window, look.scene, look.names);
         let text = match &self.wanted {
+            // Seen from outside, what happens about when it counts from may have happened before.
+            Wanted::Never { .. } if !window.holds_well(look.record.at, look.scene.tolerance) => None,
             Wanted::Never { what, players, pulls, .. } => {
                 let (what, pulls, players) = (*what, pulls.clone(), players.clone());
                 let text = never(what, look, &pulls, &players);
                 text.map(|text| format!("{text}, between {} and {}", shown(window.from), shown(window.until)))
             }
             Wanted::Dials { to, .. } => {
-                if let What::Out(Outward::Connect { addr, .. }) = &look.record.what
+                if let What::Out(Outward::Connect { addr, .. }) | What::Dialled { addr } = &look.record.what
                     && (to.is_none() || look.scene.host_at(*addr) == *to)
                 {
                     self.dials += 1;
@@ -146,9 +148,21 @@ impl Change {
     }
 
     /// The window opens: what is so already counts, where that is meant.
-    fn open(&mut self, scene: &Scene, names: &Names) {
+    fn open(&mut self, window: Window, scene: &Scene, names: &Names) {
         if std::mem::replace(&mut self.is_open, true) {
             return;
+        }
+        if let (Wanted::Entered { pull, state, .. }, Some(from), true) =
+            (&self.wanted, window.from, scene.is_outside)
+        {
+            // It may have entered it when the moment came that is told a little later.
+            let has_just = |name: &String| {
+                let found = scene.settings.keys().find_map(|proxy| scene.stream_named(*proxy, name));
+                found.is_some_and(|(_, stream)| {
+                    stream.state == *state && stream.entered_at + scene.tolerance >= from
+                })
+            };
+            self.done.extend(names.streams_of(*pull).filter(|name| has_just(name)).cloned());
         }
         let stream = |name: &String| scene.settings.keys().find_map(|proxy| scene.stream_named(*proxy, name));
         if let Wanted::Removed { pull, .. } = &self.wanted {
@@ -283,7 +297,7 @@ impl Change {
         if let Some(from) = window.from
             && from < now
         {
-            self.open(scene, names);
+            self.open(window, scene, names);
             self.look_at_done(names);
         }
         if self.due.is_none_or(|due| due >= now) {

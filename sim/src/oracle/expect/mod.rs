@@ -67,6 +67,12 @@ struct Window {
 }
 
 impl Window {
+    /// Returns whether a moment lies inside by more than a tolerance.
+    fn holds_well(self, at: Instant, tolerance: Duration) -> bool {
+        self.from.is_none_or(|from| from.as_nanos() == 0 || from + tolerance <= at)
+            && self.until.is_none_or(|until| at + tolerance < until)
+    }
+
     fn holds(self, at: Instant) -> bool {
         self.from.is_some_and(|from| from <= at) && self.until.is_none_or(|until| at < until)
     }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use proxy_core::{
-    io::{BackoffLaw, Event as CoreEvent, EventKind, PullEventKind, PullOptions, PullState},
+    io::{BackoffLaw, Event as CoreEvent, EventKind, PlayerEnd, PullEventKind, PullOptions, PullState},
     time::Instant,
     url::{OriginUrl, StreamKey},
 };
@@ -67,6 +67,11 @@ impl Scene {
             What::PlayerLeaves { seat } => self.with_player(seat.0, |player| player.is_gone = true),
             What::PlayerConnected { seat, local } => {
                 self.addresses.insert(*local, seat.0 as usize);
+                // A process may have told of it before the player did.
+                for conn in self.conns.values_mut().filter(|conn| conn.addr == *local && conn.seat.is_none())
+                {
+                    conn.seat = self.is_outside.then_some(seat.0 as usize);
+                }
                 self.with_player(seat.0, |player| (player.is_connected, player.connected_at) = (true, at));
             }
             What::Saw { seat, saw } => self.with_player(seat.0, |player| {
@@ -86,6 +91,7 @@ impl Scene {
             | What::OriginComplains(_)
             | What::PlayerTold { .. }
             | What::PlayerViolation { .. }
+            | What::Dialled { .. }
             | What::Packet(_) => {}
         }
     }
@@ -394,7 +400,18 @@ impl Scene {
             (EventKind::PlayerSeated { conn }, Some(id)) => {
                 self.move_player(actor, conn.0, Some(PlaceNow::Seated { stream: id, since: at }), at);
             }
-            (EventKind::PlayerLeft { conn, .. }, _) => self.move_player(actor, conn.0, None, at),
+            (EventKind::PlayerLeft { conn, reason }, _) => {
+                self.move_player(actor, conn.0, None, at);
+                if self.is_outside && *reason != PlayerEnd::Stopped {
+                    self.conns.remove(&(actor, conn.0));
+                }
+            }
+            (EventKind::PlayerConnected { conn, peer }, _) if self.is_outside => {
+                let seat = self.addresses.get(peer).copied();
+                let now =
+                    ConnNow { stream: None, seat, addr: *peer, since: at, is_open: true, is_closing: false };
+                self.conns.insert((actor, conn.0), now);
+            }
             (
                 EventKind::Registered { .. }
                 | EventKind::Unregistered { .. }
@@ -416,10 +433,21 @@ impl Scene {
         }
     }
 
+    /// Returns the last call without an answer that adds or changes a stream.
+    fn call_about(&self, proxy: ActorId, key: &StreamKey) -> Option<u32> {
+        let is_it = |call: &CallNow| {
+            call.proxy == proxy
+                && matches!(call.call.name.as_str(), "addStreamProxy" | "updateStreamProxy")
+                && self.key_of_call(&call.call).as_ref() == Some(key)
+        };
+        self.calls.iter().rev().find(|(_, call)| is_it(call)).map(|(number, _)| *number)
+    }
+
     fn on_registered(&mut self, record: &Record, id: u64, key: &StreamKey, number: u64) {
         let (actor, at) = (record.actor, record.at);
         let Some(settings) = self.settings.get(&actor) else { return };
         let call = match self.inward {
+            _ if self.is_outside => self.call_about(actor, key),
             Some(Entered { proxy, what: Inward::Request { id }, .. }) if proxy == actor => {
                 self.requests.get(&(actor, id)).and_then(|request| request.call)
             }
@@ -482,6 +510,14 @@ impl Scene {
     ) {
         let (actor, at) = (record.actor, record.at);
         if event == PullEventKind::Restart
+            && self.is_outside
+            && let Some(key) = self.streams.get(&(actor, id)).map(|stream| stream.key.clone())
+            && let Some(call) = self.call_about(actor, &key).and_then(|call| self.calls.get(&call))
+        {
+            let call = call.call.clone();
+            self.rewish(actor, &call, call.name == "addStreamProxy");
+        }
+        if event == PullEventKind::Restart
             && let Some(Entered { proxy, what: Inward::Request { id: request }, .. }) = self.inward
             && proxy == actor
             && let Some(call) = self.requests.get(&(actor, request)).and_then(|request| request.call)
@@ -493,6 +529,10 @@ impl Scene {
         if begins_attempt(state, event, next) {
             stream.attempt_at = at;
             stream.attempts += 1;
+        }
+        if self.is_outside && event == PullEventKind::Frame {
+            // Nobody hears what arrives at its socket: its word has to do, and players tell what is so.
+            stream.arrived_at = Some(at);
         }
         stream.ponged |= event == PullEventKind::Pong;
         stream.replayed = match next {
@@ -515,6 +555,9 @@ impl Scene {
             // What arrived before belongs to another stretch.
             let keep = |seen: Option<Instant>| seen.filter(|seen| *seen == at);
             (stream.audio_at, stream.video_at) = (keep(stream.audio_at), keep(stream.video_at));
+        }
+        if next == PullState::Connecting && state != PullState::Connecting && self.is_outside {
+            stream.ponged = false;
         }
         if next == PullState::Connecting {
             for (proxy, conn) in std::mem::take(&mut self.unassigned) {

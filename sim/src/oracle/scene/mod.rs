@@ -23,9 +23,16 @@ use crate::{
     trace::{ActorId, Call, Cast, Inward, Phase, Sample},
 };
 
+/// How long an answer is on its way out of a process, at most.
+const VAGUE: Duration = Duration::from_millis(250);
+
 /// What is so.
 #[derive(Debug, Default)]
 pub struct Scene {
+    /// Of what enters and leaves a core only its events are seen: the process is watched from outside.
+    pub is_outside: bool,
+    /// How much later than promised things may come: clocks of a machine's processes are read one after the other.
+    pub tolerance: Duration,
     /// The phase of the run.
     pub phase: Option<Phase>,
     /// When it began.
@@ -503,6 +510,29 @@ impl Scene {
         let is_origin = |host: &HostRef| self.origins.values().any(|origin| origin.host == *host);
         let is_sick = |host: &HostRef| self.is_touched(*host) || !is_origin(host);
         self.all_touched || proxy || hosts.is_empty() || hosts.iter().any(is_sick)
+    }
+
+    /// Returns whether an operator's request may be behind what a core tells: the one that entered last is, or, seen from
+    /// outside, any that waits for its answer.
+    pub fn may_be_asked(&self, proxy: ActorId) -> bool {
+        if self.is_outside {
+            return self.calls.values().any(|call| call.proxy == proxy);
+        }
+        self.inward
+            .is_some_and(|inward| inward.proxy == proxy && matches!(inward.what, Inward::Request { .. }))
+    }
+
+    /// Returns whether a process that is watched from outside may have known otherwise when it answered: what it told
+    /// last, it told about then.
+    pub fn is_vague(&self, told_at: Instant, at: Instant) -> bool {
+        self.is_outside && at.since(told_at) < VAGUE
+    }
+
+    /// Returns whether other calls about a key wait for their answers: seen from outside, nobody knows which was first.
+    pub fn is_contested(&self, proxy: ActorId, key: &StreamKey) -> bool {
+        let is_about =
+            |call: &CallNow| call.proxy == proxy && self.key_of_call(&call.call).as_ref() == Some(key);
+        self.calls.values().any(is_about)
     }
 
     /// Returns whether a proxy can act at the moment.

@@ -1,0 +1,223 @@
+//! `repull-sim run --plane netns`, and what looks after that plane.
+
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use super::{
+    defects::plant_repull,
+    exit,
+    run::{Progress, RunOptions, verdict},
+};
+use crate::{
+    plane::{Unrunnable, netns},
+    report::{self, Report, story},
+    runner::{self, File, Ran, Verdict},
+    scenario::model::{Plane, Scenario},
+    world::{Keep, Outcome},
+};
+
+/// A scenario's run, or why there was none.
+type Result = std::result::Result<Report, Unrunnable>;
+
+/// Runs every scenario once, with its first seed, and tells.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "each thread runs worlds of its own; what a run does is the kernel's"
+)]
+pub(super) fn run(
+    netns: &netns::Options,
+    options: &RunOptions,
+    files: &[File],
+    scenarios: &[Scenario],
+) -> u8 {
+    if let Err(why) = netns::check(netns.real_peers) {
+        eprintln!("repull-sim: {why}");
+        return exit::USAGE;
+    }
+    if !netns.repull.exists() {
+        let shown = netns.repull.display();
+        eprintln!(
+            "repull-sim: no {shown}: cargo build --release -p proxyd, then --repull target/release/repull"
+        );
+        return exit::USAGE;
+    }
+    let chosen: Vec<usize> =
+        (0..scenarios.len()).filter(|index| scenarios[*index].run.planes.contains(&Plane::Netns)).collect();
+    let left_out = scenarios.len() - chosen.len();
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new((Progress::new(chosen.len()), Vec::<(usize, Result)>::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..options.jobs.clamp(1, chosen.len().max(1)) {
+            scope.spawn(|| {
+                while let Some(index) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let result = run_one(netns, options, &files[*index], &scenarios[*index]);
+                    let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+                    if let Ok(report) = &result {
+                        results.0.on_ran(&report.ran);
+                    }
+                    results.1.push((*index, result));
+                }
+            });
+        }
+    });
+    let (progress, mut results) = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    progress.end();
+    results.sort_by_key(|(index, _)| *index);
+    let mut reports = Vec::new();
+    let mut unrunnable = 0;
+    for (index, result) in results {
+        match result {
+            Ok(report) => reports.push(report),
+            Err(why) => {
+                unrunnable += 1;
+                eprintln!("repull-sim: {}: {why}", files[index].path.display());
+            }
+        }
+    }
+    // What the kernel does cannot be had twice, and it is no number of records that ends it.
+    let told = report::write(options.format, &reports)
+        .replace(", each made twice", ", each made once")
+        .replace("no end; --records-max allows more", "a machine too slow to judge them");
+    print!("{told}");
+    if left_out > 0 {
+        eprintln!("{left_out} files do not name plane netns and say why");
+    }
+    if unrunnable > 0 { exit::USAGE } else { verdict(&reports) }
+}
+
+fn run_one(netns: &netns::Options, options: &RunOptions, file: &File, scenario: &Scenario) -> Result {
+    let seed = options.seed.or(scenario.run.seeds.first().copied()).unwrap_or(1);
+    let keep = Keep { records: true, ..Keep::default() };
+    let outcome = netns::run(scenario, seed, keep, netns)?;
+    if let Some(folder) = &options.out
+        && let Err(error) = keep_trace(folder, file, scenario, seed, &outcome)
+    {
+        return Err(Unrunnable::Missing(Plane::Netns, format!("{}: {error}", folder.display())));
+    }
+    Ok(tell(file, scenario, seed, outcome))
+}
+
+fn keep_trace(
+    folder: &Path,
+    file: &File,
+    scenario: &Scenario,
+    seed: u64,
+    outcome: &Outcome,
+) -> std::io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let logged = runner::logged(scenario, &file.text, seed, &outcome.cast, outcome.log.clone());
+    fs::write(folder.join(format!("{}-netns.trace", scenario.id)), logged.write())
+}
+
+fn tell(file: &File, scenario: &Scenario, seed: u64, outcome: Outcome) -> Report {
+    let mut told = String::new();
+    if !outcome.findings.is_empty() {
+        let records: Vec<_> = outcome.log.iter().flat_map(|log| log.records()).collect();
+        told =
+            story(scenario, &file.text, &outcome.findings, outcome.oracles.scene(), &outcome.cast, &records);
+    }
+    let ran: Ran = runner::ran(scenario, seed, Ok(outcome), None);
+    let replay = match ran.verdict {
+        Verdict::NoVerdict => {
+            "the machine was too slow to judge it: run it again with less beside it".to_owned()
+        }
+        Verdict::Held | Verdict::Broken(_) | Verdict::Differs(_) | Verdict::Unrunnable(_) => {
+            format!("repull-sim run --plane netns {} --out traces", file.path.display())
+        }
+    };
+    let is_known = file.path.components().any(|part| part.as_os_str() == "known");
+    Report { path: file.path.clone(), is_known, ran, story: told, replay }
+}
+
+/// Plants defects in the production binary and watches scenarios that name them fail by the promise they name; returns the
+/// exit code. Run in the project's folder.
+pub fn defects(names: &[String]) -> u8 {
+    let root = Path::new(".");
+    if let Err(why) = netns::check(false) {
+        eprintln!("repull-sim: {why}");
+        return exit::USAGE;
+    }
+    let read = runner::find_files(&[root.join("scenarios")]).and_then(|files| {
+        Ok((runner::read_files(&files).map_err(|problems| format!("{problems:?}"))?, files))
+    });
+    let (scenarios, files) = match read {
+        Ok(read) => read,
+        Err(error) => {
+            eprintln!("repull-sim: {error}");
+            return exit::USAGE;
+        }
+    };
+    let mut code = exit::HELD;
+    for name in names {
+        eprintln!("planting {name}");
+        match judge_defect(root, name, &files, &scenarios) {
+            Ok(Some(caught)) => println!("{name:<32}  {caught}"),
+            Ok(None) => {
+                println!("{name:<32}  SURVIVED");
+                code = code.max(exit::SURVIVED);
+            }
+            Err(error) => {
+                println!("{name:<32}  ERROR: {error}");
+                return exit::USAGE;
+            }
+        }
+    }
+    code
+}
+
+/// Returns by which scenario and promise a defect is caught.
+fn judge_defect(
+    root: &Path,
+    name: &str,
+    files: &[File],
+    scenarios: &[Scenario],
+) -> std::result::Result<Option<String>, String> {
+    let (repull, promises) = plant_repull(root, name).map_err(|error| error.to_string())?;
+    let us = std::env::current_exe().map_err(|error| error.to_string())?;
+    let options = netns::Options { repull, us, ..netns::Options::default() };
+    let names_it = |scenario: &Scenario| {
+        scenario.defects.iter().any(|defect| defect == name) && scenario.run.planes.contains(&Plane::Netns)
+    };
+    for (file, scenario) in files.iter().zip(scenarios).filter(|(_, scenario)| names_it(scenario)) {
+        let seed = scenario.run.seeds.first().copied().unwrap_or(1);
+        let outcome = netns::run(scenario, seed, Keep::default(), &options).map_err(|why| why.to_string())?;
+        match outcome.findings.first() {
+            Some(finding) if promises.iter().any(|promise| promise == finding.promise) => {
+                return Ok(Some(format!("{:<32}  {}", scenario.id, finding.promise)));
+            }
+            Some(finding) => {
+                let path = file.path.display();
+                eprintln!("{name}: {path} broke {}, {} was wanted", finding.promise, promises.join(" or "));
+            }
+            None => eprintln!("{name}: {} held", file.path.display()),
+        }
+    }
+    Ok(None)
+}
+
+/// Removes what worlds have left behind.
+pub fn clean() -> u8 {
+    let count = netns::clean();
+    println!("{count} namespaces removed");
+    exit::HELD
+}
+
+/// Tells whether worlds can be made here.
+pub fn check() -> u8 {
+    match netns::check(false) {
+        Ok(()) => {
+            println!("worlds of plane netns can be made here");
+            exit::HELD
+        }
+        Err(why) => {
+            eprintln!("repull-sim: {why}");
+            exit::USAGE
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Plane `netns`: the real binary, its real configuration and HTTP API, on the kernel's own network.
+//!
+//! ```text
+//!  World ── ip, nft, conntrack, kill ──► namespaces, bridge, filters        (kernel, filter, tools)
+//!    │ ▲
+//!    │ └── lines of JSON ── origin, players, aide: `repull-sim netns-peer`, each in a namespace   (agent, wire, peers)
+//!    │ └── --events ─────── repull
+//!    └──► records, in the order of their time ──► the same oracles as everywhere
+//! ```
+//! What enters and leaves the core is not seen here, its events are; so the oracles are told that they look from outside
+//! ([`crate::oracle::Oracles::from_outside`]). Times are the machine's: what must come by a moment may come
+//! [`TOLERANCE`] later.
+
+pub mod agent;
+mod books;
+mod capture;
+mod faults;
+mod filter;
+mod freezer;
+mod kernel;
+mod peers;
+mod play;
+mod tools;
+mod wire;
+mod world;
+
+use std::{path::PathBuf, time::Duration};
+
+use super::Unrunnable;
+use crate::{
+    scenario::model::{Plane, Scenario},
+    world::{Keep, Outcome},
+};
+
+/// How much later than promised things may come: the host's scheduler, pipes, and clocks read one after the other.
+pub const TOLERANCE: Duration = Duration::from_millis(250);
+
+/// What a world is made with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The binary under test.
+    pub repull: PathBuf,
+    /// This program, for the processes of a world.
+    pub us: PathBuf,
+    /// Logs and captures of a world that failed stay here.
+    pub keep_in: Option<PathBuf>,
+    /// Origins like nginx-rtmp are nginx-rtmp, their publishers and one player of each host ffmpeg.
+    pub real_peers: bool,
+    /// The kernel's packets go here, a pcapng a world.
+    pub capture: Option<PathBuf>,
+}
+
+impl Default for Options {
+    /// The binary beside this program, model peers, nothing kept.
+    fn default() -> Self {
+        let us = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("repull-sim"));
+        Self { repull: us.with_file_name("repull"), us, keep_in: None, real_peers: false, capture: None }
+    }
+}
+
+/// What is missing for a world.
+fn missing(what: impl Into<String>) -> Unrunnable {
+    Unrunnable::Missing(Plane::Netns, what.into())
+}
+
+/// Runs a scenario.
+///
+/// # Errors
+/// It cannot run here, or not on this plane, or was interrupted.
+pub fn run(scenario: &Scenario, seed: u64, keep: Keep, options: &Options) -> Result<Outcome, Unrunnable> {
+    if !scenario.run.planes.contains(&Plane::Netns) {
+        return Err(Unrunnable::NotMeant(Plane::Netns, scenario.run.why_not.clone()));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| missing(format!("no runtime: {error}")))?;
+    runtime.block_on(world::World::run(scenario, seed, keep, options))
+}
+
+/// Returns whether this machine can run worlds.
+///
+/// # Errors
+/// What is missing, and how to get it.
+pub fn check(real_peers: bool) -> Result<(), Unrunnable> {
+    tools::check()?;
+    if real_peers { tools::check_real_peers() } else { Ok(()) }
+}
+
+/// Removes what worlds have left behind, whoever made them. Returns how many namespaces there were.
+pub fn clean() -> usize {
+    tools::remove_all(tools::PREFIX)
+}

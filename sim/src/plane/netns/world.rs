@@ -1,0 +1,1036 @@
+//! A world of namespaces: who is there, what is due, and what is heard of whom.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use proxy_core::{
+    io::{Event, EventKind},
+    time::{Duration, Instant},
+    url::StreamKey,
+};
+use proxyd::config::Settings;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{
+    super::Unrunnable,
+    Options, TOLERANCE,
+    agent::fabric::cabled,
+    books::{Books, HOLD},
+    capture,
+    faults::NameFault,
+    filter::Rules,
+    freezer::Frozen,
+    kernel::Kernel,
+    missing,
+    peers::{Heard, PeerId, Peers},
+    play::{CallThen, SeatNow},
+    wire::{News, Order},
+};
+use crate::{
+    oracle::{LeftOver, Oracles},
+    origin::Like,
+    real::Clock,
+    scenario::{
+        self,
+        model::{Act, HostRef, OriginModel, Role, Scenario},
+    },
+    trace::{ActorId, Cast, CastMember, Logged, Moment, Namespace, Phase, What},
+    view,
+    world::{
+        Keep, Outcome,
+        heap::Heap,
+        moments::{Happened, Moments},
+        timeline::{REPAIR_EVERY, Timeline},
+    },
+};
+
+/// The secret of every proxy under test.
+pub(super) const SECRET: &str = "netns";
+/// How long an order takes to be carried out, and its packets to be on their way.
+const ORDERS_PASS: Duration = Duration::from_millis(5);
+/// How long processes may take to be there.
+const READY_WITHIN: Duration = Duration::from_secs(20);
+/// How often records are judged.
+const TICK: Duration = Duration::from_millis(20);
+/// How late this world may look at what is due before its verdict is worth nothing.
+const LAG_MAX: Duration = Duration::from_millis(400);
+/// How long everything may take to be gone at the end.
+const CLEAN_WITHIN: Duration = Duration::from_secs(10);
+
+/// Publishers begin so long after the moment at which they are to begin: what the timeline does at a whole second is
+/// done by then, and finds the frames of that second still to come, as where everything takes no time.
+pub(super) const BEHIND: Duration = Duration::from_millis(40);
+
+/// What is due.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wake {
+    /// An event of the timeline.
+    Event(usize),
+    /// A fault is to be lifted.
+    Lift(usize),
+    /// A repair script looks again.
+    Repair(usize),
+    /// The container of a host that was told to end is taken away.
+    Unplug(usize),
+}
+
+/// A world.
+pub(super) struct World<'a> {
+    pub(super) scenario: &'a Scenario,
+    options: &'a Options,
+    pub(super) peers: Peers,
+    pub(super) kernel: Kernel,
+    clock: Clock,
+    zero: u64,
+    pub(super) heap: Heap<Wake>,
+    pub(super) books: Books,
+    pub(super) cast: Cast,
+    pub(super) phase: Phase,
+    /// The line behind what happens at the moment.
+    pub(super) line: u32,
+    pub(super) timeline: Timeline,
+    pub(super) repairing: bool,
+    moments: Moments,
+    /// Hosts of the scenario, and whoever takes over an address.
+    pub(super) hosts: Vec<HostNow>,
+    pub(super) seats: Vec<SeatNow>,
+    pub(super) calls: BTreeMap<u32, CallThen>,
+    pub(super) rules: Rules,
+    pub(super) taken: BTreeMap<Ipv4Addr, usize>,
+    pub(super) names: BTreeMap<String, BTreeMap<usize, NameFault>>,
+    /// Everybody who tells, and who that is.
+    owners: BTreeMap<PeerId, usize>,
+    machine: Option<PeerId>,
+    /// Hosts whose cables the kernel cannot make, and who makes them.
+    cabled: BTreeSet<usize>,
+    fabric: Option<PeerId>,
+    captures: Vec<(PeerId, PathBuf)>,
+    seed: u64,
+    /// When an origin was last told to do something.
+    pub(super) ordered_at: Instant,
+    file: PathBuf,
+    /// Processes that are not ready yet.
+    unready: BTreeSet<PeerId>,
+    /// Why nothing can be judged.
+    broken: Option<String>,
+    lag: Duration,
+}
+
+/// A host.
+#[derive(Debug)]
+pub(super) struct HostNow {
+    pub(super) actor: ActorId,
+    /// The host of the scenario; none for a stranger.
+    pub(super) of: Option<HostRef>,
+    /// Its place in the kernel's world.
+    pub(super) port: usize,
+    pub(super) ips: Vec<Ipv4Addr>,
+    pub(super) frozen: u32,
+    /// By the freezer.
+    pub(super) paused: Vec<Frozen>,
+    pub(super) runs: Runs,
+}
+
+/// What a host runs.
+#[derive(Debug)]
+pub(super) enum Runs {
+    Proxy(Box<ProxyNow>),
+    Origin(Box<OriginNow>),
+    Players(PlayersNow),
+    Nothing,
+}
+
+/// A proxy under test.
+#[derive(Debug)]
+pub(super) struct ProxyNow {
+    pub(super) settings: Settings,
+    pub(super) repull: Option<PeerId>,
+    pub(super) aide: Option<PeerId>,
+    pub(super) is_up: bool,
+    /// The zero of its own clock, of this life.
+    zero: Instant,
+    pub(super) streams: BTreeMap<u64, StreamKey>,
+}
+
+/// An origin.
+#[derive(Debug)]
+pub(super) struct OriginNow {
+    pub(super) spec: OriginModel,
+    /// It is the software itself, no model.
+    pub(super) is_real: bool,
+    pub(super) process: Option<PeerId>,
+    pub(super) is_up: bool,
+    pub(super) is_listening: bool,
+    pub(super) is_published: bool,
+    pub(super) is_serving: bool,
+    pub(super) life: u32,
+    /// Faults of its model in force.
+    pub(super) in_force: BTreeSet<usize>,
+    /// Events that said what publishers send.
+    pub(super) content: Vec<usize>,
+}
+
+/// The players of a host.
+#[derive(Debug)]
+pub(super) struct PlayersNow {
+    pub(super) process: Option<PeerId>,
+    pub(super) seats: Vec<u32>,
+}
+
+impl<'a> World<'a> {
+    /// Runs a scenario.
+    pub(super) async fn run(
+        scenario: &'a Scenario,
+        seed: u64,
+        keep: Keep,
+        options: &'a Options,
+    ) -> Result<Outcome, Unrunnable> {
+        super::faults::check(scenario, options.real_peers).map_err(missing)?;
+        let mut world = Self::build(scenario, seed, keep, options).map_err(missing)?;
+        let ran = world.live().await;
+        if let (Err(_), Some(folder)) | (Ok(()), Some(folder)) = (&ran, &options.keep_in) {
+            world.keep_files(folder);
+        }
+        ran.map_err(missing)?;
+        let outcome = world.outcome();
+        if let Some(folder) = &options.capture {
+            world.write_capture(folder, &outcome).map_err(missing)?;
+        }
+        Ok(outcome)
+    }
+
+    fn build(scenario: &'a Scenario, seed: u64, keep: Keep, options: &'a Options) -> Result<Self, String> {
+        let kernel = Kernel::new(scenario)?;
+        let file = kernel.folder.join(format!("{}.toml", scenario.id));
+        let written = std::fs::write(&file, scenario::print(scenario));
+        written.map_err(|error| format!("{}: {error}", file.display()))?;
+        let end = Instant::ZERO + scenario.run.time;
+        let whens = scenario.events.iter().enumerate().map(|(index, event)| (index, index, &event.at));
+        let mut world = Self {
+            scenario,
+            options,
+            peers: Peers::new(),
+            kernel,
+            clock: Clock::start(),
+            zero: 0,
+            heap: Heap::new(),
+            books: Books::new(Oracles::default(), keep.records),
+            cast: Cast::default(),
+            phase: Phase::Safety,
+            line: 0,
+            timeline: Timeline::new(scenario),
+            repairing: true,
+            moments: Moments::new(scenario, whens, end),
+            hosts: Vec::new(),
+            seats: Vec::new(),
+            calls: BTreeMap::new(),
+            rules: Rules::default(),
+            taken: BTreeMap::new(),
+            names: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            machine: None,
+            cabled: cabled(scenario),
+            fabric: None,
+            captures: Vec::new(),
+            seed,
+            ordered_at: Instant::ZERO,
+            file,
+            unready: BTreeSet::new(),
+            broken: None,
+            lag: Duration::ZERO,
+        };
+        world.add_hosts()?;
+        let oracles = Oracles::from_outside(scenario, &world.cast, keep.strictness, TOLERANCE);
+        world.books = Books::new(oracles, keep.records);
+        Ok(world)
+    }
+
+    fn add_hosts(&mut self) -> Result<(), String> {
+        let scenario = self.scenario;
+        for (index, host) in scenario.hosts.iter().enumerate() {
+            let count = match &host.role {
+                Role::Player(model) => model.count.max(1),
+                Role::Origin(_) | Role::Proxy(_) => 1,
+            };
+            let actor = ActorId(u16::try_from(self.cast.members.len()).unwrap_or(u16::MAX));
+            let mut ips = Vec::new();
+            for number in 0..count {
+                let name =
+                    if count == 1 { host.name.clone() } else { format!("{}{}", host.name, number + 1) };
+                let ip = match host.ip {
+                    Some(ip) => Ipv4Addr::from(u32::from(ip) + u32::from(number)),
+                    None => self.free_address(usize::from(host.net), true),
+                };
+                self.taken.insert(ip, index);
+                self.cast.members.push(CastMember { name, host: u16::try_from(index).unwrap_or(u16::MAX) });
+                ips.push(ip);
+            }
+            let is_special = self.cabled.contains(&index);
+            let port = self.kernel.add_host(&host.name, usize::from(host.net), ips.clone(), is_special)?;
+            let runs = match &host.role {
+                Role::Proxy(settings) => Runs::Proxy(Box::new(ProxyNow {
+                    settings: (**settings).clone(),
+                    repull: None,
+                    aide: None,
+                    is_up: false,
+                    zero: Instant::ZERO,
+                    streams: BTreeMap::new(),
+                })),
+                Role::Origin(model) => Runs::Origin(Box::new(OriginNow {
+                    is_real: self.options.real_peers && model.like == Like::NginxRtmp,
+                    ..OriginNow::new((**model).clone())
+                })),
+                Role::Player(_) => Runs::Players(PlayersNow { process: None, seats: Vec::new() }),
+            };
+            let of = Some(HostRef(u16::try_from(index).unwrap_or(u16::MAX)));
+            self.hosts.push(HostNow { actor, of, port, ips, frozen: 0, paused: Vec::new(), runs });
+        }
+        Ok(())
+    }
+
+    /// Returns an address of a network that nobody has or had.
+    pub(super) fn free_address(&self, net: usize, is_building: bool) -> Ipv4Addr {
+        let net = &self.scenario.nets[net];
+        let wanted = |ip: Ipv4Addr| is_building && self.scenario.hosts.iter().any(|host| host.ip == Some(ip));
+        (u32::from(net.subnet.0) + 2..)
+            .map(Ipv4Addr::from)
+            .find(|ip| *ip != net.gateway && !self.taken.contains_key(ip) && !wanted(*ip))
+            .unwrap_or(net.subnet.0)
+    }
+
+    /// Starts everything, lives through the scenario, and ends everything.
+    async fn live(&mut self) -> Result<(), String> {
+        let mut signals = Signals::new()?;
+        self.prepare(&mut signals).await?;
+        self.safety(&mut signals).await?;
+        self.calm(&mut signals).await?;
+        self.cleanup(&mut signals).await?;
+        for capture in 0..self.captures.len() {
+            self.peers.end(self.captures[capture].0).await;
+        }
+        match self.broken.take() {
+            Some(why) => Err(why),
+            None => Ok(()),
+        }
+    }
+
+    /// Starts every process and lets the world begin when all are there.
+    async fn prepare(&mut self, signals: &mut Signals) -> Result<(), String> {
+        let begins = self.hosts.len();
+        for host in 0..begins {
+            match &self.hosts[host].runs {
+                Runs::Origin(_) => self.start_origin_process(host)?,
+                Runs::Players(_) => self.start_players(host)?,
+                Runs::Proxy(_) => self.start_aide(host)?,
+                Runs::Nothing => {}
+            }
+        }
+        if self.scenario.hosts.iter().any(|host| host.publish.is_some()) {
+            let words = ["machine".to_owned()];
+            let machine = self.kernel.machine().to_owned();
+            let id = self.start_ours(&machine, &words)?;
+            self.machine = Some(id);
+        }
+        if self.options.capture.is_some() {
+            self.start_captures()?;
+        }
+        if !self.cabled.is_empty() {
+            let (machine, words) =
+                (self.kernel.machine().to_owned(), ["fabric".to_owned(), self.seed.to_string()]);
+            self.fabric = Some(self.start_ours(&machine, &words)?);
+        }
+        self.wait_until(signals, "its processes are not there", |world| world.unready.is_empty()).await?;
+        self.lay_cables(signals).await?;
+
+        let since_1970 = wall();
+        self.zero = u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX);
+        self.clock = Clock::since_1970(since_1970);
+        self.note_at(Instant::ZERO, ActorId::WORLD, What::Phase(Phase::Safety));
+        for host in 0..begins {
+            let (actor, ips) = (self.hosts[host].actor, self.hosts[host].ips.clone());
+            for (number, ip) in ips.into_iter().enumerate() {
+                let actor = ActorId(actor.0 + u16::try_from(number).unwrap_or(u16::MAX));
+                self.note_at(Instant::ZERO, actor, What::Address { ip });
+            }
+        }
+        let everybody: Vec<PeerId> = self.owners.keys().copied().chain(self.machine).collect();
+        for peer in everybody {
+            self.peers.order(peer, Order::Begin { zero: self.zero });
+        }
+        self.set_names();
+        for host in 0..begins {
+            self.publish_port(host)?;
+        }
+        // Origins come first: what a proxy's configuration names it dials at once.
+        for host in 0..begins {
+            if let Runs::Origin(origin) = &self.hosts[host].runs
+                && origin.spec.up
+            {
+                let publish_at = origin.spec.published.then_some(BEHIND.as_nanos() as u64);
+                self.boot(host, 0, publish_at);
+            }
+        }
+        let is_booted = |host: &HostNow| match &host.runs {
+            Runs::Origin(origin) => {
+                let is_there = origin.is_listening && (origin.is_published || !origin.spec.published);
+                is_there || !origin.spec.up
+            }
+            Runs::Proxy(_) | Runs::Players(_) | Runs::Nothing => true,
+        };
+        self.wait_until(signals, "an origin does not listen", |world| {
+            world.unready.is_empty() && world.hosts.iter().all(is_booted)
+        })
+        .await?;
+        for host in 0..begins {
+            if let Runs::Proxy(_) = &self.hosts[host].runs {
+                self.start_repull(host)?;
+            }
+        }
+        let is_up = |host: &HostNow| match &host.runs {
+            Runs::Proxy(proxy) => proxy.is_up,
+            Runs::Origin(_) | Runs::Players(_) | Runs::Nothing => true,
+        };
+        self.wait_until(signals, "the proxy does not listen", |world| world.hosts.iter().all(is_up)).await?;
+        self.lag = Duration::ZERO;
+        for (event, at) in self.moments.take_known() {
+            self.heap.push(at, Wake::Event(event));
+        }
+        self.happened(Happened::Zero);
+        Ok(())
+    }
+
+    fn start_captures(&mut self) -> Result<(), String> {
+        for net in 0..self.scenario.nets.len() {
+            let (device, machine) = (format!("b{net}"), self.kernel.machine().to_owned());
+            let file = self.kernel.folder.join(format!("{device}.pcap"));
+            let words = capture::command(&device, &file)?;
+            let id = self.peers.start_program(&machine, &words, &self.kernel.folder.join("tcpdump.log"))?;
+            self.captures.push((id, file));
+        }
+        Ok(())
+    }
+
+    /// Writes what was captured for Wireshark, with the scenario's faults as comments.
+    fn write_capture(&self, folder: &Path, outcome: &Outcome) -> Result<(), String> {
+        let files: Vec<PathBuf> = self.captures.iter().map(|(_, file)| file.clone()).collect();
+        let mut cast = outcome.cast.clone();
+        let addresses = self.scenario.nets.iter().map(|net| net.gateway).collect();
+        cast.namespaces.push(Namespace { name: "machine".to_owned(), addresses });
+        let packets = capture::read(&files, &cast.namespaces, self.zero)?;
+        let records = outcome.log.iter().flat_map(|log| log.records()).collect();
+        let logged = Logged {
+            scenario: self.scenario.id.clone(),
+            text: scenario::print(self.scenario),
+            seed: self.seed,
+            cast,
+            records: capture::merged(records, packets),
+        };
+        let bytes = view::pcapng(&logged).map_err(|error| error.to_string())?;
+        let file = folder.join(format!("{}.pcapng", self.scenario.id));
+        std::fs::create_dir_all(folder)
+            .and_then(|()| std::fs::write(&file, bytes))
+            .map_err(|error| format!("{}: {error}", file.display()))
+    }
+
+    /// Plugs in the hosts whose cables the kernel cannot make.
+    async fn lay_cables(&mut self, signals: &mut Signals) -> Result<(), String> {
+        let Some(fabric) = self.fabric else { return Ok(()) };
+        for host in self.cabled.clone() {
+            let port = self.hosts[host].port;
+            self.unready.insert(fabric);
+            self.peers.order(fabric, Order::Cable { port, host: u16::try_from(host).unwrap_or(u16::MAX) });
+            self.wait_until(signals, "a cable is not there", |world| world.unready.is_empty()).await?;
+            self.kernel.plug(port)?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn order_fabric(&self, order: Order) {
+        self.let_orders_pass().await;
+        if let Some(fabric) = self.fabric {
+            self.peers.order(fabric, order);
+        }
+    }
+
+    /// Lets what an origin was told to do at this moment be done before something happens to the network.
+    pub(super) async fn let_orders_pass(&self) {
+        if self.now().since(self.ordered_at) < ORDERS_PASS {
+            tokio::time::sleep(ORDERS_PASS).await;
+        }
+    }
+
+    async fn safety(&mut self, signals: &mut Signals) -> Result<(), String> {
+        let end = Instant::ZERO + self.scenario.run.time;
+        self.run_to(signals, end, |_| false).await
+    }
+
+    /// Lifts every fault for good and waits for what must be well.
+    async fn calm(&mut self, signals: &mut Signals) -> Result<(), String> {
+        if self.is_over() {
+            return Ok(());
+        }
+        self.phase = Phase::Calm;
+        self.line = 0;
+        self.happened(Happened::End);
+        self.note(ActorId::WORLD, What::Phase(Phase::Calm));
+        let in_force: Vec<u16> = self.timeline.in_force.iter().copied().collect();
+        for event in in_force {
+            self.lift(usize::from(event)).await?;
+        }
+        let until = self.now() + self.books.oracles.calm_max();
+        // What was lifted must have been judged before anything is well.
+        let soonest = self.now() + HOLD + TICK;
+        self.run_to(signals, until, |world| {
+            world.now() > soonest && world.books.oracles.is_well(world.settled())
+        })
+        .await?;
+        if !self.is_over() {
+            let now = self.settled();
+            self.books.oracles.on_calm_over(now);
+        }
+        Ok(())
+    }
+
+    /// Deletes everything and waits until nothing is left.
+    async fn cleanup(&mut self, signals: &mut Signals) -> Result<(), String> {
+        if self.is_over() {
+            return Ok(());
+        }
+        self.phase = Phase::Cleanup;
+        self.note(ActorId::WORLD, What::Phase(Phase::Cleanup));
+        self.repairing = false;
+        self.everybody_leaves();
+        self.delete_streams();
+        let until = self.now() + CLEAN_WITHIN;
+        let soonest = self.now() + HOLD + HOLD;
+        self.run_to(signals, until, |world| world.now() > soonest && world.left_over().things.is_empty())
+            .await?;
+        self.note(ActorId::WORLD, What::Phase(Phase::End));
+        self.books.settle(self.now());
+        if !self.is_over() {
+            let left = self.left_over();
+            self.books.oracles.on_end(&left);
+        }
+        Ok(())
+    }
+
+    fn outcome(&mut self) -> Outcome {
+        let time = self.now().since(Instant::ZERO);
+        self.cast.namespaces = self.namespaces();
+        let books = std::mem::replace(&mut self.books, Books::new(Oracles::default(), false));
+        let (hash, steps) = (books.tracer.hash(), books.tracer.step());
+        let slowest = self.lag.max(books.late);
+        let mut oracles = books.oracles;
+        let findings = oracles.take_findings();
+        // What a machine too slow to look makes of a promise is not the proxy's.
+        let is_cut = !findings.is_empty() && slowest > LAG_MAX;
+        let findings = if is_cut { Vec::new() } else { findings };
+        Outcome {
+            hash,
+            steps,
+            time,
+            findings,
+            oracles,
+            cast: std::mem::take(&mut self.cast),
+            log: books.tracer.into_log(),
+            is_cut,
+        }
+    }
+
+    fn namespaces(&self) -> Vec<Namespace> {
+        let named = |host: &HostNow| Namespace {
+            name: self.cast.name(host.actor).to_owned(),
+            addresses: host.ips.clone(),
+        };
+        self.hosts.iter().map(named).collect()
+    }
+
+    /// Returns what is left when everything was deleted: nothing of it should be.
+    fn left_over(&self) -> LeftOver {
+        let mut things = Vec::new();
+        for host in &self.hosts {
+            let Runs::Proxy(proxy) = &host.runs else { continue };
+            if !proxy.is_up {
+                continue;
+            }
+            let name = self.cast.name(host.actor);
+            let sockets = proxy.repull.and_then(|id| self.peers.pid(id)).map_or(0, connections_of);
+            let streams = proxy.streams.len() as u64;
+            let left = [(format!("streams of {name}"), streams), (format!("connections of {name}"), sockets)];
+            things.extend(left.into_iter().filter(|(_, count)| *count > 0));
+        }
+        LeftOver { things }
+    }
+
+    // ---- time ----
+
+    pub(super) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// Everything before this moment is judged.
+    fn settled(&self) -> Instant {
+        Instant::from_nanos(self.now().as_nanos().saturating_sub(HOLD.as_nanos() as u64))
+    }
+
+    /// A promise is broken, or nothing can be judged.
+    fn is_over(&self) -> bool {
+        self.broken.is_some() || self.books.oracles.has_findings()
+    }
+
+    /// Does what is due and hears what is told, up to a moment, or until a condition holds.
+    async fn run_to(
+        &mut self,
+        signals: &mut Signals,
+        until: Instant,
+        is_enough: impl Fn(&Self) -> bool,
+    ) -> Result<(), String> {
+        let mut look_at = self.now();
+        loop {
+            while let Some((_, wake)) = self.heap.pop_until(self.now()) {
+                self.line = 0;
+                self.wake(wake).await?;
+            }
+            if self.now() >= look_at {
+                self.lag = self.lag.max(self.now().since(look_at).saturating_sub(TICK));
+                self.books.settle(self.settled());
+                look_at = self.now() + TICK;
+            }
+            if self.is_over() || is_enough(self) || self.now() >= until {
+                return Ok(());
+            }
+            let due = self.heap.peek().map_or(look_at, |at| at.min(look_at)).min(until);
+            self.listen_until(signals, due).await?;
+        }
+    }
+
+    /// Hears what is told up to a moment; what has piled up is taken at once.
+    async fn listen_until(&mut self, signals: &mut Signals, due: Instant) -> Result<(), String> {
+        tokio::select! {
+            biased;
+            name = signals.next() => return Err(format!("interrupted ({name})")),
+            heard = self.peers.heard.recv() => if let Some((peer, heard)) = heard {
+                self.hear(peer, heard);
+            },
+            () = tokio::time::sleep_until(self.clock.at(due)) => {}
+        }
+        while let Ok((peer, heard)) = self.peers.heard.try_recv() {
+            self.hear(peer, heard);
+        }
+        Ok(())
+    }
+
+    /// Waits for something of the beginning.
+    async fn wait_until(
+        &mut self,
+        signals: &mut Signals,
+        or_else: &str,
+        is_enough: impl Fn(&Self) -> bool,
+    ) -> Result<(), String> {
+        let until = self.now() + READY_WITHIN;
+        while !is_enough(self) {
+            if self.broken.is_some() || self.now() >= until {
+                let why =
+                    self.broken.take().unwrap_or_else(|| format!("after {READY_WITHIN:?} still {or_else}"));
+                return Err(why);
+            }
+            let next = (self.now() + TICK).min(until);
+            self.listen_until(signals, next).await?;
+        }
+        Ok(())
+    }
+
+    async fn wake(&mut self, wake: Wake) -> Result<(), String> {
+        match wake {
+            Wake::Event(event) => self.event(event).await?,
+            Wake::Lift(event) => self.lift(event).await?,
+            Wake::Repair(event) => self.repair(event),
+            Wake::Unplug(host) => self.unplug(host),
+        }
+        Ok(())
+    }
+
+    /// Makes a record of what happens at this moment.
+    pub(super) fn note(&mut self, actor: ActorId, what: What) {
+        self.note_at(self.now(), actor, what);
+    }
+
+    fn note_at(&mut self, at: Instant, actor: ActorId, what: What) {
+        self.books.note(at, actor, self.line, what);
+    }
+
+    /// Tells those that wait for moments.
+    pub(super) fn happened(&mut self, happened: Happened) {
+        for (event, at) in self.moments.on(happened, self.now()) {
+            self.heap.push(at, Wake::Event(event));
+        }
+    }
+
+    // ---- the timeline ----
+
+    async fn event(&mut self, index: usize) -> Result<(), String> {
+        if self.phase != Phase::Safety {
+            return Ok(());
+        }
+        let event = &self.scenario.events[index];
+        self.line = event.line;
+        let number = u16::try_from(index).unwrap_or(u16::MAX);
+        self.note(ActorId::WORLD, What::Began { event: number });
+        self.happened(Happened::Began(index));
+        if let Some(every) = event.every
+            && !matches!(event.act, Act::Repair { .. })
+        {
+            self.heap.push(self.now() + every, Wake::Event(index));
+        }
+        match &event.act {
+            Act::Call(call) => self.operate(index, call),
+            Act::Repair { .. } => self.repair(index),
+            Act::Play { players, at, stream, via } => self.players_join(*players, *at, stream, via),
+            Act::Leave { players, by } => self.players_leave(*players, *by).await?,
+            Act::Publish { origin, .. } => {
+                let host = usize::from(origin.0);
+                if let Runs::Origin(origin) = &mut self.hosts[host].runs {
+                    origin.content.push(index);
+                }
+                self.order_origin(host, Order::Publish { event: index });
+            }
+            Act::Start { origin } => {
+                let host = usize::from(origin.0);
+                if let Runs::Origin(origin) = &self.hosts[host].runs
+                    && !origin.is_up
+                {
+                    self.start_origin(host, None)?;
+                }
+            }
+            Act::Fault(fault) => {
+                self.timeline.in_force.insert(number);
+                if let Some(time) = fault.time {
+                    self.heap.push(self.now() + time, Wake::Lift(index));
+                }
+                self.inflict(index, fault).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn lift(&mut self, index: usize) -> Result<(), String> {
+        if !self.timeline.in_force.remove(&u16::try_from(index).unwrap_or(u16::MAX)) {
+            return Ok(());
+        }
+        let event = &self.scenario.events[index];
+        let Act::Fault(fault) = &event.act else { return Ok(()) };
+        self.line = event.line;
+        self.note(ActorId::WORLD, What::Lifted { event: u16::try_from(index).unwrap_or(u16::MAX) });
+        self.relieve(index, fault).await?;
+        self.happened(Happened::Cleared(index));
+        Ok(())
+    }
+
+    fn repair(&mut self, index: usize) {
+        let event = &self.scenario.events[index];
+        let Act::Repair { proxy, pull, closes } = event.act else { return };
+        if !self.repairing {
+            return;
+        }
+        self.line = event.line;
+        self.heap.push(self.now() + event.every.unwrap_or(REPAIR_EVERY), Wake::Repair(index));
+        self.repair_once(proxy, pull, closes);
+    }
+
+    // ---- processes ----
+
+    fn start_ours(&mut self, namespace: &str, words: &[String]) -> Result<PeerId, String> {
+        let log = self.kernel.folder.join("peers.log");
+        let id = self.peers.start_ours(namespace, &self.options.us, &self.file, words, &log)?;
+        self.unready.insert(id);
+        if self.zero > 0 {
+            self.peers.order(id, Order::Begin { zero: self.zero });
+        }
+        Ok(id)
+    }
+
+    pub(super) fn start_host_process(&mut self, host: usize, words: &[String]) -> Result<PeerId, String> {
+        let namespace = self.kernel.namespace(self.hosts[host].port).to_owned();
+        let id = self.start_ours(&namespace, words)?;
+        self.owners.insert(id, host);
+        Ok(id)
+    }
+
+    /// Somebody here is no model.
+    pub(super) fn has_real_peers(&self) -> bool {
+        self.hosts.iter().any(|host| matches!(&host.runs, Runs::Origin(origin) if origin.is_real))
+    }
+
+    fn start_players(&mut self, host: usize) -> Result<(), String> {
+        let words = ["players".to_owned(), host.to_string()];
+        let id = self.start_host_process(host, &words)?;
+        if let Runs::Players(players) = &mut self.hosts[host].runs {
+            players.process = Some(id);
+        }
+        Ok(())
+    }
+
+    pub(super) fn start_aide(&mut self, host: usize) -> Result<(), String> {
+        let id = self.start_host_process(host, &["aide".to_owned()])?;
+        let port = self.hosts[host].port;
+        self.kernel.watch_flows(port)?;
+        let namespace = self.kernel.namespace(port).to_owned();
+        let flows = self.peers.start_flows(&namespace, &self.kernel.folder.join("flows.log"))?;
+        self.owners.insert(flows, host);
+        if let Runs::Proxy(proxy) = &mut self.hosts[host].runs {
+            proxy.aide = Some(id);
+        }
+        Ok(())
+    }
+
+    /// A proxy's kernel tells of a flow; those that its own software opens are dials.
+    fn dials(&mut self, host: usize, at: u64, from: IpAddr, to: SocketAddr) {
+        let HostNow { actor, ips, .. } = &self.hosts[host];
+        let is_ours = |ip: IpAddr| matches!(ip, IpAddr::V4(ip) if ips.contains(&ip));
+        // A url may lead back to the proxy itself; calls of its API are the operator's.
+        let is_call = match &self.hosts[host].runs {
+            Runs::Proxy(proxy) => to.port() == proxy.settings.http.port,
+            Runs::Origin(_) | Runs::Players(_) | Runs::Nothing => false,
+        };
+        if is_ours(from) && !(is_ours(to.ip()) && is_call) {
+            let at = Instant::from_nanos(at.saturating_sub(self.zero));
+            self.books.note(at, *actor, 0, What::Dialled { addr: to });
+        }
+    }
+
+    pub(super) fn start_repull(&mut self, host: usize) -> Result<(), String> {
+        let namespace = self.kernel.namespace(self.hosts[host].port).to_owned();
+        let name = self.cast.name(self.hosts[host].actor).to_owned();
+        let folder = self.kernel.folder.clone();
+        let Runs::Proxy(proxy) = &mut self.hosts[host].runs else { return Ok(()) };
+        let mut text = String::new();
+        scenario::print_config("", &proxy.settings, &mut text);
+        let config = folder.join(format!("{name}.toml"));
+        std::fs::write(&config, text).map_err(|error| format!("{}: {error}", config.display()))?;
+        let log = folder.join(format!("{name}.log"));
+        let id = self.peers.start_repull(&namespace, &self.options.repull, &config, SECRET, &log)?;
+        proxy.repull = Some(id);
+        self.owners.insert(id, host);
+        Ok(())
+    }
+
+    /// Publishes a host's port where the scenario says so.
+    pub(super) fn publish_port(&mut self, host: usize) -> Result<(), String> {
+        use crate::scenario::model::PublishVia;
+
+        let Some(of) = self.hosts[host].of else { return Ok(()) };
+        let spec = &self.scenario.hosts[usize::from(of.0)];
+        let Some(publish) = spec.publish else { return Ok(()) };
+        self.kernel.publish(self.hosts[host].port, publish)?;
+        if let (PublishVia::DockerProxy, Some(machine), Some(ip)) =
+            (publish.via, self.machine, self.hosts[host].ips.first())
+        {
+            for net in &self.scenario.nets {
+                let listen = (net.gateway, publish.port).into();
+                self.unready.insert(machine);
+                self.peers.order(machine, Order::Forward { listen, to: (*ip, publish.port).into() });
+            }
+        }
+        Ok(())
+    }
+
+    // ---- what is heard ----
+
+    fn hear(&mut self, peer: PeerId, heard: Heard) {
+        let host = self.owners.get(&peer).copied();
+        match (heard, host) {
+            (Heard::News(News::Ready), _) => {
+                self.unready.remove(&peer);
+            }
+            (Heard::News(News::Failed { why }), _) => self.broken = Some(why),
+            (Heard::News(News::Told { at, actor, what }), _) => {
+                let at = Instant::from_nanos(at);
+                self.heard_what(at, ActorId(actor), &what);
+                self.books.note(at, ActorId(actor), 0, what);
+            }
+            (Heard::News(News::Listening { at }), Some(host)) => self.origin_listens(host, peer, at),
+            (Heard::News(News::Publishes { at, all }), Some(host)) => {
+                self.origin_publishes(host, peer, at, all);
+            }
+            (Heard::News(News::Answered { at, call, body }), _) => {
+                self.answered(Instant::from_nanos(at), call, body);
+            }
+            (Heard::Begun { zero }, Some(host)) => self.proxy_begins(host, peer, zero),
+            (Heard::Event { at, event }, Some(host)) => self.proxy_tells(host, peer, at, *event),
+            (Heard::Flow { at, from, to }, Some(host)) => self.dials(host, at, from, to),
+            (Heard::Said | Heard::Flow { .. }, _) => {}
+            (Heard::Noise(line), _) => {
+                self.broken = Some(format!("a process says what nobody understands: {line}"))
+            }
+            (Heard::Gone, Some(host)) => self.gone(host, peer),
+            (
+                Heard::News(News::Listening { .. } | News::Publishes { .. })
+                | Heard::Begun { .. }
+                | Heard::Event { .. }
+                | Heard::Gone,
+                None,
+            ) => {}
+        }
+    }
+
+    fn proxy_begins(&mut self, host: usize, peer: PeerId, zero: u64) {
+        let (actor, now) = (self.hosts[host].actor, self.now());
+        let Runs::Proxy(proxy) = &mut self.hosts[host].runs else { return };
+        if proxy.repull != Some(peer) {
+            return;
+        }
+        proxy.zero = Instant::from_nanos(zero.saturating_sub(self.zero));
+        proxy.is_up = true;
+        proxy.streams.clear();
+        let at = proxy.zero.min(now);
+        self.note_at(at, actor, What::Moment(Moment::Listening));
+        if let Some(of) = self.hosts[host].of {
+            self.happened(Happened::Listening(of));
+        }
+    }
+
+    fn proxy_tells(&mut self, host: usize, peer: PeerId, at: Instant, mut event: Event) {
+        let actor = self.hosts[host].actor;
+        let Runs::Proxy(proxy) = &mut self.hosts[host].runs else { return };
+        if proxy.repull != Some(peer) {
+            return;
+        }
+        let shift = |at: Instant| Instant::from_nanos(at.as_nanos().saturating_add(proxy.zero.as_nanos()));
+        let at = shift(at);
+        let mut entered = None;
+        match &mut event.kind {
+            EventKind::Registered { key } => {
+                if let Some(stream) = event.stream {
+                    proxy.streams.insert(stream.0, key.clone());
+                }
+            }
+            EventKind::Unregistered { .. } => {
+                if let Some(stream) = event.stream {
+                    proxy.streams.remove(&stream.0);
+                }
+            }
+            EventKind::PullEntered { state, next_attempt, .. } => {
+                *next_attempt = next_attempt.map(shift);
+                let key = event.stream.and_then(|stream| proxy.streams.get(&stream.0));
+                let name = key.map(|key| format!("{}/{}", key.app, key.stream));
+                let pull = name.and_then(|name| self.timeline.pulls.get(&name).copied());
+                entered = pull.map(|pull| Happened::Entered(pull, *state));
+            }
+            EventKind::PullStepped { .. }
+            | EventKind::OriginStatus(_)
+            | EventKind::Epoch { .. }
+            | EventKind::Rebuilt
+            | EventKind::TrackGone(_)
+            | EventKind::PlayerConnected { .. }
+            | EventKind::PlayerParked { .. }
+            | EventKind::PlayerSeated { .. }
+            | EventKind::PlayerShed { .. }
+            | EventKind::PlayerLeft { .. }
+            | EventKind::NoneReader => {}
+        }
+        self.books.note(at, actor, 0, What::Event(event));
+        if let Some(entered) = entered {
+            self.happened(entered);
+        }
+    }
+
+    /// A process has ended that nobody has told to.
+    fn gone(&mut self, host: usize, peer: PeerId) {
+        let name = self.cast.name(self.hosts[host].actor).to_owned();
+        let is_wanted = match &self.hosts[host].runs {
+            Runs::Proxy(proxy) => proxy.repull == Some(peer) && proxy.is_up || proxy.aide == Some(peer),
+            Runs::Origin(origin) => origin.process == Some(peer) && origin.is_up,
+            Runs::Players(players) => players.process == Some(peer),
+            Runs::Nothing => false,
+        };
+        let actor = self.hosts[host].actor;
+        let is_proxy = matches!(&self.hosts[host].runs, Runs::Proxy(proxy) if proxy.repull == Some(peer));
+        if is_wanted && is_proxy {
+            // Whatever a scenario does to it from outside, the binary does not end by itself.
+            let (step, at) = (self.books.tracer.step(), self.now());
+            let text = format!("the process of {name} has ended by itself; see its log");
+            self.books.oracles.broken("quiet", step, at, text);
+            self.note(actor, What::Moment(Moment::Silent));
+        } else if is_wanted && self.broken.is_none() {
+            self.broken = Some(format!("a process of {name} has ended: see peers.log"));
+        } else if !is_wanted && self.unready.remove(&peer) {
+            self.broken = Some(format!("a process of {name} could not begin: see peers.log"));
+        }
+    }
+
+    /// Leaves logs and configurations behind for people.
+    fn keep_files(&self, folder: &Path) {
+        let to = folder.join(&self.scenario.id);
+        let Ok(entries) = std::fs::read_dir(&self.kernel.folder) else { return };
+        // Where nothing can be kept, nothing is: the verdict counts.
+        let _ = std::fs::create_dir_all(&to);
+        for entry in entries.flatten() {
+            let _ = std::fs::copy(entry.path(), to.join(entry.file_name()));
+        }
+    }
+}
+
+impl OriginNow {
+    pub(super) fn new(spec: OriginModel) -> Self {
+        Self {
+            spec,
+            is_real: false,
+            process: None,
+            is_up: false,
+            is_listening: false,
+            is_published: false,
+            is_serving: false,
+            life: 0,
+            in_force: BTreeSet::new(),
+            content: Vec::new(),
+        }
+    }
+}
+
+/// What ends a world early.
+pub(super) struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, String> {
+        let listen = |kind| signal(kind).map_err(|error| format!("no signals: {error}"));
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            biased;
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the zero that all processes of a world count from")]
+fn wall() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Counts a process's connections to others that are open, or closed by them alone.
+fn connections_of(pid: u32) -> u64 {
+    let mut count = 0;
+    for table in ["tcp", "tcp6"] {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
+        for line in text.lines().skip(1) {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let is_open = matches!(words.get(3), Some(&"01" | &"08"));
+            // 127.0.0.1, also as an IPv4 address of IPv6: calls of the API.
+            let is_near = words.get(2).is_some_and(|to| {
+                to.starts_with("0100007F") || to.starts_with("0000000000000000FFFF00000100007F")
+            });
+            count += u64::from(is_open && !is_near);
+        }
+    }
+    count
+}
