@@ -118,7 +118,7 @@ pub fn prove(options: &ProveOptions) -> u8 {
     proofs.sort_by_key(|(file, _)| *file);
     let proofs: Vec<Proof> = proofs.into_iter().map(|(_, proof)| proof).collect();
     if options.json {
-        print!("{:#}\n", json_of(&proofs));
+        println!("{:#}", json_of(&proofs));
     } else {
         print!("{}", table(&proofs));
     }
@@ -268,7 +268,7 @@ fn line(row: &Row) -> String {
     };
     let Comparison { order, answers, recovery, silence, .. } = &compared.comparison;
     let verdict = if compared.broken.is_empty() { "held" } else { "BROKEN" };
-    let order = if order.1 == 0 { "-".to_owned() } else { format!("{} %", order.0 * 100 / order.1) };
+    let order = (order.0 * 100).checked_div(order.1).map_or("-".to_owned(), |percent| format!("{percent} %"));
     let both = |one: Option<Duration>, other: Option<Duration>| {
         let told = |time: Option<Duration>| time.map_or("-".to_owned(), decimals);
         format!("{} / {}", told(one), told(other))
@@ -299,11 +299,8 @@ fn summary(proofs: &[Proof]) -> String {
     let (alike, all) = compared().fold((0, 0), |(alike, all), compared| {
         (alike + compared.comparison.order.0, all + compared.comparison.order.1)
     });
-    let order = if all == 0 {
-        "-".to_owned()
-    } else {
-        format!("{}.{} %", alike * 100 / all, alike * 1000 / all % 10)
-    };
+    let permille = (alike * 1000).checked_div(all);
+    let order = permille.map_or("-".to_owned(), |permille| format!("{}.{} %", permille / 10, permille % 10));
     format!(
         "{} comparisons: {} agree, {surprised} disagree, {known} with known differences; {not_run} not run; events in the same \
          order: {order}\n",

@@ -63,6 +63,8 @@ pub(super) struct FabricEnv {
 pub(super) struct FabricStream {
     way: Way,
     pieces: Pieces,
+    /// Its kernel is about to send an RST.
+    is_aborted: bool,
 }
 
 enum Way {
@@ -99,7 +101,7 @@ impl FabricEnv {
 
     fn stream(&self, way: Way) -> FabricStream {
         let number = self.streams.fetch_add(1, Ordering::Relaxed);
-        FabricStream { way, pieces: Pieces(Dice::nth(self.seed, "pieces", number).roll()) }
+        FabricStream { way, pieces: Pieces(Dice::nth(self.seed, "pieces", number).roll()), is_aborted: false }
     }
 
     fn over_network(&self, sock: SockId, local: SocketAddr, peer: SocketAddr) -> FabricStream {
@@ -275,12 +277,13 @@ impl Wire for FabricStream {
         Ok(())
     }
 
-    fn abort(self) {
+    fn abort(mut self) {
         if let Way::Network { shell, sock, .. } = &self.way
             && let Some(net) = shell.lock().net()
         {
             net.abort(*sock);
         }
+        self.is_aborted = true;
     }
 }
 
@@ -292,7 +295,7 @@ impl Drop for FabricStream {
         shared.gone.push(*sock);
         let now = shared.now;
         // After the last step there is no network to tell.
-        if let Some(net) = shared.net() {
+        if let Some(net) = shared.net().filter(|_| !self.is_aborted) {
             net.close(*sock, now);
         }
     }
@@ -307,7 +310,7 @@ impl AsyncRead for FabricStream {
         if buffer.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
-        let Self { way, pieces } = &mut *self;
+        let Self { way, pieces, .. } = &mut *self;
         let len = pieces.next().min(buffer.remaining());
         match way {
             Way::Network { shell, p, sock, .. } => {
@@ -351,7 +354,7 @@ impl AsyncWrite for FabricStream {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let Self { way, pieces } = &mut *self;
+        let Self { way, pieces, .. } = &mut *self;
         let mut piece = Vec::new();
         let len = pieces.next();
         for slice in slices {

@@ -44,6 +44,8 @@ pub(crate) const GRAIN: Duration = Duration::from_millis(20);
 const WARM_UP: u64 = 10;
 /// From then on until the world's zero: the proxies begin.
 const START_UP: u64 = 3;
+/// Hosts of a scenario that turmoil takes here: it looks at every pair of them for every host in every tick.
+const HOSTS_MAX: usize = 10;
 /// The host of turmoil that stands for the machine between the networks.
 const MACHINE: usize = 0;
 /// The longest run turmoil is told of; the world ends it sooner.
@@ -71,7 +73,16 @@ fn host_name(host: usize) -> String {
 
 impl Carrier {
     /// Makes the hosts of a scenario and starts their wires.
+    ///
+    /// # Errors
+    /// There are too many, or one does not begin.
     pub(crate) fn new(scenario: &Scenario, seed: u64) -> Result<Self, String> {
+        if scenario.hosts.len() > HOSTS_MAX {
+            return Err(format!(
+                "turmoil takes {HOSTS_MAX} hosts here, and there are {}",
+                scenario.hosts.len()
+            ));
+        }
         let mut sim = turmoil::Builder::new()
             .rng_seed(seed)
             .epoch(SystemTime::UNIX_EPOCH)
