@@ -31,6 +31,7 @@ use super::{
 use crate::{
     oracle::{LeftOver, Oracles},
     origin::Like,
+    plane::INTERRUPTED,
     real::Clock,
     scenario::{
         self,
@@ -190,6 +191,11 @@ impl<'a> World<'a> {
         super::faults::check(scenario, options.real_peers).map_err(Unrunnable)?;
         let mut world = Self::build(scenario, seed, keep, options).map_err(Unrunnable)?;
         let ran = world.live().await;
+        for host in &mut world.hosts {
+            // What is frozen does not even die.
+            host.paused.clear();
+        }
+        world.peers.kill_all().await;
         if let (Err(_), Some(folder)) | (Ok(()), Some(folder)) = (&ran, &options.keep_in) {
             world.keep_files(folder);
         }
@@ -610,7 +616,7 @@ impl<'a> World<'a> {
     async fn listen_until(&mut self, signals: &mut Signals, due: Instant) -> Result<(), String> {
         tokio::select! {
             biased;
-            name = signals.next() => return Err(format!("interrupted ({name})")),
+            name = signals.next() => return Err(format!("{INTERRUPTED} ({name})")),
             heard = self.peers.heard.recv() => if let Some((peer, heard)) = heard {
                 self.hear(peer, heard);
             },
