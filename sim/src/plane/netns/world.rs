@@ -55,8 +55,8 @@ const ORDERS_PASS: Duration = Duration::from_millis(5);
 const READY_WITHIN: Duration = Duration::from_secs(20);
 /// How often records are judged.
 const TICK: Duration = Duration::from_millis(20);
-/// How late this world may look at what is due before its verdict is worth nothing.
-const LAG_MAX: Duration = Duration::from_millis(400);
+/// How late this world may look at what is due before a broken promise is no verdict: as late as things may come.
+const LAG_MAX: Duration = TOLERANCE;
 /// How long everything may take to be gone at the end.
 const CLEAN_WITHIN: Duration = Duration::from_secs(10);
 
@@ -116,7 +116,7 @@ pub(super) struct World<'a> {
     unready: BTreeSet<PeerId>,
     /// Why nothing can be judged.
     broken: Option<String>,
-    lag: Duration,
+    pub(super) lag: Duration,
 }
 
 /// A host.
@@ -129,6 +129,8 @@ pub(super) struct HostNow {
     pub(super) port: usize,
     pub(super) ips: Vec<Ipv4Addr>,
     pub(super) frozen: u32,
+    /// It was, once: that it did not run is no news of the machine.
+    pub(super) has_frozen: bool,
     /// By the freezer.
     pub(super) paused: Vec<Frozen>,
     pub(super) runs: Runs,
@@ -166,6 +168,8 @@ pub(super) struct OriginNow {
     pub(super) is_listening: bool,
     pub(super) is_published: bool,
     pub(super) is_serving: bool,
+    /// When it is to listen.
+    pub(super) listens_at: Instant,
     pub(super) life: u32,
     /// Faults of its model in force.
     pub(super) in_force: BTreeSet<usize>,
@@ -291,7 +295,16 @@ impl<'a> World<'a> {
                 Role::Player(_) => Runs::Players(PlayersNow { process: None, seats: Vec::new() }),
             };
             let of = Some(HostRef(u16::try_from(index).unwrap_or(u16::MAX)));
-            self.hosts.push(HostNow { actor, of, port, ips, frozen: 0, paused: Vec::new(), runs });
+            self.hosts.push(HostNow {
+                actor,
+                of,
+                port,
+                ips,
+                frozen: 0,
+                has_frozen: false,
+                paused: Vec::new(),
+                runs,
+            });
         }
         Ok(())
     }
@@ -850,6 +863,10 @@ impl<'a> World<'a> {
             (Heard::News(News::Ready), _) => {
                 self.unready.remove(&peer);
             }
+            (Heard::News(News::Late { by }), Some(host)) if !self.hosts[host].has_frozen => {
+                self.lag = self.lag.max(Duration::from_nanos(by));
+            }
+            (Heard::News(News::Late { .. }), _) => {}
             (Heard::News(News::Failed { why }), _) => self.broken = Some(why),
             (Heard::News(News::Told { at, actor, what }), _) => {
                 let at = Instant::from_nanos(at);
@@ -988,6 +1005,7 @@ impl OriginNow {
             is_listening: false,
             is_published: false,
             is_serving: false,
+            listens_at: Instant::ZERO,
             life: 0,
             in_force: BTreeSet::new(),
             content: Vec::new(),
