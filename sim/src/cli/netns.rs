@@ -5,7 +5,7 @@ use std::{
     path::Path,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -50,16 +50,20 @@ pub(super) fn run(
     let chosen: Vec<usize> =
         (0..scenarios.len()).filter(|index| scenarios[*index].run.planes.contains(&Plane::Netns)).collect();
     let left_out = scenarios.len() - chosen.len();
-    let next = AtomicUsize::new(0);
+    let (next, is_interrupted) = (AtomicUsize::new(0), AtomicBool::new(false));
     let results = Mutex::new((Progress::new(chosen.len()), Vec::<(usize, Result)>::new()));
     std::thread::scope(|scope| {
         for _ in 0..options.jobs.clamp(1, chosen.len().max(1)) {
             scope.spawn(|| {
-                while let Some(index) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+                // Whoever interrupts one world wants none after it.
+                while !is_interrupted.load(Ordering::Relaxed)
+                    && let Some(index) = chosen.get(next.fetch_add(1, Ordering::Relaxed))
+                {
                     let result = run_one(netns, options, &files[*index], &scenarios[*index]);
                     let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
-                    if let Ok(report) = &result {
-                        results.0.on_ran(&report.ran);
+                    match &result {
+                        Ok(report) => results.0.on_ran(&report.ran),
+                        Err(why) => is_interrupted.store(why.is_interruption(), Ordering::Relaxed),
                     }
                     results.1.push((*index, result));
                 }

@@ -25,6 +25,16 @@ pub enum Unrunnable {
     Missing(Plane, String),
 }
 
+/// How a text begins that tells of an end by a signal.
+pub(crate) const INTERRUPTED: &str = "interrupted";
+
+impl Unrunnable {
+    /// Returns whether somebody ended it.
+    pub fn is_interruption(&self) -> bool {
+        self.0.starts_with(INTERRUPTED)
+    }
+}
+
 impl fmt::Display for Unrunnable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

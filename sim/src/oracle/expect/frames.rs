@@ -100,10 +100,13 @@ impl Frames {
         if since > until {
             return;
         }
-        // Seen from outside, the frame of that very moment may have come before it was told.
-        let is_there = |last: &Instant| scene.is_outside && *last < since && *last + scene.tolerance >= since;
-        if let (Wants::Frames { .. }, Some(last)) = (&self.wants, player.last_frame.filter(is_there)) {
-            self.seats.insert(seat, Seat { since, first: Some(since), last: Some(last) });
+        // Seen from outside, the frame of that very moment may have come before it was told. A time so short that no
+        // outage ends within it means that frame.
+        let is_short = self.at_most.is_some_and(|bound| bound <= scene.tolerance * 2);
+        let is_there = |last: Instant| last < since && last + scene.tolerance >= since;
+        let is_frames = matches!(self.wants, Wants::Frames { .. });
+        if scene.is_outside && is_frames && is_short && player.last_frame.is_some_and(is_there) {
+            self.seats.insert(seat, Seat { since, first: Some(since), last: None });
             return;
         }
         self.seats.insert(seat, Seat { since, first: None, last: None });

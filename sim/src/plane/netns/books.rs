@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// How long records wait.
-pub(super) const HOLD: Duration = Duration::from_millis(80);
+pub(super) const HOLD: Duration = Duration::from_millis(200);
 
 /// Records on their way to the oracles.
 #[derive(Debug)]

@@ -400,6 +400,7 @@ impl World<'_> {
         let Runs::Origin(origin) = &mut self.hosts[host].runs else { return };
         let Some(process) = origin.process else { return };
         origin.is_up = true;
+        origin.listens_at = Instant::from_nanos(listen_at);
         for event in &origin.content {
             self.peers.order(process, Order::Content { event: *event });
         }
@@ -425,6 +426,10 @@ impl World<'_> {
             return;
         }
         origin.is_listening = true;
+        if origin.listens_at > Instant::ZERO && !origin.is_real {
+            // A process that was so late to begin had no processor to begin on.
+            self.lag = self.lag.max(Instant::from_nanos(at).since(origin.listens_at));
+        }
         self.books.note(Instant::from_nanos(at), actor, 0, What::Moment(Moment::Listening));
         if let Some(of) = self.hosts[host].of {
             self.happened(Happened::Listening(of));
@@ -466,6 +471,7 @@ impl World<'_> {
     /// Stops what a host runs, by SIGSTOP or, as an engine does it, by the freezer of its control group.
     fn freezes(&mut self, host: usize, pauses: bool) {
         self.hosts[host].frozen += 1;
+        self.hosts[host].has_frozen = true;
         if let Some(process) = self.processes(host) {
             let name = self.kernel.namespace(self.hosts[host].port);
             let frozen = self.peers.pid(process).filter(|_| pauses);
@@ -566,7 +572,16 @@ impl World<'_> {
             | (AddressTaken::Nobody | AddressTaken::Refusing | AddressTaken::Silent, _) => Runs::Nothing,
         };
         let paused = Vec::new();
-        self.hosts.push(HostNow { actor, of: None, port, ips: vec![ip], frozen: 0, paused, runs });
+        self.hosts.push(HostNow {
+            actor,
+            of: None,
+            port,
+            ips: vec![ip],
+            frozen: 0,
+            has_frozen: false,
+            paused,
+            runs,
+        });
         if taken == AddressTaken::Silent {
             // For good, under a number that no event has.
             let event = usize::MAX - stranger;

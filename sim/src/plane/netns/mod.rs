@@ -87,7 +87,7 @@ pub fn check(real_peers: bool) -> Result<(), Unrunnable> {
     if real_peers { tools::check_real_peers() } else { Ok(()) }
 }
 
-/// Removes what worlds have left behind, whoever made them. Returns how many namespaces there were.
+/// Removes what worlds have left behind whose process is gone. Returns how many namespaces there were.
 pub fn clean() -> usize {
-    tools::remove_all(tools::PREFIX)
+    tools::remove_left_over()
 }

@@ -202,6 +202,13 @@ impl Peers {
         }
     }
 
+    /// Kills every process and waits until all are gone.
+    pub(super) async fn kill_all(&mut self) {
+        for id in self.running.keys().copied().collect::<Vec<_>>() {
+            self.kill(id).await;
+        }
+    }
+
     /// Kills a process and waits until it is gone.
     pub(super) async fn kill(&mut self, id: PeerId) {
         self.signal(id, "KILL");

@@ -100,6 +100,25 @@ pub(super) fn find(program: &str) -> Option<PathBuf> {
     FOLDERS.iter().map(|folder| Path::new(folder).join(program)).find(|path| path.exists())
 }
 
+/// Removes what worlds have left behind whose process is gone. Returns how many namespaces there were.
+pub(super) fn remove_left_over() -> usize {
+    let listed = call(&["ip", "netns", "list"]).unwrap_or_default();
+    let names = listed.lines().filter_map(|line| line.split_whitespace().next());
+    let owner = |name: &str| name.strip_prefix(PREFIX)?.split('-').next()?.parse::<u32>().ok();
+    let is_alive = |owner: u32| {
+        let name = std::fs::read_to_string(format!("/proc/{owner}/comm")).unwrap_or_default();
+        name.trim() == "repull-sim"
+    };
+    let mut prefixes: Vec<String> = names
+        .filter_map(owner)
+        .filter(|owner| !is_alive(*owner))
+        .map(|owner| format!("{PREFIX}{owner}-"))
+        .collect();
+    prefixes.sort();
+    prefixes.dedup();
+    prefixes.iter().map(|prefix| remove_all(prefix)).sum()
+}
+
 /// Returns where nginx's RTMP module is.
 pub(super) fn nginx_rtmp() -> Option<PathBuf> {
     const FOLDERS: [&str; 3] =

@@ -169,6 +169,11 @@ pub(super) enum News {
         /// The body.
         body: Option<String>,
     },
+    /// It was not let run for so long, in nanoseconds.
+    Late {
+        /// Nanoseconds.
+        by: u64,
+    },
     /// It cannot do its work.
     Failed {
         /// Why.

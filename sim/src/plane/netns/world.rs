@@ -33,6 +33,7 @@ use super::{
 use crate::{
     oracle::{LeftOver, Oracles},
     origin::Like,
+    plane::INTERRUPTED,
     real::Clock,
     scenario::{
         self,
@@ -56,8 +57,8 @@ const ORDERS_PASS: Duration = Duration::from_millis(5);
 const READY_WITHIN: Duration = Duration::from_secs(20);
 /// How often records are judged.
 const TICK: Duration = Duration::from_millis(20);
-/// How late this world may look at what is due before its verdict is worth nothing.
-const LAG_MAX: Duration = Duration::from_millis(400);
+/// How late this world may look at what is due before a broken promise is no verdict: as late as things may come.
+const LAG_MAX: Duration = TOLERANCE;
 /// How long everything may take to be gone at the end.
 const CLEAN_WITHIN: Duration = Duration::from_secs(10);
 
@@ -117,7 +118,7 @@ pub(super) struct World<'a> {
     unready: BTreeSet<PeerId>,
     /// Why nothing can be judged.
     broken: Option<String>,
-    lag: Duration,
+    pub(super) lag: Duration,
 }
 
 /// A host.
@@ -130,6 +131,8 @@ pub(super) struct HostNow {
     pub(super) port: usize,
     pub(super) ips: Vec<Ipv4Addr>,
     pub(super) frozen: u32,
+    /// It was, once: that it did not run is no news of the machine.
+    pub(super) has_frozen: bool,
     /// By the freezer.
     pub(super) paused: Vec<Frozen>,
     pub(super) runs: Runs,
@@ -167,6 +170,8 @@ pub(super) struct OriginNow {
     pub(super) is_listening: bool,
     pub(super) is_published: bool,
     pub(super) is_serving: bool,
+    /// When it is to listen.
+    pub(super) listens_at: Instant,
     pub(super) life: u32,
     /// Faults of its model in force.
     pub(super) in_force: BTreeSet<usize>,
@@ -192,6 +197,11 @@ impl<'a> World<'a> {
         super::faults::check(scenario, options.real_peers).map_err(missing)?;
         let mut world = Self::build(scenario, seed, keep, options).map_err(missing)?;
         let ran = world.live().await;
+        for host in &mut world.hosts {
+            // What is frozen does not even die.
+            host.paused.clear();
+        }
+        world.peers.kill_all().await;
         if let (Err(_), Some(folder)) | (Ok(()), Some(folder)) = (&ran, &options.keep_in) {
             world.keep_files(folder);
         }
@@ -287,7 +297,16 @@ impl<'a> World<'a> {
                 Role::Player(_) => Runs::Players(PlayersNow { process: None, seats: Vec::new() }),
             };
             let of = Some(HostRef(u16::try_from(index).unwrap_or(u16::MAX)));
-            self.hosts.push(HostNow { actor, of, port, ips, frozen: 0, paused: Vec::new(), runs });
+            self.hosts.push(HostNow {
+                actor,
+                of,
+                port,
+                ips,
+                frozen: 0,
+                has_frozen: false,
+                paused: Vec::new(),
+                runs,
+            });
         }
         Ok(())
     }
@@ -612,7 +631,7 @@ impl<'a> World<'a> {
     async fn listen_until(&mut self, signals: &mut Signals, due: Instant) -> Result<(), String> {
         tokio::select! {
             biased;
-            name = signals.next() => return Err(format!("interrupted ({name})")),
+            name = signals.next() => return Err(format!("{INTERRUPTED} ({name})")),
             heard = self.peers.heard.recv() => if let Some((peer, heard)) = heard {
                 self.hear(peer, heard);
             },
@@ -846,6 +865,10 @@ impl<'a> World<'a> {
             (Heard::News(News::Ready), _) => {
                 self.unready.remove(&peer);
             }
+            (Heard::News(News::Late { by }), Some(host)) if !self.hosts[host].has_frozen => {
+                self.lag = self.lag.max(Duration::from_nanos(by));
+            }
+            (Heard::News(News::Late { .. }), _) => {}
             (Heard::News(News::Failed { why }), _) => self.broken = Some(why),
             (Heard::News(News::Told { at, actor, what }), _) => {
                 let at = Instant::from_nanos(at);
@@ -984,6 +1007,7 @@ impl OriginNow {
             is_listening: false,
             is_published: false,
             is_serving: false,
+            listens_at: Instant::ZERO,
             life: 0,
             in_force: BTreeSet::new(),
             content: Vec::new(),

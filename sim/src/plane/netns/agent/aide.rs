@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Orders, dns::NameServer, tell};
+use super::{Orders, Ticks, dns::NameServer, tell};
 use crate::{
     plane::netns::wire::{News, Order},
     real::Clock,
@@ -28,8 +28,14 @@ pub(super) async fn run(mut orders: Orders) -> Result<(), String> {
     let names = NameServer::start().await.map_err(|error| format!("no name server: {error}"))?;
     let Some(clock) = orders.begin().await else { return Ok(()) };
     let queue = Arc::new(Semaphore::new(CALLS_MAX));
+    let mut ticks = Ticks::every(Duration::from_millis(20));
     loop {
-        match orders.next().await {
+        let order = tokio::select! {
+            biased;
+            order = orders.next() => order,
+            () = ticks.tick() => continue,
+        };
+        match order {
             None => return Ok(()),
             Some(Order::Names { names: answers }) => names.set(answers),
             Some(Order::Call { call, at, waits, target }) => {

@@ -14,7 +14,7 @@ use std::{
 
 use proxy_core::time::Instant;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-use tun_rs::{AsyncDevice, DeviceBuilder, Layer};
+use tokio_tun::Tun;
 
 use super::{Orders, tell};
 use crate::{
@@ -57,7 +57,7 @@ struct Came {
 struct Cable {
     host: HostRef,
     gateway: Ipv4Addr,
-    ends: BTreeMap<Way, Arc<AsyncDevice>>,
+    ends: BTreeMap<Way, Arc<Tun>>,
     /// What the network's links are like; of those between two hosts, the sender's is the one that counts.
     base: Wire,
     /// What faults make of it, each way.
@@ -141,13 +141,10 @@ impl Cable {
         for (name, reads, writes) in
             [(format!("e{port}"), Way::Out, Way::In), (format!("v{port}"), Way::In, Way::Out)]
         {
-            let device = DeviceBuilder::new()
-                .name(&name)
-                .layer(Layer::L2)
-                .enable(false)
-                .build_async()
-                .map_err(|error| format!("no TAP device {name}: {error}"))?;
-            let device = Arc::new(device);
+            // It is taken up by whoever plugs it in.
+            let built = Tun::builder().name(&name).tap().build();
+            let mut devices = built.map_err(|error| format!("no TAP device {name}: {error}"))?;
+            let device = Arc::new(devices.pop().ok_or_else(|| format!("no TAP device {name}"))?);
             tokio::spawn(read(Arc::clone(&device), port, reads, sender.clone()));
             ends.insert(writes, device);
         }
@@ -277,7 +274,7 @@ fn too_big(frame: &[u8], from: Ipv4Addr, mtu: u16) -> Option<Vec<u8>> {
     Some(answer)
 }
 
-async fn read(device: Arc<AsyncDevice>, port: usize, way: Way, sender: UnboundedSender<Came>) {
+async fn read(device: Arc<Tun>, port: usize, way: Way, sender: UnboundedSender<Came>) {
     let mut buffer = vec![0; FRAME_BYTES_MAX];
     loop {
         match device.recv(&mut buffer).await {

@@ -32,6 +32,9 @@ use crate::{real::Clock, scenario::model::Scenario, trace::What};
 /// How often models are looked at for news: the exactness of what they tell.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
+/// How late a process may wake up before that is told.
+const LATE_MIN: Duration = Duration::from_millis(100);
+
 /// What a process is to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -149,10 +152,33 @@ fn tell_what(at: Instant, actor: u16, what: What) {
     tell(&News::Told { at: at.as_nanos(), actor, what });
 }
 
-fn look_ticks() -> tokio::time::Interval {
-    let mut ticks = interval(LOOK_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks
+/// Wakes up again and again, and notices when it was not let.
+struct Ticks {
+    ticks: tokio::time::Interval,
+    every: Duration,
+    last: Option<tokio::time::Instant>,
+}
+
+impl Ticks {
+    fn every(every: Duration) -> Self {
+        let mut ticks = interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { ticks, every, last: None }
+    }
+
+    async fn tick(&mut self) {
+        self.ticks.tick().await;
+        let now = tokio::time::Instant::now();
+        let late = self.last.map_or(Duration::ZERO, |last| now - last).saturating_sub(self.every);
+        self.last = Some(now);
+        if late > LATE_MIN {
+            tell(&News::Late { by: u64::try_from(late.as_nanos()).unwrap_or(u64::MAX) });
+        }
+    }
+}
+
+fn look_ticks() -> Ticks {
+    Ticks::every(LOOK_EVERY)
 }
 
 /// Returns the model of a host that is an origin.

@@ -22,8 +22,9 @@ use crate::{
 
 /// Lives and plays of each life of a process count from here on, so that players can tell them apart.
 const NUMBERS_PER_LIFE: u32 = 10_000;
-/// And those of each further origin of one stream from here.
-const NUMBERS_PER_ORIGIN: u32 = 1_000_000;
+/// Plays count on from so many more each tenth of a second, so that a play is told apart from an earlier one of another
+/// origin of the same stream.
+const PLAYS_PER_TENTH: u32 = 10_000;
 /// How long what is said at the end may take to get out.
 const LAST_WORDS: Duration = Duration::from_millis(30);
 
@@ -43,6 +44,8 @@ struct Process<'a> {
     publishes: bool,
     listen_at: Option<Instant>,
     publish_at: Option<Instant>,
+    /// Tenths of a second since the beginning.
+    tenths: u32,
     seen: Seen,
 }
 
@@ -67,7 +70,7 @@ pub(super) async fn run(
         Err(port) => stranger(port),
     };
     let Some(clock) = orders.begin().await else { return Ok(()) };
-    let numbers_from = spec.behaviour.numbers_from + life * NUMBERS_PER_LIFE + place(scenario, &host, &spec);
+    let numbers_from = spec.behaviour.numbers_from + life * NUMBERS_PER_LIFE;
     let mut process = Process {
         scenario,
         spec,
@@ -81,6 +84,7 @@ pub(super) async fn run(
         publishes: false,
         listen_at: None,
         publish_at: None,
+        tenths: 0,
         seen: Seen::default(),
     };
     let mut ticks = look_ticks();
@@ -95,17 +99,18 @@ pub(super) async fn run(
                 Some(Order::ShutDown) => return process.shut_down().await,
                 Some(order) => process.obey(order).await,
             },
-            _ = ticks.tick() => process.look().await,
+            () = ticks.tick() => {
+                process.count_on().await;
+                process.look().await;
+            }
         }
     }
 }
 
-/// Returns from where on an origin counts that is not the first one of a stream.
-fn place(scenario: &Scenario, host: &Result<u16, u16>, spec: &OriginModel) -> u32 {
-    let Ok(host) = host else { return 0 };
-    let before = (0..*host).filter_map(|other| origin_of(scenario, other));
-    let alike = before.filter(|other| other.streams.iter().any(|stream| spec.streams.contains(stream)));
-    u32::try_from(alike.count()).unwrap_or(u32::MAX).saturating_mul(NUMBERS_PER_ORIGIN)
+/// Lets lives and plays to come count on from a number.
+fn number_from(model: &mut ModelOrigin, from: u32) {
+    let behaviour = Behaviour { numbers_from: from, ..model.behaviour().clone() };
+    model.set_behaviour(behaviour);
 }
 
 /// An RTMP server that knows no stream.
@@ -147,7 +152,8 @@ impl Process<'_> {
         for fault in self.in_force.values() {
             shape(&mut behaviour, fault);
         }
-        behaviour.numbers_from = self.numbers_from;
+        let plays = self.tenths.saturating_mul(PLAYS_PER_TENTH);
+        behaviour.numbers_from = self.numbers_from.saturating_add(plays);
         behaviour
     }
 
@@ -274,6 +280,15 @@ impl Process<'_> {
         }
     }
 
+    /// Plays to come are numbered by the time.
+    async fn count_on(&mut self) {
+        let tenths = u32::try_from(self.clock.now().as_millis() / 100).unwrap_or(u32::MAX);
+        if std::mem::replace(&mut self.tenths, tenths) != tenths {
+            let from = self.numbers_from.saturating_add(tenths.saturating_mul(PLAYS_PER_TENTH));
+            self.act(move |model, _| number_from(model, from)).await;
+        }
+    }
+
     async fn reshape(&mut self) {
         let behaviour = self.behaviour();
         self.act(move |model, now| {
@@ -348,12 +363,17 @@ impl Process<'_> {
         let names: Vec<String> = self.spec.streams.iter().filter(|name| !is_away(name)).cloned().collect();
         let lives: Vec<(String, Publisher)> =
             names.into_iter().map(|name| (name.clone(), self.publisher(&name))).collect();
+        let from = self.numbers_from;
         self.act(move |model, now| {
+            // A publisher's lives are counted by the process: two origins of one stream have the same publisher's.
+            let plays_from = model.behaviour().numbers_from;
+            number_from(model, from);
             for (name, publisher) in lives {
                 if model.epoch(&name).is_none() {
                     model.publish(&name, publisher, now);
                 }
             }
+            number_from(model, plays_from);
         })
         .await;
     }

@@ -98,7 +98,7 @@ pub(super) async fn run(scenario: &Scenario, host: u16, mut orders: Orders) -> R
         | Order::Cable { .. },
                         ) => {}
                     },
-                    _ = ticks.tick() => {}
+                    () = ticks.tick() => {}
                 }
         for (number, seat) in &mut seats {
             seat.look(*number, clock);
