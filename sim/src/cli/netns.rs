@@ -63,7 +63,9 @@ pub(super) fn run(
                     let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
                     match &result {
                         Ok(report) => results.0.on_ran(&report.ran),
-                        Err(why) => is_interrupted.store(why.is_interruption(), Ordering::Relaxed),
+                        Err(why) => {
+                            is_interrupted.store(matches!(why, Unrunnable::Interrupted(_)), Ordering::Relaxed)
+                        }
                     }
                     results.1.push((*index, result));
                 }

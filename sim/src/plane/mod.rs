@@ -23,16 +23,8 @@ pub enum Unrunnable {
     NotMeant(Plane, Option<String>),
     /// The plane cannot be had here: what is missing.
     Missing(Plane, String),
-}
-
-/// How a text begins that tells of an end by a signal.
-pub(crate) const INTERRUPTED: &str = "interrupted";
-
-impl Unrunnable {
-    /// Returns whether somebody ended it.
-    pub fn is_interruption(&self) -> bool {
-        self.0.starts_with(INTERRUPTED)
-    }
+    /// Somebody ended it: the signal.
+    Interrupted(String),
 }
 
 impl fmt::Display for Unrunnable {
@@ -41,6 +33,7 @@ impl fmt::Display for Unrunnable {
             Self::NotMeant(plane, Some(why)) => write!(f, "not meant for plane {}: {why}", name(*plane)),
             Self::NotMeant(plane, None) => write!(f, "not meant for plane {}", name(*plane)),
             Self::Missing(plane, what) => write!(f, "no plane {} here: {what}", name(*plane)),
+            Self::Interrupted(signal) => write!(f, "interrupted by {signal}"),
         }
     }
 }

@@ -63,6 +63,28 @@ fn missing(what: impl Into<String>) -> Unrunnable {
     Unrunnable::Missing(Plane::Netns, what.into())
 }
 
+/// Why a world ended before its time: a signal, or the machine failed it.
+#[derive(Debug)]
+enum Cut {
+    Signal(&'static str),
+    Failed(String),
+}
+
+impl From<String> for Cut {
+    fn from(what: String) -> Self {
+        Self::Failed(what)
+    }
+}
+
+impl From<Cut> for Unrunnable {
+    fn from(cut: Cut) -> Self {
+        match cut {
+            Cut::Signal(name) => Self::Interrupted(name.to_owned()),
+            Cut::Failed(what) => missing(what),
+        }
+    }
+}
+
 /// Runs a scenario.
 ///
 /// # Errors

@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     super::Unrunnable,
-    Options, TOLERANCE,
+    Cut, Options, TOLERANCE,
     agent::fabric::cabled,
     books::{Books, HOLD},
     capture,
@@ -33,7 +33,6 @@ use super::{
 use crate::{
     oracle::{LeftOver, Oracles},
     origin::Like,
-    plane::INTERRUPTED,
     real::Clock,
     scenario::{
         self,
@@ -205,7 +204,7 @@ impl<'a> World<'a> {
         if let (Err(_), Some(folder)) | (Ok(()), Some(folder)) = (&ran, &options.keep_in) {
             world.keep_files(folder);
         }
-        ran.map_err(missing)?;
+        ran?;
         let outcome = world.outcome();
         if let Some(folder) = &options.capture {
             world.write_capture(folder, &outcome).map_err(missing)?;
@@ -322,7 +321,7 @@ impl<'a> World<'a> {
     }
 
     /// Starts everything, lives through the scenario, and ends everything.
-    async fn live(&mut self) -> Result<(), String> {
+    async fn live(&mut self) -> Result<(), Cut> {
         let mut signals = Signals::new()?;
         self.prepare(&mut signals).await?;
         self.safety(&mut signals).await?;
@@ -332,13 +331,13 @@ impl<'a> World<'a> {
             self.peers.end(self.captures[capture].0).await;
         }
         match self.broken.take() {
-            Some(why) => Err(why),
+            Some(why) => Err(why.into()),
             None => Ok(()),
         }
     }
 
     /// Starts every process and lets the world begin when all are there.
-    async fn prepare(&mut self, signals: &mut Signals) -> Result<(), String> {
+    async fn prepare(&mut self, signals: &mut Signals) -> Result<(), Cut> {
         let begins = self.hosts.len();
         for host in 0..begins {
             match &self.hosts[host].runs {
@@ -456,7 +455,7 @@ impl<'a> World<'a> {
     }
 
     /// Plugs in the hosts whose cables the kernel cannot make.
-    async fn lay_cables(&mut self, signals: &mut Signals) -> Result<(), String> {
+    async fn lay_cables(&mut self, signals: &mut Signals) -> Result<(), Cut> {
         let Some(fabric) = self.fabric else { return Ok(()) };
         for host in self.cabled.clone() {
             let port = self.hosts[host].port;
@@ -482,13 +481,13 @@ impl<'a> World<'a> {
         }
     }
 
-    async fn safety(&mut self, signals: &mut Signals) -> Result<(), String> {
+    async fn safety(&mut self, signals: &mut Signals) -> Result<(), Cut> {
         let end = Instant::ZERO + self.scenario.run.time;
         self.run_to(signals, end, |_| false).await
     }
 
     /// Lifts every fault for good and waits for what must be well.
-    async fn calm(&mut self, signals: &mut Signals) -> Result<(), String> {
+    async fn calm(&mut self, signals: &mut Signals) -> Result<(), Cut> {
         if self.is_over() {
             return Ok(());
         }
@@ -515,7 +514,7 @@ impl<'a> World<'a> {
     }
 
     /// Deletes everything and waits until nothing is left.
-    async fn cleanup(&mut self, signals: &mut Signals) -> Result<(), String> {
+    async fn cleanup(&mut self, signals: &mut Signals) -> Result<(), Cut> {
         if self.is_over() {
             return Ok(());
         }
@@ -607,7 +606,7 @@ impl<'a> World<'a> {
         signals: &mut Signals,
         until: Instant,
         is_enough: impl Fn(&Self) -> bool,
-    ) -> Result<(), String> {
+    ) -> Result<(), Cut> {
         let mut look_at = self.now();
         loop {
             while let Some((_, wake)) = self.heap.pop_until(self.now()) {
@@ -628,10 +627,10 @@ impl<'a> World<'a> {
     }
 
     /// Hears what is told up to a moment; what has piled up is taken at once.
-    async fn listen_until(&mut self, signals: &mut Signals, due: Instant) -> Result<(), String> {
+    async fn listen_until(&mut self, signals: &mut Signals, due: Instant) -> Result<(), Cut> {
         tokio::select! {
             biased;
-            name = signals.next() => return Err(format!("{INTERRUPTED} ({name})")),
+            name = signals.next() => return Err(Cut::Signal(name)),
             heard = self.peers.heard.recv() => if let Some((peer, heard)) = heard {
                 self.hear(peer, heard);
             },
@@ -649,13 +648,13 @@ impl<'a> World<'a> {
         signals: &mut Signals,
         or_else: &str,
         is_enough: impl Fn(&Self) -> bool,
-    ) -> Result<(), String> {
+    ) -> Result<(), Cut> {
         let until = self.now() + READY_WITHIN;
         while !is_enough(self) {
             if self.broken.is_some() || self.now() >= until {
                 let why =
                     self.broken.take().unwrap_or_else(|| format!("after {READY_WITHIN:?} still {or_else}"));
-                return Err(why);
+                return Err(why.into());
             }
             let next = (self.now() + TICK).min(until);
             self.listen_until(signals, next).await?;
