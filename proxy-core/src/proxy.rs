@@ -29,7 +29,7 @@ use crate::{
     relay::Relay,
     session::server::Refusal,
     stream::{
-        budget::{DialBudget, Urgency},
+        budget::{DialBudget, Turn, Urgency},
         player::{self, Place, Player, PlayerCx, PlayerEvent},
         pull::{self, Pull, PullEvent, Wish},
         registry::{AddMeans, Registry, Waiter},
@@ -549,11 +549,10 @@ impl Proxy {
                     self.tell(Some(id), EventKind::PullStepped { state, event, next });
                 }
                 pull::Effect::Entered { state, failure } => self.entered(id, state, failure),
-                pull::Effect::AskDial(addr) => {
+                pull::Effect::AskDial(addr, fresh_until) => {
                     let urgency = self.urgency(id);
-                    self.budget.ask(id, addr, urgency);
+                    self.budget.ask(id, addr, urgency, fresh_until);
                 }
-                pull::Effect::LeaveQueue => self.budget.forget(id),
                 pull::Effect::DialFailed(addr) => self.budget.failed(addr),
                 pull::Effect::NotServed(addr) => self.budget.not_served(addr),
                 pull::Effect::PlayAccepted(addr) => {
@@ -590,6 +589,9 @@ impl Proxy {
     }
 
     fn entered(&mut self, id: StreamId, state: PullState, failure: Option<PullFailure>) {
+        if state != PullState::Queued {
+            self.budget.forget(id);
+        }
         let Some(stream) = self.registry.get_mut(id) else { return };
         let (failures, next_attempt) = (stream.pull.failures(), stream.pull.next_attempt());
         if state == PullState::Streaming {
@@ -664,10 +666,13 @@ impl Proxy {
         if !self.budget.is_wanted() && !self.is_dial_due {
             return;
         }
-        while let Some(id) = self.budget.poll_grant(self.now) {
-            self.step_pull(id, PullEvent::Granted);
+        while let Some(turn) = self.budget.poll_turn(self.now) {
+            match turn {
+                Turn::Dial(id) => self.step_pull(id, PullEvent::Granted),
+                Turn::LookUp(id) => self.step_pull(id, PullEvent::Deadline),
+            }
         }
-        let deadline = self.budget.deadline();
+        let deadline = self.budget.deadline(self.now);
         self.is_dial_due = deadline.is_some();
         self.deadlines.set(Wakeup::Dial, deadline);
     }
@@ -677,7 +682,6 @@ impl Proxy {
         for waiter in self.registry.take_waiters(id) {
             self.answer_waiter(&waiter, to_waiters.clone());
         }
-        self.budget.forget(id);
         self.step_pull(id, PullEvent::Stop);
         let Some(stream) = self.registry.get(id) else { return };
         let seats: Vec<ConnId> = stream.seats.iter().copied().collect();

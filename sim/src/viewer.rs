@@ -8,7 +8,8 @@
 //! | nothing of an older play or life after a newer one | late news acting on a newer life |
 //! | within a play nothing repeats or turns round; across a re-pull at most one GOP repeats | lost order |
 //! | timestamps of a track never decrease, never leap forward, and both tracks move by one offset | lost clocks |
-//!
+//! | within a play a track's clock goes as the origin's does | clocks that stand, crawl or run away |
+//! | a new play begins where the last one ended, not where the wall clock is | players that wait out a gap |
 //! | metadata comes before the first frame, where the origin sends some | joiners who lack it |
 //! | a joiner gets nothing of what was over when it came | a stale GOP in the gap |
 //!
@@ -42,8 +43,16 @@ pub struct ViewerConfig {
     pub gap_min: Duration,
     /// The largest step forward of a clock where no frame is missing.
     pub forward_max: Option<Duration>,
+    /// The largest step forward of the clock from the last frame of one play to the first of the next. After a long
+    /// silence it may be up to half of that: plays that brought nothing but headers move the clock a frame each.
+    pub restart_max: Option<Duration>,
     /// How far the offsets of the tracks may differ.
     pub skew_max: Duration,
+    /// How far a track's clock may get off the origin's within one play.
+    pub drift_max: Duration,
+    /// How much of the origin's time a track's clock may stand still for within one play: frames older than what its
+    /// play began with are told at the beginning's time.
+    pub hold_max: Duration,
     /// Headers must come again after each change of play or life.
     pub headers_again: bool,
     /// After a silence of this length, which no proxy lets pass for a hiccup, each track must begin with its sequence
@@ -67,7 +76,10 @@ impl ViewerConfig {
             stream: None,
             gap_min: Duration::from_secs(1),
             forward_max: Some(Duration::from_secs(10)),
+            restart_max: Some(Duration::from_secs(1)),
             skew_max: Duration::from_millis(200),
+            drift_max: Duration::from_millis(200),
+            hold_max: Duration::from_secs(1),
             headers_again: true,
             outage_min: Some(Duration::from_secs(4)),
             needs_metadata: false,
@@ -88,6 +100,20 @@ struct TrackState {
     last: Option<Stamp>,
     /// Time out minus the origin's time, of the last frame.
     offset: Option<u32>,
+    /// The last frame's time out.
+    out: Option<u32>,
+    pace: Pace,
+}
+
+/// How a track's clock goes within one play, in ms.
+#[derive(Debug, Default)]
+struct Pace {
+    /// What it has gone more than the origin's clock.
+    drift: i64,
+    /// What the origin's clock has gone while it stood still.
+    held: i64,
+    /// It stood still at the last frame.
+    is_held: bool,
 }
 
 /// What is judged per connection.
@@ -265,6 +291,7 @@ impl Viewer {
     ) {
         self.note_outage(now);
         self.check_resumed(track, key, needs_header, now);
+        let silence = self.report.last_frame.map_or(Duration::ZERO, |last| now.since(last));
         self.count(track, key, now);
         let stamp = self.check_stamp(track, key, payload, now);
         self.keep(|| Seen::Frame { track, key, timestamp, stamp });
@@ -288,8 +315,14 @@ impl Viewer {
             Some(stamp) => self.check_order(track, &stamp, now),
             None => Order::Next,
         };
-        self.check_forward(track, timestamp, order, now);
+        let is_new_play = stamp.zip(before).is_some_and(|(stamp, before)| stamp.play != before.play);
+        // Two origins of one stream may number their plays alike: what begins anew has its header again.
+        let goes_on = !is_new_play && !self.sitting.track(track).header_since_frame;
+        let restart_max = self.config.restart_max.map(|restart_max| restart_max.max(silence / 2));
+        let step_max = if is_new_play { restart_max } else { self.config.forward_max };
+        self.check_forward(track, timestamp, order, step_max, now);
         self.check_rising(track, timestamp, now);
+        self.check_pace(track, timestamp, stamp.zip(before).filter(|_| goes_on), order, now);
         if let Some(stamp) = stamp.filter(|_| order != Order::Back) {
             self.check_header(track, &stamp, before, needs_header, now);
             self.check_skew(track, timestamp, &stamp, now);
@@ -475,16 +508,69 @@ impl Viewer {
         }
     }
 
-    fn check_forward(&mut self, track: Track, timestamp: u32, order: Order, now: Instant) {
-        let Some(forward_max) = self.config.forward_max else { return };
+    /// Between two frames of one play a track's clock goes as far as the origin's has gone. It may stand still while it
+    /// is ahead, and catches up by standing.
+    fn check_pace(
+        &mut self,
+        track: Track,
+        timestamp: u32,
+        stamps: Option<(Stamp, Stamp)>,
+        order: Order,
+        now: Instant,
+    ) {
+        let (drift_max, hold_max) = (millis(self.config.drift_max), millis(self.config.hold_max));
+        let state = self.sitting.track(track);
+        let out =
+            state.out.replace(timestamp).map(|last| i64::from(timestamp.wrapping_sub(last).cast_signed()));
+        let is_one_play = match order {
+            Order::Next | Order::Gap => true,
+            Order::Changed | Order::Back => false,
+        };
+        // Where the origin's own clock jumps, or falls back, the relay's begins anew or waits.
+        let origin = stamps.and_then(|(stamp, last)| step(last.time, stamp.time)).filter(|step| *step >= 0);
+        let (Some(out), Some(origin), true) = (out, origin, is_one_play) else {
+            state.pace = Pace::default();
+            return;
+        };
+        let pace = &mut state.pace;
+        let was_held = mem::replace(&mut pace.is_held, out == 0 && origin > 0);
+        if pace.is_held {
+            pace.held += origin;
+        } else if !(was_held && out <= origin) {
+            pace.drift += out - origin;
+        }
+        let (drift, held) = (pace.drift, pace.held);
+        let what = if held > hold_max {
+            format!(
+                "{track:?} timestamps stand still at {timestamp}, the origin's have gone {held} ms meanwhile"
+            )
+        } else if drift.abs() > drift_max {
+            format!("{track:?} timestamps have gone {drift} ms more than the origin's, by {timestamp}")
+        } else {
+            return;
+        };
+        pace.drift = 0;
+        pace.held = 0;
+        self.violation(&what, now);
+    }
+
+    fn check_forward(
+        &mut self,
+        track: Track,
+        timestamp: u32,
+        order: Order,
+        step_max: Option<Duration>,
+        now: Instant,
+    ) {
+        let Some(step_max) = step_max else { return };
         let last = match order {
-            Order::Next => self.sitting.track(track).last.and(self.sitting.track(track).last_time),
-            Order::Changed => latest(self.sitting.video.last_time, self.sitting.audio.last_time),
+            Order::Next => self.sitting.track(track).out,
+            Order::Changed => latest(self.sitting.video.out, self.sitting.audio.out),
             Order::Gap | Order::Back => None,
         };
         let Some(last) = last else { return };
         let step = timestamp.wrapping_sub(last);
-        if step <= 0x7FFF_FFFF && u128::from(step) > forward_max.as_millis() {
+        if step <= 0x7FFF_FFFF && u128::from(step) > step_max.as_millis() {
             self.violation(&format!("{track:?} timestamp leaps from {last} to {timestamp}"), now);
         }
     }
@@ -543,13 +629,22 @@ fn note(notes: &mut Vec<(Instant, String)>, what: &str, now: Instant) {
     }
 }
 
-/// Returns whether a timestamp follows another without a jump, over the wraps at 2^32 and at SRS's 2^31 too.
+/// Returns whether a timestamp follows another without a jump.
 fn runs_on(before: u32, after: u32) -> bool {
+    step(before, after).is_some()
+}
+
+/// Returns the step from one timestamp to another in ms, over the wraps at 2^32 and at SRS's 2^31 too; `None` of a jump.
+fn step(before: u32, after: u32) -> Option<i64> {
     let step = |bits: u32| {
         let wrapped = i64::from(after.wrapping_sub(before) & (u32::MAX >> (32 - bits)));
         if wrapped >= 1 << (bits - 1) { wrapped - (1 << bits) } else { wrapped }
     };
-    [32, 31].into_iter().any(|bits| (-1000..=10_000).contains(&step(bits)))
+    [32, 31].into_iter().map(step).find(|step| (-1000..=10_000).contains(step))
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -565,18 +660,20 @@ mod tests {
     struct Feed {
         viewer: Viewer,
         offset: u32,
+        now: Instant,
     }
 
     impl Feed {
         fn new() -> Self {
-            let mut feed = Self { viewer: Viewer::new(ViewerConfig::stamped(NAME)), offset: 0 };
+            let mut feed =
+                Self { viewer: Viewer::new(ViewerConfig::stamped(NAME)), offset: 0, now: Instant::ZERO };
             feed.viewer.on_connected();
             feed
         }
 
         fn header(&mut self, track: Track, number: u32) {
             let (kind, header) = header(track);
-            self.viewer.on_tag(kind, number * 40 + self.offset, &header, Instant::ZERO);
+            self.viewer.on_tag(kind, (number * 40).wrapping_add(self.offset), &header, self.now);
         }
 
         fn frames(&mut self, track: Track, play: u32, numbers: std::ops::Range<u32>) {
@@ -601,7 +698,7 @@ mod tests {
                     Track::Video => media::video_frame(VideoCodec::Avc, SIZE, number % GOP, 0, &stamp),
                     Track::Audio => media::audio_frame(AudioCodec::AacStereo, &stamp),
                 };
-                self.viewer.on_tag(kind, number * 40 + self.offset, &payload, Instant::ZERO);
+                self.viewer.on_tag(kind, (number * 40).wrapping_add(self.offset), &payload, self.now);
             }
         }
 
@@ -696,6 +793,59 @@ mod tests {
             feed.frames(Track::Audio, 1, number..number + 1);
         }
         feed.check("audio and video are 300 ms apart");
+    }
+
+    /// Frames of one play whose clock goes so many ms from frame to frame, while the origin's goes 40.
+    fn paced(steps: &[u32]) -> Feed {
+        let mut feed = Feed::new();
+        feed.header(Track::Video, 0);
+        let mut time = 0;
+        for (number, step) in (0..).zip(steps) {
+            time += step;
+            feed.offset = u32::wrapping_sub(time, number * 40);
+            feed.frames(Track::Video, 1, number..number + 1);
+        }
+        feed
+    }
+
+    #[test]
+    fn a_clock_that_goes_as_the_origins_is_fine() {
+        paced(&[40; 60]).check("");
+        paced(&[39, 41, 40, 38, 42].repeat(20)).check("");
+    }
+
+    #[test]
+    fn a_clock_that_stands_still_for_long_is_noticed() {
+        paced(&[&[40; 5][..], &[0; 24], &[40; 5]].concat()).check("");
+        paced(&[&[40; 5][..], &[0; 27], &[40; 5]].concat()).check("stand still at 200");
+    }
+
+    #[test]
+    fn a_clock_that_catches_up_by_standing_need_not_go_whole_steps() {
+        paced(&[&[40; 5][..], &[0, 10, 40], &[40; 30]].concat()).check("");
+    }
+
+    #[test]
+    fn a_clock_that_crawls_or_runs_away_is_noticed() {
+        paced(&[20; 12]).check("have gone -220 ms more than the origin's");
+        paced(&[60; 12]).check("have gone 220 ms more than the origin's");
+        paced(&[&[40; 5][..], &[2_000], &[40; 3]].concat()).check("have gone 1960 ms more");
+    }
+
+    #[test]
+    fn a_new_play_begins_where_the_last_one_ended() {
+        for (silence, pause, words) in
+            [(500, 100, ""), (3_000, 3_000, "leaps from"), (500, 1_200, "leaps from"), (60_000, 3_000, "")]
+        {
+            let mut feed = Feed::new();
+            feed.header(Track::Video, 0);
+            feed.frames(Track::Video, 1, 0..12);
+            feed.now = Instant::from_millis(silence);
+            feed.offset = pause;
+            feed.header(Track::Video, 15);
+            feed.frames(Track::Video, 2, 15..20);
+            feed.check(words);
+        }
     }
 
     #[test]

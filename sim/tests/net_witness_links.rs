@@ -296,6 +296,20 @@ fn dial_time(world: &World) -> u64 {
 }
 
 #[test]
+fn a_veth_made_again_under_stale_neighbours_is_found_when_its_host_sends() {
+    let spec = BridgeSpec { neighbours: NeighbourPolicy::Stale(SECOND * 30), ..BridgeSpec::DOCKER };
+    let (mut world, _, a, b, dialled, accepted) = connected_over(16, spec);
+    world.net.recreate_veths(b, world.now);
+    world.send(dialled, b"lost on the way to the old card");
+    world.run_for(MILLI * 500);
+    assert_eq!(world.bytes(accepted), b"");
+    world.send(accepted, b"it asks for its neighbour first");
+    world.run_for(SECOND);
+    assert_eq!(world.bytes(dialled), b"it asks for its neighbour first");
+    assert_eq!(dial(&mut world, a), (None, dial_time(&world)));
+}
+
+#[test]
 fn a_veth_made_again_under_stale_neighbours_is_dead_until_they_lapse() {
     let spec = BridgeSpec { neighbours: NeighbourPolicy::Stale(SECOND * 5), ..BridgeSpec::DOCKER };
     let (mut world, _, a, b, _, _) = connected_over(16, spec);

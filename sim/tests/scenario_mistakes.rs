@@ -73,6 +73,8 @@ const MISTAKES: &[(&str, &str)] = &[
     ("id = \"base\"", "id = \"other\""),
     ("title =", "tile ="),
     ("[run]\n", "[run]\nfro = \"1s\"\n"),
+    ("[run]\n", "defects = [\"zombie-key\", \"zombie-kye\"]\n[run]\n"),
+    ("[run]\n", "defects = [\"zombie-key\", \"zombie-key\"]\n[run]\n"),
     ("fps = 5", "fsp = 5"),
     ("role = \"origin\"\n", "role = \"origin\"\nfps = 5\n"),
     ("[name.camera]", "[swarm]\nomit = 0\n[name.camera]"),
@@ -197,6 +199,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("never = \"player-disconnected\"", "never = \"player_disconnected\""),
     ("never = \"player-disconnected\"\nuntil", "dials = \"srs\"\nuntil"),
     ("never = \"player-disconnected\"\nuntil", "dials = \"srs\"\nat_least = 3\nat_most = 2\nuntil"),
+    ("[[expect]]\nnever", "[[expect]]\nmarks = [\"player-stuck\", \"player-shedd\"]\n[[expect]]\nnever"),
     ("[[expect]]\nnever", "[[expect]]\nnoticed_by = \"pings\"\nafter = \"f1.start\"\n[[expect]]\nnever"),
 ];
 

@@ -27,6 +27,16 @@ pub enum Urgency {
     Unwatched,
 }
 
+/// What a pull in the queue may do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Dial: it is paid for.
+    Dial(StreamId),
+    /// Look the name up again: its turn has come and its answer is old. It keeps its place, asks again when it knows,
+    /// and pays only then: a token kept over a lookup might be spent in one instant with many others.
+    LookUp(StreamId),
+}
+
 /// Grants dials. A pull that wants to dial asks, and is told when.
 #[derive(Debug)]
 pub struct DialBudget {
@@ -45,7 +55,17 @@ type Place = (Urgency, u64);
 #[derive(Debug)]
 struct Address {
     bucket: Bucket,
-    queue: BTreeMap<Place, StreamId>,
+    queue: BTreeMap<Place, Waiter>,
+    /// Waiters whose name is looked up.
+    looking: usize,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    stream: StreamId,
+    /// From then on its address is looked up again before it is dialled.
+    fresh_until: Instant,
+    is_looking: bool,
 }
 
 /// A token bucket as a single time (the generic cell rate algorithm): when it would be full again.
@@ -69,23 +89,29 @@ impl DialBudget {
         }
     }
 
-    /// Puts a pull into the queue for `addr`; it leaves any other.
-    pub fn ask(&mut self, stream: StreamId, addr: SocketAddr, urgency: Urgency) {
+    /// Puts a pull into the queue for `addr`, which its name is known to lead to until `fresh_until`; it leaves any
+    /// other queue. Who waits there already keeps his place among his equals.
+    pub fn ask(&mut self, stream: StreamId, addr: SocketAddr, urgency: Urgency, fresh_until: Instant) {
+        let before = self.waiting.get(&stream).filter(|(at, _)| *at == addr).map(|(_, (_, asked))| *asked);
         self.forget(stream);
         self.asked += 1;
-        let place = (urgency, self.asked);
+        let place = (urgency, before.unwrap_or(self.asked));
         let bucket = Bucket { every: self.per_address, full_at: Instant::ZERO };
-        let address =
-            self.addresses.entry(addr).or_insert_with(|| Address { bucket, queue: BTreeMap::new() });
-        address.queue.insert(place, stream);
+        let address = self.addresses.entry(addr).or_insert_with(|| Address {
+            bucket,
+            queue: BTreeMap::new(),
+            looking: 0,
+        });
+        address.queue.insert(place, Waiter { stream, fresh_until, is_looking: false });
         self.waiting.insert(stream, (addr, place));
     }
 
     /// Takes a pull out of its queue.
     pub fn forget(&mut self, stream: StreamId) {
         let Some((addr, place)) = self.waiting.remove(&stream) else { return };
-        if let Some(address) = self.addresses.get_mut(&addr) {
-            address.queue.remove(&place);
+        let Some(address) = self.addresses.get_mut(&addr) else { return };
+        if address.queue.remove(&place).is_some_and(|waiter| waiter.is_looking) {
+            address.looking -= 1;
         }
     }
 
@@ -114,27 +140,43 @@ impl DialBudget {
         self.open.remove(&addr);
     }
 
-    /// Returns the pull that may dial now and pays for it, if there is one.
-    pub fn poll_grant(&mut self, now: Instant) -> Option<StreamId> {
+    /// Returns the pull whose turn it is, if there is one; a dial is paid for.
+    pub fn poll_turn(&mut self, now: Instant) -> Option<Turn> {
         if self.waiting.is_empty() || self.total.ready_at() > now {
             return None;
         }
-        let open = &self.open;
         let (addr, place) = self
             .addresses
             .iter()
-            .filter(|(addr, address)| open.contains(addr) || address.bucket.ready_at() <= now)
-            .filter_map(|(addr, address)| Some((*addr, *address.queue.first_key_value()?.0)))
+            .filter(|(addr, address)| self.is_open(addr) || address.bucket.ready_at() <= now)
+            .filter_map(|(addr, address)| Some((*addr, address.next(now, self.bucket(addr, address))?)))
             .min_by_key(|(_, place)| *place)?;
+        let is_open = self.is_open(&addr);
         let address = self.addresses.get_mut(&addr)?;
-        let stream = address.queue.remove(&place)?;
-        if !self.open.contains(&addr) {
+        let waiter = address.queue.get_mut(&place)?;
+        let stream = waiter.stream;
+        if waiter.fresh_until <= now {
+            waiter.is_looking = true;
+            address.looking += 1;
+            return Some(Turn::LookUp(stream));
+        }
+        address.queue.remove(&place);
+        if !is_open {
             address.bucket.take(now);
         }
         self.total.take(now);
         self.waiting.remove(&stream);
         self.addresses.retain(|_, address| !address.queue.is_empty() || address.bucket.full_at > now);
-        Some(stream)
+        Some(Turn::Dial(stream))
+    }
+
+    fn is_open(&self, addr: &SocketAddr) -> bool {
+        self.open.contains(addr)
+    }
+
+    /// Returns the bucket that bounds dials to an address.
+    fn bucket(&self, addr: &SocketAddr, address: &Address) -> Bucket {
+        if self.is_open(addr) { self.total } else { address.bucket }
     }
 
     /// Returns whether any pull wants to dial.
@@ -142,14 +184,18 @@ impl DialBudget {
         !self.waiting.is_empty()
     }
 
-    /// Returns when [`Self::poll_grant`] may have something.
-    pub fn deadline(&self) -> Option<Instant> {
+    /// Returns when [`Self::poll_turn`] may have something; whose lookup is answered asks again.
+    pub fn deadline(&self, now: Instant) -> Option<Instant> {
         // Asked after every input: thousands of addresses that wait for the total alone are not looked through.
-        let total = self.total.ready_at();
+        let total = self.total.ready_at().max(now);
         let mut soonest = None;
-        for (addr, address) in self.addresses.iter().filter(|(_, address)| !address.queue.is_empty()) {
-            let ready = if self.open.contains(addr) { Instant::ZERO } else { address.bucket.ready_at() };
-            if ready <= total {
+        for (addr, address) in &self.addresses {
+            let bucket = self.bucket(addr, address);
+            let ready = total.max(bucket.ready_at());
+            if address.next(ready, bucket).is_none() {
+                continue;
+            }
+            if ready == total {
                 return Some(total);
             }
             soonest = Some(soonest.map_or(ready, |soonest: Instant| soonest.min(ready)));
@@ -158,10 +204,24 @@ impl DialBudget {
     }
 }
 
+impl Address {
+    /// Returns the place of who is next at a moment. As many names at once are looked up as a full bucket has tokens:
+    /// who comes after them waits for the answers.
+    fn next(&self, now: Instant, bucket: Bucket) -> Option<Place> {
+        let (place, waiter) = self.queue.iter().find(|(_, waiter)| !waiter.is_looking)?;
+        (waiter.fresh_until > now || self.looking < bucket.tokens()).then_some(*place)
+    }
+}
+
 impl Bucket {
     /// Tokens it holds: a tenth of a second's worth, at least one.
     fn depth(self) -> Duration {
         Duration::from_millis(100).max(self.every)
+    }
+
+    /// Dials a full bucket holds.
+    fn tokens(self) -> usize {
+        usize::try_from(self.depth().as_nanos() / self.every.as_nanos().max(1)).unwrap_or(usize::MAX)
     }
 
     fn ready_at(self) -> Instant {
@@ -185,12 +245,19 @@ mod tests {
         SocketAddr::from(([198, 18, 0, 2], port))
     }
 
+    /// An address that is no name's.
+    const FOR_EVER: Instant = Instant::from_nanos(u64::MAX);
+
+    fn ask(budget: &mut DialBudget, stream: u64, port: u16, urgency: Urgency) {
+        budget.ask(StreamId(stream), addr(port), urgency, FOR_EVER);
+    }
+
     /// Runs the budget for `millis` and returns how many dials it granted.
     fn granted(budget: &mut DialBudget, from: Instant, millis: u64) -> usize {
         (0..millis)
             .map(|ms| {
                 let now = from + Duration::from_millis(ms);
-                core::iter::from_fn(|| budget.poll_grant(now)).count()
+                core::iter::from_fn(|| budget.poll_turn(now)).count()
             })
             .sum()
     }
@@ -198,7 +265,7 @@ mod tests {
     #[test]
     fn one_address_sees_at_most_its_rate() {
         let mut budget = DialBudget::new(&DialConfig::default());
-        (0..500).for_each(|n| budget.ask(StreamId(n), addr(1), Urgency::Unwatched));
+        (0..500).for_each(|n| ask(&mut budget, n, 1, Urgency::Unwatched));
         let n = granted(&mut budget, Instant::from_millis(1), 5_000);
         assert!((100..=102).contains(&n), "{n}");
     }
@@ -206,7 +273,7 @@ mod tests {
     #[test]
     fn an_open_address_is_bound_by_the_total_alone() {
         let mut budget = DialBudget::new(&DialConfig::default());
-        (0..500).for_each(|n| budget.ask(StreamId(n), addr(1), Urgency::Unwatched));
+        (0..500).for_each(|n| ask(&mut budget, n, 1, Urgency::Unwatched));
         budget.opened(addr(1));
         let n = granted(&mut budget, Instant::from_millis(1), 1_000);
         assert!((200..=220).contains(&n), "{n}");
@@ -215,11 +282,11 @@ mod tests {
     #[test]
     fn dials_to_an_open_address_leave_no_debt_for_when_it_is_closed() {
         let mut budget = DialBudget::new(&DialConfig::default());
-        (0..200).for_each(|n| budget.ask(StreamId(n), addr(1), Urgency::Unwatched));
+        (0..200).for_each(|n| ask(&mut budget, n, 1, Urgency::Unwatched));
         budget.opened(addr(1));
         assert_eq!(granted(&mut budget, Instant::from_millis(1), 1_000), 200);
         budget.failed(addr(1));
-        (0..200).for_each(|n| budget.ask(StreamId(n), addr(1), Urgency::Watched));
+        (0..200).for_each(|n| ask(&mut budget, n, 1, Urgency::Watched));
         let n = granted(&mut budget, Instant::from_millis(1_101), 1_000);
         assert!((20..=22).contains(&n), "{n}");
     }
@@ -227,38 +294,73 @@ mod tests {
     #[test]
     fn operators_go_first_then_the_watched() {
         let mut budget = DialBudget::new(&DialConfig::default());
-        budget.ask(StreamId(1), addr(1), Urgency::Unwatched);
-        budget.ask(StreamId(2), addr(1), Urgency::Watched);
-        budget.ask(StreamId(3), addr(1), Urgency::Operator);
+        ask(&mut budget, 1, 1, Urgency::Unwatched);
+        ask(&mut budget, 2, 1, Urgency::Watched);
+        ask(&mut budget, 3, 1, Urgency::Operator);
         let mut order = alloc::vec::Vec::new();
         for ms in 0..200 {
-            order.extend(budget.poll_grant(Instant::from_millis(ms)));
+            order.extend(budget.poll_turn(Instant::from_millis(ms)));
         }
-        assert_eq!(order, [StreamId(3), StreamId(2), StreamId(1)]);
+        assert_eq!(order, [3, 2, 1].map(|n| Turn::Dial(StreamId(n))));
     }
 
     #[test]
     fn what_left_the_queue_is_not_granted_and_nothing_is_kept() {
         let mut budget = DialBudget::new(&DialConfig::default());
-        budget.ask(StreamId(1), addr(1), Urgency::Unwatched);
+        ask(&mut budget, 1, 1, Urgency::Unwatched);
         budget.forget(StreamId(1));
-        assert_eq!(budget.poll_grant(Instant::ZERO), None);
-        assert_eq!(budget.deadline(), None);
-        budget.ask(StreamId(2), addr(2), Urgency::Unwatched);
-        assert_eq!(budget.poll_grant(Instant::from_millis(1)), Some(StreamId(2)));
+        assert_eq!(budget.poll_turn(Instant::ZERO), None);
+        assert_eq!(budget.deadline(Instant::ZERO), None);
+        ask(&mut budget, 2, 2, Urgency::Unwatched);
+        assert_eq!(budget.poll_turn(Instant::from_millis(1)), Some(Turn::Dial(StreamId(2))));
         assert!(budget.waiting.is_empty());
     }
 
     #[test]
     fn after_a_drain_the_deadline_lies_in_the_future() {
         let mut budget = DialBudget::new(&DialConfig::default());
-        (0..50).for_each(|n| budget.ask(StreamId(n), addr(1), Urgency::Unwatched));
+        (0..50).for_each(|n| ask(&mut budget, n, 1, Urgency::Unwatched));
         let mut now = Instant::from_millis(1);
-        while let Some(deadline) = budget.deadline() {
+        while let Some(deadline) = budget.deadline(now) {
             now = now.max(deadline);
-            assert!(budget.poll_grant(now).is_some());
-            while budget.poll_grant(now).is_some() {}
-            assert!(budget.deadline().is_none_or(|deadline| deadline > now));
+            assert!(budget.poll_turn(now).is_some());
+            while budget.poll_turn(now).is_some() {}
+            assert!(budget.deadline(now).is_none_or(|deadline| deadline > now));
         }
+    }
+
+    #[test]
+    fn old_answers_are_looked_up_again_by_twos_before_a_token_is_spent() {
+        let (mut budget, old) = (DialBudget::new(&DialConfig::default()), Instant::from_millis(500));
+        (0..9).for_each(|n| budget.ask(StreamId(n), addr(1), Urgency::Unwatched, old));
+        let now = Instant::from_millis(1_000);
+        let turns: alloc::vec::Vec<_> = core::iter::from_fn(|| budget.poll_turn(now)).collect();
+        assert_eq!(turns, [0, 1].map(|n| Turn::LookUp(StreamId(n))));
+        assert_eq!(budget.deadline(now), None, "the answers are waited for");
+
+        let later = Instant::from_millis(3_000);
+        budget.ask(StreamId(1), addr(1), Urgency::Unwatched, FOR_EVER);
+        assert_eq!(budget.poll_turn(later), Some(Turn::Dial(StreamId(1))));
+        assert_eq!(budget.poll_turn(later), Some(Turn::LookUp(StreamId(2))));
+        budget.forget(StreamId(0));
+        assert_eq!(
+            budget.poll_turn(later),
+            Some(Turn::LookUp(StreamId(3))),
+            "a name that is gone makes room"
+        );
+        assert_eq!(budget.poll_turn(later), None);
+    }
+
+    #[test]
+    fn answers_that_come_together_are_dialled_within_the_budget() {
+        let (mut budget, old) = (DialBudget::new(&DialConfig::default()), Instant::from_millis(500));
+        (0..50).for_each(|n| budget.ask(StreamId(n), addr(1), Urgency::Unwatched, old));
+        budget.opened(addr(1));
+        let now = Instant::from_millis(1_000);
+        assert_eq!(core::iter::from_fn(|| budget.poll_turn(now)).count(), 20);
+        budget.not_served(addr(1));
+        (0..20).for_each(|n| budget.ask(StreamId(n), addr(1), Urgency::Unwatched, FOR_EVER));
+        let n = granted(&mut budget, now, 400);
+        assert!((9..=10).contains(&n), "{n}");
     }
 }

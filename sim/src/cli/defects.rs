@@ -5,7 +5,9 @@
 //!                                                                                   must fail by the promise it names
 //! ```
 //! A copy is built in target folders of its own, with a profile of its own: in the project's a planted binary would be
-//! left behind as the fresh one. The binary says which defect it was built with, and no other is judged.
+//! left behind as the fresh one. Each lane plants one defect after another in the same copy and touches only files that
+//! differ, so that the compiler does again what a patch changes and no more. The binary says which defect it was built
+//! with, and no other is judged.
 
 use std::{
     collections::BTreeMap,
@@ -109,6 +111,8 @@ pub fn defects(options: &DefectOptions) -> u8 {
 }
 
 fn judge_all(options: &DefectOptions) -> io::Result<u8> {
+    // Each copy is built in its own folder: what is relative would lead elsewhere there.
+    let options = &DefectOptions { root: fs::canonicalize(&options.root)?, ..options.clone() };
     let all = read_defects(&options.root.join("sim/defects"))?;
     let chosen = choose(&all, options)?;
     let files = runner::find_files(&[options.root.join("scenarios")]).map_err(io::Error::other)?;
@@ -237,7 +241,8 @@ impl Bench<'_> {
     }
 
     fn try_judge(&self, defect: &Defect, lane: usize, field: &mut (usize, usize)) -> io::Result<Caught> {
-        let scratch = self.options.root.join("target/defects").join(&defect.name);
+        let lane = self.options.root.join(format!("target/defects/lane{lane}"));
+        let scratch = lane.join("source");
         self.plant(defect, &scratch)?;
         if self.options.check_only {
             return Ok(Caught::Applies);
@@ -245,8 +250,7 @@ impl Bench<'_> {
         if !self.scenarios.iter().any(|scenario| scenario.defects.contains(&defect.name)) {
             return Ok(Caught::Survived("no scenario names it".to_owned()));
         }
-        let target = self.options.root.join(format!("target/defects/lane{lane}"));
-        let binary = build(defect, &scratch, &target)?;
+        let binary = build(defect, &scratch, &lane.join("target"))?;
         let said = Command::new(&binary).arg("defect").output()?;
         if String::from_utf8_lossy(&said.stdout).trim() != defect.name {
             let text = format!("{} says it is not the binary with this defect", binary.display());
@@ -262,12 +266,9 @@ impl Bench<'_> {
 
     /// Makes a copy of the source with the patch in it.
     fn plant(&self, defect: &Defect, scratch: &Path) -> io::Result<()> {
-        if scratch.exists() {
-            fs::remove_dir_all(scratch)?;
-        }
         fs::create_dir_all(scratch)?;
         for part in ["Cargo.toml", "Cargo.lock", ".cargo", "proxy-core", "proxyd", "sim", "tests"] {
-            copy(&self.options.root.join(part), &scratch.join(part))?;
+            mirror(&self.options.root.join(part), &scratch.join(part))?;
         }
         let patch = fs::canonicalize(&defect.patch)?;
         let applied = Command::new("patch")
@@ -281,11 +282,13 @@ impl Bench<'_> {
         }
         let told = String::from_utf8_lossy(&applied.stdout).trim().to_owned();
         let name = &defect.name;
+        let kept = self.options.root.join("target/defects").join(name);
+        mirror(scratch, &kept)?;
         Err(io::Error::other(format!(
             "the patch no longer applies:\n{told}\n  make its change by hand in {0}, then\n  \
              (sed '/^---/,$d' sim/defects/{name}.patch; diff -ru --label a/FILE --label b/FILE FILE {0}/FILE) > fresh.patch \
              && mv fresh.patch sim/defects/{name}.patch",
-            scratch.display()
+            kept.display()
         )))
     }
 
@@ -356,6 +359,7 @@ fn build(defect: &Defect, scratch: &Path, target: &Path) -> io::Result<PathBuf> 
         .args(["build", "--locked", "--quiet", "--profile", "planted", "-p", "sim", "--bin", "repull-sim"])
         .current_dir(scratch)
         .env("CARGO_TARGET_DIR", target)
+        .env("CARGO_INCREMENTAL", "1")
         .env(PLANTED, &defect.name)
         .stdin(Stdio::null())
         .output()?;
@@ -366,16 +370,28 @@ fn build(defect: &Defect, scratch: &Path, target: &Path) -> io::Result<PathBuf> 
     Ok(target.join("planted/repull-sim"))
 }
 
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
+/// Makes `to` what `from` is, but for `target` folders, and leaves files alone that are the same already: a new time
+/// would make cargo build them again.
+fn mirror(from: &Path, to: &Path) -> io::Result<()> {
     if !from.is_dir() {
-        fs::copy(from, to)?;
-        return Ok(());
+        let text = fs::read(from)?;
+        return if fs::read(to).is_ok_and(|before| before == text) { Ok(()) } else { fs::write(to, text) };
     }
     fs::create_dir_all(to)?;
+    for entry in fs::read_dir(to)? {
+        let entry = entry?;
+        if !from.join(entry.file_name()).exists() {
+            if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            } else {
+                fs::remove_file(entry.path())?;
+            }
+        }
+    }
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         if entry.file_name() != "target" {
-            copy(&entry.path(), &to.join(entry.file_name()))?;
+            mirror(&entry.path(), &to.join(entry.file_name()))?;
         }
     }
     Ok(())

@@ -87,13 +87,22 @@ pub(crate) struct Neighbours {
     stale: BTreeMap<(BridgeId, Ipv4Addr), Stale>,
     searches: BTreeMap<SearchId, Search>,
     by_target: BTreeMap<(HostId, BridgeId, Ipv4Addr), SearchId>,
+    /// Addresses whose network card is new and has sent nothing yet.
+    mute: BTreeSet<(BridgeId, Ipv4Addr)>,
     next: u64,
     seed: u64,
 }
 
 impl Neighbours {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { stale: BTreeMap::new(), searches: BTreeMap::new(), by_target: BTreeMap::new(), next: 0, seed }
+        Self {
+            stale: BTreeMap::new(),
+            searches: BTreeMap::new(),
+            by_target: BTreeMap::new(),
+            mute: BTreeSet::new(),
+            next: 0,
+            seed,
+        }
     }
 
     /// Returns whom `namespace` still takes for the owner of `ip`, if it is mistaken.
@@ -130,6 +139,20 @@ impl Neighbours {
         until: Instant,
     ) {
         self.stale.insert((bridge, ip), Stale { holder, until, believed_by });
+    }
+
+    /// The owner of `ip` has another network card, and its own neighbour table went with the old one. It matters where
+    /// somebody still believes in the old card.
+    pub(crate) fn renew(&mut self, bridge: BridgeId, ip: Ipv4Addr) {
+        if self.stale.contains_key(&(bridge, ip)) {
+            self.mute.insert((bridge, ip));
+        }
+    }
+
+    /// The owner of `ip` sends something; returns whether its card is new and it must ask whom it sends to, so that
+    /// everybody hears who asks.
+    pub(crate) fn breaks_silence(&mut self, bridge: BridgeId, ip: Ipv4Addr) -> bool {
+        self.mute.remove(&(bridge, ip))
     }
 
     /// Everybody on the bridge hears who owns `ip`: a gratuitous ARP, or the owner's own first question.

@@ -314,6 +314,7 @@ impl Router {
         let net = &mut self.bridges[usize::from(bridge.0)];
         net.macs.insert(mac, host);
         net.owners.insert(ip, host);
+        self.neighbours.renew(bridge, ip);
     }
 
     /// Takes a namespace off a bridge: its interface is gone, nobody is told.
@@ -396,6 +397,7 @@ impl Router {
             veth.up = true;
             for ip in addresses {
                 self.mislead(bridge, ip, host, old, now);
+                self.neighbours.renew(bridge, ip);
             }
             let net = &mut self.bridges[usize::from(bridge.0)];
             net.macs.remove(&old);

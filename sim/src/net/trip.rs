@@ -240,12 +240,15 @@ impl Router {
         }
     }
 
-    /// Who talks to somebody for the first time asks for its neighbour, and everybody hears who asks.
+    /// Who talks to somebody for the first time, or for the first time with a new network card, asks for its neighbour,
+    /// and everybody hears who asks (measured on Linux 6.18: a sender whose veth was made again is found at its next
+    /// retransmission, one that has nothing to send not before the entry lapses).
     fn neighbours_hear(&mut self, (from, to): (HostId, HostId), bridge: BridgeId, src: Ipv4Addr) {
         if self.neighbours.is_right() || self.bridge(bridge).owners.get(&src) != Some(&from) {
             return;
         }
-        if !self.pairs.contains_key(&(from, to)) && !self.pairs.contains_key(&(to, from)) {
+        let has_new_card = self.neighbours.breaks_silence(bridge, src);
+        if has_new_card || !self.pairs.contains_key(&(from, to)) && !self.pairs.contains_key(&(to, from)) {
             self.neighbours.announce(bridge, src);
         }
     }

@@ -11,10 +11,15 @@ use proxy_core::{
     time::Duration,
 };
 
-use crate::origin::{Behaviour, Handshake, OnCall, OnConnect, Publisher, Withhold};
+use crate::origin::{Behaviour, Handshake, OnCall, OnConnect, Payload, Publisher, Withhold};
 
 /// For round trips, retransmissions of a healthy link and the like: what no configuration names.
 pub const SLACK: Duration = Duration::from_millis(1_500);
+
+/// Frames a relay may hold beyond what anybody needs: it lets go every 32 entries, not at each.
+pub const BURST: usize = 33;
+/// What a frame's stamp, tag and chunk headers add to its least bytes.
+const WRAPPINGS_BYTES: usize = 256;
 
 /// The longest delay of law `ZlMediaKit`.
 const ZLMEDIAKIT_MAX: Duration = Duration::from_secs(60);
@@ -238,6 +243,22 @@ pub fn frame(publisher: &Publisher) -> Duration {
         publisher.video.as_ref().map_or(Duration::ZERO, |video| Duration::from_secs(1) / video.fps.max(1));
     let audio = publisher.audio.as_ref().map_or(Duration::ZERO, |audio| audio.period);
     video.max(audio)
+}
+
+/// Returns the bytes that so many frames of a publisher in a row become at most: what each is at least, what its
+/// wrappings and a decodable picture may add, and a sequence header or two.
+pub fn burst(publisher: &Publisher, frames: usize) -> usize {
+    let video = publisher.video.as_ref().map_or(0, |video| {
+        let keys = (frames / (video.gop.max(1) as usize) + 1).min(frames);
+        let picture = match publisher.payload {
+            // Raw macroblocks: a byte and a half per pixel.
+            Payload::Decodable => (video.size.0 * video.size.1 * 3 / 2) as usize,
+            Payload::Stub => 0,
+        };
+        keys * (video.bytes.0.max(video.bytes.1) + picture) + (frames - keys) * (video.bytes.1 + picture)
+    });
+    let audio = publisher.audio.as_ref().map_or(0, |audio| frames * audio.bytes);
+    video.max(audio) + frames * WRAPPINGS_BYTES
 }
 
 /// Returns whether a model origin serves all comers for as long as it is left alone.

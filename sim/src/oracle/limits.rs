@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use proxy_core::{
+    config::Config,
     io::{EventKind, PlayerEnd, PullState},
     proxy::Counts,
 };
 
-use super::{EVENT, Findings, IN, Kinds, LeftOver, OUT, Oracle, SAMPLE, STEP, Scene};
+use super::{BYTES, EVENT, Findings, IN, Kinds, LeftOver, OUT, Oracle, SAMPLE, STEP, Scene};
 use crate::trace::{ActorId, Inward, Outward, Record, Sample, What};
 
 pub(super) const NAME: &str = "limits";
@@ -35,6 +36,19 @@ struct Books {
     down: std::collections::BTreeSet<u64>,
     repulls: u32,
     relay: Relays,
+    flights: BTreeMap<u64, Flight>,
+    /// Bytes in flight to players, all together.
+    in_flight: usize,
+}
+
+/// Bytes on their way to a player.
+#[derive(Debug, Default)]
+struct Flight {
+    bytes: usize,
+    /// Of these, what was handed over while `send_bytes_max` were in flight already: answers may be, media may not.
+    beyond: usize,
+    /// It is a player: bytes of one that has left are nobody's.
+    counts: bool,
 }
 
 /// Bytes in relays at quiet moments.
@@ -48,14 +62,25 @@ struct Relays {
 
 impl Oracle for Limits {
     fn kinds(&self) -> Kinds {
-        SAMPLE | EVENT | STEP | IN | OUT
+        SAMPLE | EVENT | STEP | IN | OUT | BYTES
     }
 
     fn on_record(&mut self, record: &Record, scene: &Scene, findings: &mut Findings) {
         let proxy = record.actor;
         let books = self.proxies.entry(proxy).or_default();
-        if let What::In(Inward::Closed { conn, .. }) | What::Out(Outward::Abort { conn }) = &record.what {
+        if let What::Out(Outward::Transmit { conn, len }) = &record.what {
+            if let Some(text) = books.on_transmit(*conn, *len as usize, proxy, scene) {
+                findings.broken(NAME, proxy, text);
+            }
+        } else if let What::In(Inward::Sent { conn, len }) = &record.what {
+            books.on_sent(*conn, *len as usize, proxy, scene);
+        } else if let What::In(Inward::Accepted { conn, .. } | Inward::PlayHttp { conn, .. }) = &record.what {
+            books.flights.insert(*conn, Flight { counts: true, ..Flight::default() });
+        } else if let What::In(Inward::Closed { conn, .. }) | What::Out(Outward::Abort { conn }) =
+            &record.what
+        {
             books.closing.remove(conn);
+            books.land(*conn);
         } else if let What::Out(Outward::Close { conn }) = &record.what {
             books.closing.insert(*conn);
         } else if let What::In(Inward::Request { .. }) = &record.what {
@@ -98,15 +123,62 @@ impl Oracle for Limits {
 }
 
 impl Books {
+    /// A packet is handed over: media only while fewer than `send_bytes_max` are in flight, answers a bit beyond.
+    fn on_transmit(&mut self, conn: u64, len: usize, proxy: ActorId, scene: &Scene) -> Option<String> {
+        let play = &scene.config(proxy).play;
+        let flight = self.flights.get_mut(&conn)?;
+        let was_well = flight.beyond <= play.control_bytes_max;
+        if flight.bytes >= play.send_bytes_max {
+            flight.beyond += len;
+        }
+        flight.bytes += len;
+        if flight.counts {
+            self.in_flight += len;
+        }
+        // Told once, where it begins.
+        (was_well && flight.beyond > play.control_bytes_max).then(|| {
+            format!(
+                "{} bytes are in flight to player {conn}, {} of them handed over while {} were: none but answers, \
+                 {} at most, were promised (play.send_bytes_max, play.control_bytes_max)",
+                flight.bytes, flight.beyond, play.send_bytes_max, play.control_bytes_max
+            )
+        })
+    }
+
+    fn on_sent(&mut self, conn: u64, len: usize, proxy: ActorId, scene: &Scene) {
+        let Some(flight) = self.flights.get_mut(&conn) else { return };
+        flight.bytes = flight.bytes.saturating_sub(len);
+        if flight.bytes < scene.config(proxy).play.send_bytes_max {
+            flight.beyond = 0;
+        }
+        if flight.counts {
+            self.in_flight = self.in_flight.saturating_sub(len);
+        }
+    }
+
+    /// A player has left: what is in flight to it counts no longer.
+    fn leave(&mut self, conn: u64) {
+        if let Some(flight) = self.flights.get_mut(&conn).filter(|flight| flight.counts) {
+            flight.counts = false;
+            self.in_flight = self.in_flight.saturating_sub(flight.bytes);
+        }
+    }
+
+    fn land(&mut self, conn: u64) {
+        self.leave(conn);
+        self.flights.remove(&conn);
+    }
+
     fn on_event(&mut self, event: &proxy_core::io::Event, findings: &mut Findings, proxy: ActorId) {
         if let EventKind::PlayerConnected { .. } = &event.kind {
             self.players += 1;
         }
-        if let EventKind::PlayerLeft { reason, .. } = &event.kind
+        if let EventKind::PlayerLeft { conn, reason } = &event.kind
             // It stays connected.
             && *reason != PlayerEnd::Stopped
         {
             self.players = self.players.saturating_sub(1);
+            self.leave(conn.0);
         }
         let Some(id) = event.stream.map(|stream| stream.0) else { return };
         if let EventKind::PullStepped { state, next, .. } = &event.kind {
@@ -142,6 +214,7 @@ impl Books {
             ("player connections", core.players, self.players),
             ("connections whose end is awaited", core.closing, self.closing.len()),
             ("requests without a reply", core.requests, self.requests),
+            ("bytes in flight", core.in_flight_bytes, self.in_flight),
         ] {
             if counted != known {
                 texts.push(format!(
@@ -149,9 +222,7 @@ impl Books {
                 ));
             }
         }
-        let packet = config.relay.gop_bytes_max;
         let timers = 2 * core.streams + core.players + core.closing + core.requests + core.asks + 2;
-        let in_flight = config.play.send_bytes_max + config.play.control_bytes_max + packet;
         for (what, name, counted, limit) in [
             ("streams", "limits.streams_max", core.streams, config.limits.streams_max),
             ("players", "limits.players_max", core.players, config.limits.players_max),
@@ -164,11 +235,10 @@ impl Books {
             ("timers", "two per stream, one for everything else that waits", core.timers, timers),
             (
                 "bytes in relays",
-                "a log per stream",
+                "relay.gop_bytes_max, play.queue_bytes_max, relay.log_bytes_max",
                 core.relay_bytes,
-                core.streams * (config.relay.log_bytes_max + packet),
+                core.streams * self.relay_max(config, scene.burst_max),
             ),
-            ("bytes in flight", "send_bytes_max per player", core.in_flight_bytes, core.players * in_flight),
         ] {
             if counted > limit {
                 texts.push(format!("{counted} {what}, at most {limit} were promised ({name})"));
@@ -179,6 +249,16 @@ impl Books {
             self.relay.note(core.relay_bytes, self.repulls);
         }
         texts
+    }
+
+    /// Returns the bytes one stream's relay may hold: the GOP or the backlog of its slowest player, whichever is longer,
+    /// as RTMP and as FLV, and what has come since it last let go; never more than its log, and the FLV of what was
+    /// read since the last frame.
+    fn relay_max(&self, config: &Config, burst: usize) -> usize {
+        let (gop, log) = (config.relay.gop_bytes_max, config.relay.log_bytes_max);
+        let backlog = if self.players > 0 { config.play.queue_bytes_max } else { 0 };
+        let needed = 2 * (gop.max(backlog) + burst);
+        needed.min(log + gop.max(backlog).min(log) + burst)
     }
 }
 
@@ -291,6 +371,51 @@ mod tests {
             texts,
             ["limits: the core counts 2 upstream connections, its inputs and outputs make it 1"]
         );
+    }
+
+    /// Packets of these lengths are handed to a player; after some of them it has taken so many bytes.
+    fn hands(packets: &[(u32, u32)]) -> Vec<String> {
+        Story::told::<Limits>(|story| {
+            story.player(0, PlayOutput::Rtmp, "live/a", 1);
+            for (len, taken) in packets {
+                story.out(Outward::Transmit { conn: 1, len: *len });
+                story.input(Inward::Sent { conn: 1, len: *taken });
+            }
+        })
+    }
+
+    #[test]
+    fn media_beyond_what_may_be_in_flight_is_found_and_answers_are_not() {
+        assert_eq!(hands(&[(200_000, 0), (900_000, 0), (40, 0), (60_000, 0)]), [""; 0]);
+        assert_eq!(hands(&[(270_000, 0), (60_000, 100_000), (60_000, 0), (60_000, 0)]), [""; 0]);
+        let texts = hands(&[(270_000, 0), (40_000, 0), (30_000, 0), (30_000, 0)]);
+        assert_eq!(texts.len(), 1, "{texts:?}");
+        assert!(texts[0].contains("340000 bytes are in flight to player 1, 70000 of them"), "{texts:?}");
+    }
+
+    #[test]
+    fn bytes_in_flight_are_those_handed_over_and_not_taken() {
+        let texts = |in_flight_bytes| {
+            Story::told::<Limits>(|story| {
+                story.player(0, PlayOutput::Rtmp, "live/a", 1);
+                story.out(Outward::Transmit { conn: 1, len: 5_000 });
+                story.input(Inward::Sent { conn: 1, len: 2_000 });
+                let counts = Counts { players: 1, timers: 1, in_flight_bytes, ..Counts::default() };
+                sample(story, counts);
+            })
+        };
+        assert_eq!(texts(3_000), [""; 0]);
+        assert_eq!(
+            texts(5_000),
+            ["limits: the core counts 5000 bytes in flight, its inputs and outputs make it 3000"]
+        );
+    }
+
+    #[test]
+    fn a_relay_holds_a_gop_or_a_backlog_twice_and_no_more() {
+        // 32 MiB of GOP, as RTMP and as FLV, and a few frames.
+        assert_eq!(check(Counts { relay_bytes: 67_000_000, ..WELL }), [""; 0]);
+        assert_eq!(check(Counts { relay_bytes: 69_000_000, ..WELL }).len(), 1);
     }
 
     #[test]

@@ -11,63 +11,15 @@ use serde_json::Value;
 
 use super::{Entered, Findings, MARKS_WANTED, Scene, StreamNow};
 use crate::{
-    scenario::model::{Scenario, Wanted},
+    scenario::{
+        MARKS,
+        model::{Scenario, Wanted},
+    },
     trace::{ActorId, Inward, Moment, Phase, Record, What},
 };
 
 /// Bytes without a whole frame that are more than a control message.
 const PART_MIN: u32 = 100;
-
-/// Every mark: its name, and what it says.
-pub const MARKS: &[(&str, &str)] = &[
-    ("first-try", "the first attempt of a stream reached its first frame"),
-    ("add-during-backoff", "a stream was added again while it waited for a retry"),
-    ("add-while-streaming", "a stream was added again while it streamed"),
-    ("superseded-add", "an add took the place of another one that waited, with other arguments"),
-    ("del-during-dial", "a stream was removed while a dial was in flight"),
-    ("del-during-backoff", "a stream was removed while it waited for a retry"),
-    ("close-as-dial-succeeds", "a stream was removed in the instant its dial succeeded"),
-    ("late-answer-for-dead-life", "news came for a lookup or a connection that had been given up"),
-    ("connection-lost", "the connection of a streaming pull was lost"),
-    ("dial-refused", "a dial failed"),
-    ("dial-timed-out", "a dial was given up by its own deadline"),
-    ("next-address", "an attempt went on to the next address of a name"),
-    ("handshake-failed", "a handshake failed or took too long"),
-    ("request-refused", "an origin refused connect, createStream or play"),
-    ("request-unanswered", "an origin did not answer a request in time"),
-    ("origin-holds-request", "an origin answered pings and held a request"),
-    ("silent-play", "an accepted play brought no frame for a second"),
-    ("stalled", "all frames of a stream stopped on a living connection"),
-    ("ended-on-connection", "an origin told that a stream has ended, and the connection lived"),
-    ("replay-succeeds", "a new play on the same connection brought frames"),
-    ("replay-fails", "a new play on the same connection was refused, unanswered or hung up on"),
-    ("redial-after-ping-timeout", "a transport was found dead by a ping"),
-    ("track-redialled", "a silent track was asked for again"),
-    ("track-accepted-as-gone", "a silent track was accepted as gone"),
-    ("rebuild", "a stream's context was made anew"),
-    ("redirect-followed", "an origin sent the pull elsewhere, and it went"),
-    ("address-moved-noticed", "a lookup showed that the name leads elsewhere"),
-    ("name-unresolved", "a lookup failed or was not answered"),
-    ("epoch-by-jump", "a timestamp jumped and began an epoch"),
-    ("frame-split-over-re-pull", "media was lost in the middle of a frame"),
-    ("storm-queued", "eight streams waited for a dial token at the same time"),
-    ("woken-by-sibling", "a wait ended because its address served another stream"),
-    ("forgiven", "failures were forgiven"),
-    ("retries-used-up", "a finite retry_count was used up"),
-    ("removed-at-first-failure", "an add's first attempt failed and removed the stream"),
-    ("auto-closed", "a stream nobody watched was removed"),
-    ("none-reader", "it was told that nobody watches a stream"),
-    ("player-parked", "a player waited for a stream"),
-    ("parked-then-seated", "a player that waited got its seat"),
-    ("player-not-found", "a player waited in vain"),
-    ("player-joins-in-gap", "a player got a seat at a stream whose frames had stopped"),
-    ("player-leaves-in-gap", "a player left its seat at a stream whose frames had stopped"),
-    ("player-shed", "a slow player skipped frames"),
-    ("player-stuck", "a player that took nothing was hung up on"),
-    ("hold-expired", "a player's patience with an outage ended"),
-    ("frozen", "the proxy's process stood still for a while"),
-    ("restarted", "the proxy's process began another life"),
-];
 
 /// The marks reached: a bit each.
 #[derive(Debug, Default)]

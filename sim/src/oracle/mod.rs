@@ -26,8 +26,10 @@ mod log_lines;
 mod manners;
 mod marks;
 mod picture;
+mod pings;
 mod quiet;
 mod recovery;
+mod removal;
 mod replies;
 mod retry_law;
 mod scene;
@@ -44,7 +46,6 @@ use proxy_core::{
 
 pub use self::{
     bounds::Strictness,
-    marks::MARKS,
     scene::{
         CallNow, ConnNow, Entered, OriginNow, PlaceNow, PlayerNow, ProxyNow, RequestNow, Scene, StreamNow,
     },
@@ -90,6 +91,7 @@ pub const PROMISES: &[(&str, &str)] = &[
         demand::NAME,
         "a pull runs exactly while its stream is registered, and always has an attempt or a timer",
     ),
+    (removal::NAME, "a stream is removed for the reason that is told, and for no other"),
     (
         limits::NAME,
         "every table and queue stays within its limit, is what the events say, and returns to its baseline",
@@ -104,6 +106,7 @@ pub const PROMISES: &[(&str, &str)] = &[
         detection::NAME,
         "a stream whose frames, bytes or track stop is noticed in time, and no state outlasts its deadline",
     ),
+    (pings::NAME, "an origin is pinged as often as the settings say, from when a play is asked for"),
     (
         recovery::NAME,
         "once its origin serves and nothing is in the way, a stream streams and its players see it, in time",
@@ -317,11 +320,13 @@ impl Oracles {
             Box::<manners::Manners>::default(),
             Box::<seats::Seats>::default(),
             Box::<demand::Demand>::default(),
+            Box::<removal::Removal>::default(),
             Box::<limits::Limits>::default(),
             Box::<events::Events>::default(),
             Box::<log_lines::LogLines>::default(),
             Box::<herd::Herd>::default(),
             Box::new(detection::Detection::new(strictness)),
+            Box::<pings::Pings>::default(),
             Box::<recovery::Recovery>::default(),
             Box::<quiet::Quiet>::default(),
             Box::new(expect::Expectations::new(scenario, strictness)),

@@ -29,7 +29,7 @@ pub struct Behaviour {
     pub withhold: Withhold,
     /// Tracks whose frames are kept back; video comes back with a keyframe.
     pub muted: Muted,
-    /// Keyframes are kept back, all else goes out.
+    /// The encoder makes no keyframes: where one is due, another frame goes out.
     pub keyless: bool,
     /// At most one frame in this time, all others are left out: of video a keyframe.
     pub drip: Option<Duration>,

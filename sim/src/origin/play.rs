@@ -132,9 +132,6 @@ impl Play {
             Track::Audio => behaviour.muted.audio,
         };
         let lacks_key = frame.track == Track::Video && !key && (self.wants_key || behaviour.drip.is_some());
-        if behaviour.keyless && key {
-            return false;
-        }
         let drips = behaviour.drip.is_some() && now < self.drip_at;
         if behaviour.withhold > Withhold::Nothing || muted || lacks_key || drips {
             self.wants_key |= frame.track == Track::Video;
@@ -294,6 +291,7 @@ impl Conn {
         let mut batch = Batch::new();
         while let Some(play) = &mut self.play {
             let Some(frame) = play.take(life, now) else { break };
+            let frame = if behaviour.keyless { frame.without_key() } else { frame };
             if !play.lets_through(&frame, behaviour, now) {
                 continue;
             }

@@ -88,6 +88,18 @@ pub(super) struct DueFrame {
     in_gop: u32,
 }
 
+impl DueFrame {
+    /// Returns what an encoder sends that makes no keyframes: in the place of one another frame, so that who has the
+    /// picture keeps it.
+    pub(super) fn without_key(mut self) -> Self {
+        if self.stamp.kind == StampKind::Key {
+            self.stamp.kind = StampKind::Inter;
+            self.in_gop = 1;
+        }
+        self
+    }
+}
+
 impl Life {
     pub(super) fn new(name: &str, publisher: Publisher, epoch: u32, start: Instant) -> Self {
         let mut life = Self {

@@ -34,7 +34,27 @@ pub fn story(
         let (event, verb) = match record.what {
             What::Began { event } => (event, "begins"),
             What::Lifted { event } => (event, "is lifted"),
-            _ => continue,
+            What::Phase(_)
+            | What::Moment(_)
+            | What::Packet(_)
+            | What::Address { .. }
+            | What::Asked(_)
+            | What::Answered { .. }
+            | What::In(_)
+            | What::Out(_)
+            | What::Event(_)
+            | What::Sample(_)
+            | What::Arrived { .. }
+            | What::OriginAccepted
+            | What::OriginPlays { .. }
+            | What::OriginComplains(_)
+            | What::PlayerJoins { .. }
+            | What::PlayerLeaves { .. }
+            | What::PlayerConnected { .. }
+            | What::Saw { .. }
+            | What::PlayerTold { .. }
+            | What::PlayerLost { .. }
+            | What::PlayerViolation { .. } => continue,
         };
         let Some(spec) = scenario.events.get(usize::from(event)) else { continue };
         if !matches!(spec.act, Act::Fault(_) | Act::Publish { .. } | Act::Start { .. }) {

@@ -551,7 +551,7 @@ pub static FAULTS: &[FaultForm] = &[
         "one frame each so often, all else goes on",
         |values, _| Fault::Drip { every: values.time("gap") },
     ),
-    lasting(Publishers, "no-keyframes", Roles::ORIGIN, NONE, "keyframes are left out", |_, _| {
+    lasting(Publishers, "no-keyframes", Roles::ORIGIN, NONE, "no frame is a keyframe", |_, _| {
         Fault::NoKeyframes
     }),
     at_once(

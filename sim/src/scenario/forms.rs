@@ -3,6 +3,7 @@
 use super::{
     faults,
     form::{Form, Key, Kind, Roles, SPAN, TIME, may, must, or},
+    marks, planted,
     words::{self, list},
 };
 
@@ -17,7 +18,11 @@ pub(crate) static ROOT: Form = Form {
         must("id", Kind::Text, "the file's name without .toml"),
         must("title", Kind::Text, "what must hold, in a sentence"),
         or("refs", Kind::Texts, "[]", "the reports it comes from, such as ZLMediaKit#3810"),
-        or("defects", Kind::Texts, "[]", "planted defects that must make it fail"),
+        may(
+            "defects",
+            Kind::WordList(planted::defects),
+            "planted defects that must make it fail; without it none",
+        ),
         must("run", Kind::Table(&RUN), "how it is run"),
         may("net", Kind::Named(&[&NET]), "networks; without any there is docker0 with Docker's defaults"),
         must("host", Kind::Named(&[&ORIGIN, &PROXY, &PLAYER]), "hosts; each has its name in the DNS"),
@@ -541,7 +546,7 @@ pub(crate) static RECOVERED_BY: Form = Form {
 pub(crate) static MARKS: Form = Form {
     place: "[[expect]] marks",
     text: "The run reaches these marks",
-    groups: &[&[must("marks", Kind::Texts, "which")]],
+    groups: &[&[must("marks", Kind::WordList(|| marks::MARKS.to_vec()), "which")]],
 };
 
 /// Everything that can be expected; the first key of each names it.

@@ -18,8 +18,10 @@ mod faults;
 mod form;
 mod forms;
 mod lookup;
+mod marks;
 pub mod model;
 mod moment;
+mod planted;
 mod print;
 mod print_who;
 mod publisher;
@@ -40,6 +42,7 @@ use toml_edit::Document;
 pub use self::{
     explain::explain,
     faults::{FAULTS, FaultForm},
+    marks::MARKS,
     model::Scenario,
     print::print,
     schema::schema,

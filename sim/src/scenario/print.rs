@@ -29,7 +29,9 @@ pub fn print(scenario: &Scenario) -> String {
     root.put("id", quote(&scenario.id));
     root.put("title", quote(&scenario.title));
     root.put("refs", texts(&scenario.refs));
-    root.put("defects", texts(&scenario.defects));
+    if !scenario.defects.is_empty() {
+        root.put("defects", texts(&scenario.defects));
+    }
     root.lines(&mut out);
     let mut run = Pairs::of(&forms::RUN);
     run.put("for", time(scenario.run.time));

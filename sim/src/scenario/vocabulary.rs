@@ -53,6 +53,8 @@ pub fn sections() -> Vec<Section> {
             plain(&list(words::STATES)),
         ),
         section("endings", "endings: what fault `end` says", plain(&list(words::ENDINGS))),
+        section("marks", "marks: what a run may reach", plain(super::MARKS)),
+        section("defects", "defects: what may be planted", plain(&super::planted::defects())),
         section("never", "never: what must not happen", plain(&list(words::NEVERS))),
         section(
             "tables",

@@ -81,7 +81,24 @@ pub fn pcapng(trace: &Logged) -> Result<Vec<u8>, PcapError> {
                 let (who, what) = (trace.cast.name(record.actor), words::describe(record, &trace.cast));
                 comments.push(format!("{} {who} {what}", record.at));
             }
-            _ => {}
+            What::Address { .. }
+            | What::Asked(_)
+            | What::Answered { .. }
+            | What::In(_)
+            | What::Out(_)
+            | What::Event(_)
+            | What::Sample(_)
+            | What::Arrived { .. }
+            | What::OriginAccepted
+            | What::OriginPlays { .. }
+            | What::OriginComplains(_)
+            | What::PlayerJoins { .. }
+            | What::PlayerLeaves { .. }
+            | What::PlayerConnected { .. }
+            | What::Saw { .. }
+            | What::PlayerTold { .. }
+            | What::PlayerLost { .. }
+            | What::PlayerViolation { .. } => {}
         }
     }
     Ok(writer.into_inner())

@@ -4,6 +4,7 @@ use proxy_core::time::Duration;
 use sim::{
     origin::{Audio, Behaviour, Change, Like, Payload, Publisher, PublisherClock, Video},
     raw::media::{AudioCodec, VideoCodec},
+    viewer::ViewerConfig,
 };
 
 use crate::{NAME, Pair, is_clean, small};
@@ -115,7 +116,9 @@ fn the_next_life_may_bring_anything_on_the_same_connection() {
         (Publisher { video: None, ..next(Video::default()) }, 3),
         (Publisher { payload: Payload::Stub, ..next(Video::default()) }, 4),
     ] {
-        let mut pair = Pair::new(Behaviour::like(Like::Srs6));
+        // No relay is between that would keep one clock over both lives.
+        let viewer = ViewerConfig { forward_max: None, seen_max: 100_000, ..ViewerConfig::stamped(NAME) };
+        let mut pair = Pair::with(Behaviour::like(Like::Srs6), viewer);
         pair.publish(Publisher::default());
         pair.run(MILLIS(1500));
         pair.publish(publisher);

@@ -6,6 +6,7 @@ use core::net::{IpAddr, SocketAddr};
 use crate::{
     io::{ConnectError, Hangup, PullEventKind, PullFailure, PullState, ResolveError},
     session::client::Ending,
+    time::Instant,
     wire::{
         command::Status,
         flv::{Frame, Medium},
@@ -103,10 +104,9 @@ pub enum Effect {
         /// Why, if by failure.
         failure: Option<PullFailure>,
     },
-    /// It wants to dial; `Granted` is awaited.
-    AskDial(SocketAddr),
-    /// It does not want to dial any more.
-    LeaveQueue,
+    /// It wants to dial an address that is known to be the right one until a moment; `Granted` is awaited, or
+    /// `Deadline`, if its turn comes later than that. Whatever other state it enters takes it out of the queue.
+    AskDial(SocketAddr, Instant),
     /// Nobody answered there: a dial or handshake failed, or a request was met with silence.
     DialFailed(SocketAddr),
     /// Somebody answered there and did not serve, or serves no more.

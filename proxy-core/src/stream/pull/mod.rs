@@ -165,7 +165,7 @@ impl Pull {
         self.state.link().map(|link| (link.local, link.addr))
     }
 
-    /// Returns when this state wants `Deadline`. `Queued` waits for the dial budget, which has a deadline of its own.
+    /// Returns when this state wants `Deadline`. The dial budget, for which `Queued` waits, has a deadline of its own.
     pub fn deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Resolving { until, .. }
@@ -198,7 +198,8 @@ impl Pull {
                 Some(at)
             }
             State::Replaying { until, .. } => Some(*until),
-            State::Queued { .. } | State::Stopped => None,
+            State::Queued { answer, .. } => answer.lookup.map(|(_, until)| until),
+            State::Stopped => None,
         }
     }
 
@@ -299,7 +300,9 @@ impl Pull {
 
         match (state, event) {
             // A lookup is under way.
-            (S::Resolving { attempt, .. }, E::Resolved(addrs)) => self.resolved(attempt, addrs, cx, now),
+            (S::Resolving { attempt, .. }, E::Resolved(addrs)) => {
+                self.resolved(attempt, addrs, None, cx, now)
+            }
             (S::Resolving { attempt, .. }, E::ResolveFailed(error)) => {
                 self.fail(&attempt, None, PullFailure::Resolve(error), cx, now)
             }
@@ -327,28 +330,29 @@ impl Pull {
                 | E::Closed(_),
             ) => state,
 
-            // Waits for a token.
-            (S::Queued { attempt, addr, rest, resolved_at }, E::Granted) => {
-                self.granted(attempt, addr, rest, resolved_at, cx, now)
+            // Waits for a token; its name may be looked up again meanwhile.
+            (S::Queued { attempt, addr, rest, .. }, E::Granted) => self.dial(attempt, addr, rest, cx, now),
+            (S::Queued { attempt, addr, .. }, E::Resolved(addrs)) => {
+                self.resolved(attempt, addrs, Some(addr), cx, now)
             }
-            (S::Queued { .. }, E::Restart) => {
-                cx.effects.push_back(Effect::LeaveQueue);
-                self.begin(cx, now)
+            (S::Queued { attempt, .. }, E::ResolveFailed(error)) => {
+                self.fail(&attempt, None, PullFailure::Resolve(error), cx, now)
             }
-            (S::Queued { .. }, E::Stop) => {
-                cx.effects.push_back(Effect::LeaveQueue);
-                S::Stopped
+            (S::Queued { attempt, addr, rest, answer }, E::Deadline) => {
+                self.queued_due(attempt, addr, rest, answer, cx, now)
             }
-            (S::Queued { attempt, addr, rest, resolved_at }, E::Watched) => {
+            (S::Queued { .. }, E::Restart) => self.begin(cx, now),
+            (S::Queued { .. }, E::Stop) => S::Stopped,
+            (S::Queued { attempt, addr, rest, answer }, E::Watched) => {
                 // Asked again, because the place in the queue depends on who watches.
-                cx.effects.push_back(Effect::AskDial(addr));
-                S::Queued { attempt, addr, rest, resolved_at }
+                if answer.lookup.is_none() {
+                    cx.effects.push_back(Effect::AskDial(addr, answer.fresh_until));
+                }
+                S::Queued { attempt, addr, rest, answer }
             }
             (
                 state @ S::Queued { .. },
                 E::Wake
-                | E::Resolved(_)
-                | E::ResolveFailed(_)
                 | E::Connected(_)
                 | E::ConnectFailed(_)
                 | E::HandshakeDone(_)
@@ -360,8 +364,7 @@ impl Pull {
                 | E::Ended(_)
                 | E::Refused(_)
                 | E::Redirected(_)
-                | E::Closed(_)
-                | E::Deadline,
+                | E::Closed(_),
             ) => state,
 
             // A dial is in flight.

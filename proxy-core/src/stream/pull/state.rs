@@ -29,8 +29,15 @@ pub(super) struct Attempt {
     pub(super) handshake_kind: HandshakeKind,
     /// The name has other addresses: none of them is waited on for ever.
     pub(super) has_others: bool,
-    /// A dial granted while the lookup had grown old: it may be used for this address without asking again.
-    pub(super) granted: Option<SocketAddr>,
+}
+
+/// What the dial queue needs to know of a lookup's answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// From then on the name is looked up again before an address of it is dialled.
+    pub(super) fresh_until: Instant,
+    /// That lookup, and how long it may take.
+    pub(super) lookup: Option<(QueryId, Instant)>,
 }
 
 /// An upstream connection.
@@ -107,7 +114,7 @@ pub(super) enum State {
         attempt: Attempt,
         addr: SocketAddr,
         rest: VecDeque<SocketAddr>,
-        resolved_at: Instant,
+        answer: Answer,
     },
     Connecting {
         attempt: Attempt,
@@ -207,7 +214,8 @@ impl State {
 
     pub(super) const fn query(&self) -> Option<QueryId> {
         match self {
-            Self::Resolving { query, .. } => Some(*query),
+            Self::Resolving { query, .. }
+            | Self::Queued { answer: Answer { lookup: Some((query, _)), .. }, .. } => Some(*query),
             Self::Requesting { request, .. } => request.lookup,
             Self::AwaitingMedia { wait, .. } => wait.lookup,
             Self::Queued { .. }

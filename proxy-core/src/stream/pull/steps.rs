@@ -14,7 +14,7 @@ use crate::{
         flow::{AvTrack, Flow, Missing, Pinger},
         pull::{
             Effect, Pull, PullEvent,
-            state::{Attempt, Link, Live, Play, Request, State, Wait},
+            state::{Answer, Attempt, Link, Live, Play, Request, State, Wait},
         },
         routes::PullCx,
     },
@@ -48,26 +48,23 @@ impl Pull {
 
     fn begin_at(&mut self, url: OriginUrl, redirects: u32, cx: &mut PullCx<'_>, now: Instant) -> State {
         let handshake_kind = self.handshake_kind;
-        let attempt =
-            Attempt { started: now, url, redirects, handshake_kind, has_others: false, granted: None };
-        self.look_up(attempt, cx, now)
-    }
-
-    pub(super) fn look_up(&mut self, attempt: Attempt, cx: &mut PullCx<'_>, now: Instant) -> State {
+        let attempt = Attempt { started: now, url, redirects, handshake_kind, has_others: false };
         if let Ok(ip) = attempt.url.host.parse::<IpAddr>() {
-            return self.resolved(attempt, Vec::from([ip]), cx, now);
+            return self.resolved(attempt, Vec::from([ip]), None, cx, now);
         }
         if let Some(addrs) = cx.known_answer(&attempt.url.host, self.config.resolve_ttl, now) {
-            return self.resolved(attempt, addrs, cx, now);
+            return self.resolved(attempt, addrs, None, cx, now);
         }
         let query = cx.resolve(&attempt.url.host);
         State::Resolving { attempt, query, until: now + self.config.resolve_timeout }
     }
 
+    /// The name leads to addresses; one whose turn to be dialled has come keeps it, if it is among them.
     pub(super) fn resolved(
         &mut self,
         mut attempt: Attempt,
         ips: Vec<IpAddr>,
+        turn: Option<SocketAddr>,
         cx: &mut PullCx<'_>,
         now: Instant,
     ) -> State {
@@ -82,34 +79,51 @@ impl Pull {
         if addrs.iter().any(|addr| cx.is_own_url(&attempt.url, *addr, None)) {
             return self.own_url(&attempt, cx, now);
         }
-        if let Some(granted) = attempt.granted
-            && let Some(at) = addrs.iter().position(|addr| *addr == granted)
-        {
-            addrs.drain(..=at);
-            return self.dial(attempt, granted, addrs, cx, now);
+        if let Some(at) = addrs.iter().position(|addr| Some(*addr) == turn) {
+            addrs.drain(..at);
         }
         let Some(addr) = addrs.pop_front() else {
             return self.fail(&attempt, None, PullFailure::Resolve(ResolveError::Empty), cx, now);
         };
-        cx.effects.push_back(Effect::AskDial(addr));
-        State::Queued { attempt: Attempt { granted: None, ..attempt }, addr, rest: addrs, resolved_at: now }
+        self.queue(attempt, addr, addrs, cx, now)
     }
 
-    /// A token is there. A lookup that grew old in the queue is made again first, keeping the token.
-    pub(super) fn granted(
+    fn queue(
         &mut self,
         attempt: Attempt,
         addr: SocketAddr,
         rest: VecDeque<SocketAddr>,
-        resolved_at: Instant,
         cx: &mut PullCx<'_>,
         now: Instant,
     ) -> State {
         let is_name = attempt.url.host.parse::<IpAddr>().is_err();
-        if is_name && now.since(resolved_at) > self.config.lookup_interval.max(self.config.resolve_ttl) {
-            return self.look_up(Attempt { granted: Some(addr), ..attempt }, cx, now);
+        let fresh_until = if is_name {
+            now + self.config.lookup_interval.max(self.config.resolve_ttl)
+        } else {
+            Instant::from_nanos(u64::MAX)
+        };
+        cx.effects.push_back(Effect::AskDial(addr, fresh_until));
+        State::Queued { attempt, addr, rest, answer: Answer { fresh_until, lookup: None } }
+    }
+
+    /// Its turn has come and its lookup has grown old, or the new one is not answered.
+    pub(super) fn queued_due(
+        &mut self,
+        attempt: Attempt,
+        addr: SocketAddr,
+        rest: VecDeque<SocketAddr>,
+        answer: Answer,
+        cx: &mut PullCx<'_>,
+        now: Instant,
+    ) -> State {
+        if answer.lookup.is_some() {
+            return self.fail(&attempt, None, PullFailure::Timeout(PullState::Resolving), cx, now);
         }
-        self.dial(attempt, addr, rest, cx, now)
+        if let Some(addrs) = cx.known_answer(&attempt.url.host, self.config.resolve_ttl, now) {
+            return self.resolved(attempt, addrs, Some(addr), cx, now);
+        }
+        let lookup = Some((cx.resolve(&attempt.url.host), now + self.config.resolve_timeout));
+        State::Queued { attempt, addr, rest, answer: Answer { lookup, ..answer } }
     }
 
     pub(super) fn dial(
@@ -503,8 +517,7 @@ impl Pull {
             return self.fail(&attempt, Some(failed), failure, cx, now);
         };
         self.last_failure = Some(failure);
-        cx.effects.push_back(Effect::AskDial(addr));
-        State::Queued { attempt, addr, rest, resolved_at: now }
+        self.queue(attempt, addr, rest, cx, now)
     }
 
     /// An url that leads to ourselves is refused in the first attempt. Later a name may lead here by a stale answer

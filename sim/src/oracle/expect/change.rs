@@ -31,6 +31,9 @@ pub(super) struct Change {
     leaving: BTreeMap<String, (PullState, PullEventKind)>,
     /// Streams under recovery, and the highest level so far.
     recovering: BTreeMap<String, Option<Level>>,
+    /// The stream whose context was made anew last, and in the breath of which input: an interruption that drops the
+    /// context tells so before it tells of itself.
+    rebuilt: Option<(String, u64)>,
 }
 
 impl Change {
@@ -44,6 +47,7 @@ impl Change {
             done: BTreeSet::new(),
             leaving: BTreeMap::new(),
             recovering: BTreeMap::new(),
+            rebuilt: None,
         }
     }
 
@@ -237,10 +241,15 @@ impl Change {
         if *of != pull || self.done.contains(name) {
             return None;
         }
+        let breath = look.scene.inward.map_or(0, |inward| inward.step);
+        if let EventKind::Rebuilt = &event.kind {
+            self.rebuilt = Some((name.clone(), breath));
+        }
         if let EventKind::PullStepped { state: PullState::Streaming, next, .. } = &event.kind
             && *next != PullState::Streaming
         {
-            self.recovering.entry(name.clone()).or_insert(None);
+            let is_rebuilt = self.rebuilt.take().is_some_and(|rebuilt| rebuilt == (name.clone(), breath));
+            self.recovering.entry(name.clone()).or_insert(is_rebuilt.then_some(Level::Rebuild));
         }
         let level = self.recovering.get_mut(name)?;
         let mut reach = |reached: Level| *level = (*level).max(Some(reached));

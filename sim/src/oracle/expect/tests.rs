@@ -1,7 +1,7 @@
 //! Expectations judged on runs made by hand.
 
 use proxy_core::{
-    io::{ConnId, EventKind, PlayOutput, PullEventKind as E, PullFailure, PullState as S, StreamEnd},
+    io::{ConnId, EventKind, Hangup, PlayOutput, PullEventKind as E, PullFailure, PullState as S, StreamEnd},
     time::{Duration, Instant},
 };
 
@@ -11,7 +11,7 @@ use crate::{
         ADDR, ORIGIN, ORIGIN_HOST, OTHER_HOST, PLAYER, PLAYER_HOST, Story, dial, expecting, fault, happens,
     },
     scenario::model::{Act, Anchor, Call, Event, Fault, Layer, Level, Never, ReplyWanted},
-    trace::{Saw, SeatId},
+    trace::{Inward, Saw, SeatId},
 };
 
 /// At so many ms.
@@ -347,9 +347,23 @@ fn each_level_is_told_from_the_others() {
         story.dials(1, 4);
         story.streams(1, 4);
     };
-    for (level, recovers) in
-        [(Level::Replay, by_replay), (Level::Redial, by_redial), (Level::Rebuild, by_rebuild)]
-    {
+    // `resetWhenRePlay` drops the context in the breath of the interruption, and tells so first.
+    let by_rebuild_at_once: fn(&mut Story) = |story| {
+        story.input(Inward::Closed { conn: 2, hangup: Hangup::Reset });
+        story.event(1, EventKind::Rebuilt);
+        let (state, event, next) = (S::Streaming, E::Closed, S::BackingOff);
+        story.event(1, EventKind::PullStepped { state, event, next });
+        let failure = PullFailure::Lost(Hangup::Reset);
+        story.enters(1, S::BackingOff, Some(failure), 1, Some(story.now()));
+        story.dials(1, 4);
+        story.streams(1, 4);
+    };
+    for (level, recovers) in [
+        (Level::Replay, by_replay),
+        (Level::Redial, by_redial),
+        (Level::Rebuild, by_rebuild),
+        (Level::Rebuild, by_rebuild_at_once),
+    ] {
         assert_eq!(told(level, recovers), [""; 0], "{level:?}");
         let other = if level == Level::Replay { Level::Redial } else { Level::Replay };
         assert_eq!(

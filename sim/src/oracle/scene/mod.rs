@@ -94,6 +94,8 @@ pub struct Scene {
     pub gop_max: Duration,
     /// The longest time between frames of any publisher.
     pub frame_max: Duration,
+    /// The bytes that [`bounds::BURST`] frames in a row of any publisher become at most.
+    pub burst_max: usize,
     /// The longest time an origin takes to be back.
     comeback_max: Duration,
     /// The most addresses a name has.
@@ -391,6 +393,7 @@ impl Scene {
         for publisher in models.chain(changed) {
             self.gop_max = self.gop_max.max(bounds::gop(publisher));
             self.frame_max = self.frame_max.max(bounds::frame(publisher));
+            self.burst_max = self.burst_max.max(bounds::burst(publisher, bounds::BURST));
         }
         for event in &scenario.events {
             if let Act::Fault(fault) = &event.act
@@ -481,6 +484,11 @@ impl Scene {
             | Act::Publish { .. }
             | Act::Start { .. } => None,
         }
+    }
+
+    /// Returns whether a fault has ever had its hand in what names lead to.
+    pub fn lies_about_names(&self) -> bool {
+        self.all_touched
     }
 
     /// Returns whether a fault, or the timeline itself, has ever touched a host.
