@@ -9,7 +9,25 @@
 //! ```
 //! What enters and leaves the core is not seen here, its events are; so the oracles are told that they look from outside
 //! ([`crate::oracle::Oracles::from_outside`]). Times are the machine's: what must come by a moment may come
-//! [`TOLERANCE`] later.
+//! [`TOLERANCE`] later, and a broken promise is no verdict if the machine itself was later than that.
+//!
+//! # What is not judged here
+//!
+//! `identity`, `dial-budget` and `quiet` are about what enters and leaves the core. Dials are counted as the proxy's own
+//! kernel tells of them. That frames arrive is the proxy's word; that they do so in truth its players tell. Marks are not
+//! wanted.
+//!
+//! # What kernels do otherwise than the simulated network
+//!
+//! | what | here |
+//! |---|---|
+//! | conntrack forgets a flow under a published port | silence until we send: that packet is answered by a reset |
+//! | acknowledgements are lost on one side | the sender's window closes after its first timeout: no new media comes |
+//! | several addresses of a name | `getaddrinfo` tries the nearest first, whatever the server's order |
+//! | a dial after a reset of this very moment | is through before a fault of the same moment is in force |
+//! | the wall clock of one process | cannot be set: namespaces share it |
+//!
+//! Files for which that matters do not name this plane and say why.
 
 pub mod agent;
 mod books;

@@ -609,9 +609,9 @@ impl<'a> World<'a> {
     ) -> Result<(), Cut> {
         let mut look_at = self.now();
         loop {
-            while let Some((_, wake)) = self.heap.pop_until(self.now()) {
+            while let Some((at, wake)) = self.heap.pop_until(self.now()) {
                 self.line = 0;
-                self.wake(wake).await?;
+                self.wake(wake, at).await?;
             }
             if self.now() >= look_at {
                 self.lag = self.lag.max(self.now().since(look_at).saturating_sub(TICK));
@@ -662,9 +662,9 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    async fn wake(&mut self, wake: Wake) -> Result<(), String> {
+    async fn wake(&mut self, wake: Wake, at: Instant) -> Result<(), String> {
         match wake {
-            Wake::Event(event) => self.event(event).await?,
+            Wake::Event(event) => self.event(event, at).await?,
             Wake::Lift(event) => self.lift(event).await?,
             Wake::Repair(event) => self.repair(event),
             Wake::Unplug(host) => self.unplug(host),
@@ -690,7 +690,8 @@ impl<'a> World<'a> {
 
     // ---- the timeline ----
 
-    async fn event(&mut self, index: usize) -> Result<(), String> {
+    /// An event begins that was due at a moment: what is counted from it is counted from there.
+    async fn event(&mut self, index: usize, due: Instant) -> Result<(), String> {
         if self.phase != Phase::Safety {
             return Ok(());
         }
@@ -702,7 +703,7 @@ impl<'a> World<'a> {
         if let Some(every) = event.every
             && !matches!(event.act, Act::Repair { .. })
         {
-            self.heap.push(self.now() + every, Wake::Event(index));
+            self.heap.push(due + every, Wake::Event(index));
         }
         match &event.act {
             Act::Call(call) => self.operate(index, call),
@@ -727,7 +728,7 @@ impl<'a> World<'a> {
             Act::Fault(fault) => {
                 self.timeline.in_force.insert(number);
                 if let Some(time) = fault.time {
-                    self.heap.push(self.now() + time, Wake::Lift(index));
+                    self.heap.push(due + time, Wake::Lift(index));
                 }
                 self.inflict(index, fault).await?;
             }
