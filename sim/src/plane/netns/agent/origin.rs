@@ -363,6 +363,11 @@ impl Process<'_> {
         let names: Vec<String> = self.spec.streams.iter().filter(|name| !is_away(name)).cloned().collect();
         let lives: Vec<(String, Publisher)> =
             names.into_iter().map(|name| (name.clone(), self.publisher(&name))).collect();
+        // Told before the first frame can be anywhere: who waits for this moment waits for what follows it, too.
+        if self.origin.is_some() && lives.len() == self.spec.streams.len() && !self.seen.all {
+            self.seen.all = true;
+            tell(&News::Publishes { at: self.clock.now().as_nanos(), all: true });
+        }
         let from = self.numbers_from;
         self.act(move |model, now| {
             // A publisher's lives are counted by the process: two origins of one stream have the same publisher's.
