@@ -476,7 +476,7 @@ fn main() -> ExitCode {
             return ExitCode::from(props::schema(&mut std::io::stdout()).unwrap_or(exit::HELD));
         }
         Command::Props { word, schema: false } => {
-            let told = props::run(word.as_deref(), &[], &mut std::io::stdout(), &mut std::io::stderr());
+            let told = props::run(word.as_deref(), &mut std::io::stdout(), &mut std::io::stderr());
             return ExitCode::from(told.unwrap_or(exit::HELD));
         }
         Command::View { trace, to, output } => {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use sim::{
     cli::{check, exit, props},
+    oracle::PROMISES,
     runner::find_files,
     scenario::{self, Problem, vocabulary},
 };
@@ -69,6 +70,16 @@ fn props_tell_sections_words_and_likely_ones() {
     insta::assert_snapshot!("props_unknown", props_of(Some("kll")));
 }
 
+/// Whoever reads a report has the name of what broke, and nothing else.
+#[test]
+fn props_answer_with_the_promise_a_report_names() {
+    for (name, text) in PROMISES {
+        let told = props_of(Some(name));
+        assert!(told.ends_with(&format!("{name} (promises): {text}\nexit 0\n")), "{told}");
+    }
+    assert_eq!(props_of(Some("expect: frames_at")), props_of(Some("frames_at")));
+}
+
 #[test]
 fn check_tells_what_a_file_says() {
     let (code, out, err) = check_of(&[file("field/3810-srs-restart.toml")], true);
@@ -94,8 +105,7 @@ fn file(name: &str) -> PathBuf {
 
 fn props_of(word: Option<&str>) -> String {
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let promises = [("single-flight", "one upstream connection at most per key")];
-    let code = props::run(word, &promises, &mut out, &mut err).expect("memory takes everything");
+    let code = props::run(word, &mut out, &mut err).expect("memory takes everything");
     format!("{}{}exit {code}\n", text(out), text(err))
 }
 

@@ -185,6 +185,9 @@ const MISTAKES: &[(&str, &str)] = &[
     ("at = \"3s\", ", ""),
     ("at = \"3s\"", "at = \"1s..9s\""),
     ("at = \"end - 5s\"", "at = \"end - 50s\""),
+    ("at = \"f1.cleared + 2s\"", "at = \"f1.start + 35s\""),
+    ("at = \"f1.cleared + 2s\"", "at = \"add1.replied + 41s\""),
+    ("for = \"5s\", as", "for = \"31s\", as"),
     ("for = \"5s\", as = \"f1\"", "as = \"f1\""),
     ("fault = \"kill\", for = \"5s\"", "fault = \"move-address\""),
     // Expectations.
@@ -194,6 +197,8 @@ const MISTAKES: &[(&str, &str)] = &[
     ("at_most = \"2.5s\"", "within = \"2.5s\""),
     ("after = \"srs.serving\"\n", ""),
     ("after = \"srs.serving\"", "after = \"41s\""),
+    ("after = \"srs.serving\"", "after = \"f1.cleared + 26s\""),
+    ("after = \"srs.serving\"", "after = \"add1.replied + 40s\""),
     ("after = \"srs.serving\"", "after = \"+1s\""),
     ("until = \"end - 5s\"", "from = \"36s\"\nuntil = \"end - 5s\""),
     ("never = \"player-disconnected\"", "never = \"player_disconnected\""),

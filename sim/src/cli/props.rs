@@ -3,27 +3,22 @@
 use std::io::{self, Write};
 
 use super::exit;
-use crate::scenario::vocabulary::{self, Entry};
-
-/// A promise: its name and a sentence.
-pub type Promise<'a> = (&'a str, &'a str);
+use crate::{
+    oracle::PROMISES,
+    scenario::vocabulary::{self, Entry},
+};
 
 /// Lists everything, one section (`faults`), or what one word means (`kill`).
 ///
 /// # Errors
 /// What cannot be written.
-pub fn run(
-    word: Option<&str>,
-    promises: &[Promise<'_>],
-    out: &mut dyn Write,
-    err: &mut dyn Write,
-) -> io::Result<u8> {
+pub fn run(word: Option<&str>, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<u8> {
     let mut sections = vocabulary::sections();
-    if !promises.is_empty() {
-        let entries = promises.iter().map(|(name, text)| Entry::new(name, text)).collect();
-        let title = "promises: hold in every run and are never listed";
-        sections.insert(1, vocabulary::Section { name: "promises", title, entries });
-    }
+    let entries = PROMISES.iter().map(|(name, text)| Entry::new(name, text)).collect();
+    let title = "promises: hold in every run, and no file asks for them";
+    sections.insert(1, vocabulary::Section { name: "promises", title, entries });
+    // As a report names what a file itself asks for: `expect: told`.
+    let word = word.map(|word| word.strip_prefix("expect: ").unwrap_or(word));
     let Some(word) = word else {
         for section in &sections {
             tell(section.title, &section.entries, out)?;
@@ -31,11 +26,12 @@ pub fn run(
         writeln!(out, "`repull-sim props WORD` tells a section or a word with its parameters.")?;
         return Ok(exit::HELD);
     };
+    // A section may be called what a word is: `events` are a promise too.
+    let mut is_known = false;
     if let Some(section) = sections.iter().find(|section| section.name == word) {
         tell(section.title, &section.entries, out)?;
-        return Ok(exit::HELD);
+        is_known = true;
     }
-    let mut is_known = false;
     for section in &sections {
         for entry in section.entries.iter().filter(|entry| entry.name == word) {
             is_known = true;

@@ -112,7 +112,11 @@ pub const PROMISES: &[(&str, &str)] = &[
         "once its origin serves and nothing is in the way, a stream streams and its players see it, in time",
     ),
     (quiet::NAME, "the proxy sleeps until something is due: no busy loop, no wake-up in the past"),
+    (DRIVER, "the production driver goes on running, and an operator gets what its API has answered"),
 ];
+
+/// The promise of the driver on the planes that have it.
+pub const DRIVER: &str = "driver";
 
 /// The promise of a scenario that its run reaches certain marks.
 pub const MARKS_WANTED: &str = "expect: marks";

@@ -6,9 +6,13 @@ use serde_json::{Value, json};
 
 use super::story::seconds;
 use crate::{
+    oracle::Finding,
     runner::{Difference, Ran, Verdict},
     trace::{Cast, words},
 };
+
+/// Sentences told of one promise that broke.
+const SENTENCES_MAX: usize = 4;
 
 /// The form of a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,19 +109,7 @@ fn wrongs(ran: &Ran) -> String {
     match &ran.verdict {
         Verdict::Held => {}
         Verdict::Broken(findings) => {
-            for finding in findings {
-                let asked =
-                    if finding.line > 0 { format!(" [line {}]", finding.line) } else { String::new() };
-                let _ = writeln!(
-                    out,
-                    "  {} broke `{}` at {} (step {}){asked}: {}",
-                    if finding.line > 0 { "the scenario's own end" } else { "promise" },
-                    finding.promise,
-                    finding.at,
-                    finding.step,
-                    finding.text
-                );
-            }
+            out.push_str(&sentences(findings));
         }
         Verdict::NoVerdict => {
             let _ =
@@ -126,6 +118,44 @@ fn wrongs(ran: &Ran) -> String {
         Verdict::Differs(difference) => out.push_str(&describe_difference(difference)),
         Verdict::Unrunnable(why) => {
             let _ = writeln!(out, "  no verdict: {why}");
+        }
+    }
+    out
+}
+
+/// Returns a sentence per finding; what was said before is counted, and of one promise so many are told.
+fn sentences(findings: &[Finding]) -> String {
+    let mut out = String::new();
+    let mut promises: Vec<(&str, u32)> = Vec::new();
+    for finding in findings {
+        let promise = (finding.promise, finding.line);
+        if promises.contains(&promise) {
+            continue;
+        }
+        promises.push(promise);
+        let mut told: Vec<(&Finding, usize)> = Vec::new();
+        for other in findings.iter().filter(|other| (other.promise, other.line) == promise) {
+            match told.iter_mut().find(|(known, _)| known.text == other.text) {
+                Some((_, times)) => *times += 1,
+                None => told.push((other, 1)),
+            }
+        }
+        for (finding, times) in told.iter().take(SENTENCES_MAX) {
+            let asked = if finding.line > 0 { format!(" [line {}]", finding.line) } else { String::new() };
+            let again = if *times > 1 { format!(" ({times} times)") } else { String::new() };
+            let _ = writeln!(
+                out,
+                "  {} broke `{}` at {} (step {}){asked}: {}{again}",
+                if finding.line > 0 { "the scenario's own end" } else { "promise" },
+                finding.promise,
+                finding.at,
+                finding.step,
+                finding.text
+            );
+        }
+        let left = told.len().saturating_sub(SENTENCES_MAX);
+        if left > 0 {
+            let _ = writeln!(out, "    … and {left} more of `{}`", promise.0);
         }
     }
     out
@@ -263,4 +293,37 @@ fn github(reports: &[Report]) -> String {
     }
     out.push_str(&summary(reports));
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use proxy_core::time::Instant;
+
+    use super::*;
+    use crate::trace::ActorId;
+
+    fn check(texts: impl Iterator<Item = String>) -> String {
+        let finding = |text| Finding {
+            promise: "picture",
+            step: 7,
+            at: Instant::from_millis(1_000),
+            actor: ActorId(0),
+            text,
+            line: 0,
+        };
+        sentences(&texts.map(finding).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn what_was_said_before_is_counted() {
+        let told = check((0..100).map(|_| "no frame".to_owned()));
+        assert_eq!(told, "  promise broke `picture` at 1.000000s (step 7): no frame (100 times)\n");
+    }
+
+    #[test]
+    fn of_one_promise_a_few_sentences_are_told() {
+        let told = check((0..100).map(|number| format!("no frame of live/{number}")));
+        assert_eq!(told.lines().count(), SENTENCES_MAX + 1);
+        assert!(told.ends_with("    … and 96 more of `picture`\n"), "{told}");
+    }
 }

@@ -9,7 +9,7 @@ use super::{
     expect::{is_end, window},
     faults::find,
     lookup::network,
-    model::{Act, Anchor, Host, HostRef, Role, Scenario, Wanted, When},
+    model::{Act, Anchor, Event, FaultEvent, Host, HostRef, Role, Scenario, Wanted, When},
     print::fault_name,
     read::{Reader, offer},
     unit::TIME,
@@ -150,9 +150,18 @@ impl Reader<'_> {
                     );
                     self.error(&at, text);
                 }
+                None if earliest(scenario, &event.at) >= end => {
+                    let text = format!(
+                        "at: that is {} at the earliest, after the end of the run, {}",
+                        (TIME.show)(earliest(scenario, &event.at)),
+                        (TIME.show)(end)
+                    );
+                    self.error(&at, text);
+                }
                 Some(_) | None => {}
             }
             self.check_cleared(scenario, &event.at, &at);
+            self.check_lasts(scenario, event, end);
             if let Act::Play { players, stream, .. } = &event.act {
                 self.check_play(scenario, *players, stream, event.line);
             }
@@ -175,6 +184,22 @@ impl Reader<'_> {
             format!("{name} happens at once and for good; count from {name}.start")
         };
         self.error(at, text);
+    }
+
+    /// A fault that lasts beyond the end is lifted there: not what its `for` says.
+    fn check_lasts(&mut self, scenario: &Scenario, event: &Event, end: i128) {
+        let Act::Fault(FaultEvent { time: Some(time), .. }) = &event.act else { return };
+        let begins = earliest(scenario, &event.at);
+        let lifted = begins + nanos(*time);
+        if lifted > end && begins < end {
+            let at = self.place_of_line(event.line, "for");
+            let text = format!(
+                "for: it would last until {}, and the run ends at {}, where it is lifted",
+                (TIME.show)(lifted),
+                (TIME.show)(end)
+            );
+            self.warn(&at, text);
+        }
     }
 
     fn check_play(&mut self, scenario: &Scenario, players: HostRef, stream: &str, line: u32) {
@@ -208,7 +233,7 @@ impl Reader<'_> {
             let at = self.place_of_line(expect.line, first);
             self.check_cleared(scenario, from, &at);
             let begins = fixed(scenario, from);
-            if begins.is_some_and(|begins| begins >= end) || is_end(from) {
+            if earliest(scenario, from) >= end || is_end(from) {
                 self.error(
                     &at,
                     format!("{first}: the window is empty, since the run ends at {}", (TIME.show)(end)),
@@ -251,4 +276,32 @@ pub(super) fn fixed(scenario: &Scenario, when: &When) -> Option<i128> {
         | Anchor::Entered(..)
         | Anchor::Watching(_) => None,
     }
+}
+
+/// Returns the earliest a moment can be, in nanoseconds: what it waits for may come at once.
+fn earliest(scenario: &Scenario, when: &When) -> i128 {
+    let event = |index: usize| scenario.events.get(index);
+    let start = |index: usize| event(index).map_or(0, |event| earliest(scenario, &event.at));
+    let anchor = match when.anchor {
+        Anchor::Zero
+        | Anchor::Listening(_)
+        | Anchor::Serving(_)
+        | Anchor::Entered(..)
+        | Anchor::Watching(_) => 0,
+        Anchor::End => nanos(scenario.run.time),
+        Anchor::Start(index) | Anchor::Replied(index) => start(index),
+        Anchor::Cleared(index) => {
+            let lasts = event(index).and_then(|event| match &event.act {
+                Act::Fault(fault) => fault.time,
+                Act::Call(_)
+                | Act::Repair { .. }
+                | Act::Play { .. }
+                | Act::Leave { .. }
+                | Act::Publish { .. }
+                | Act::Start { .. } => None,
+            });
+            start(index) + lasts.map_or(0, nanos)
+        }
+    };
+    anchor + i128::from(when.offset)
 }

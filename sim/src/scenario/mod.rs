@@ -39,7 +39,6 @@ use std::fmt;
 use proxyd::config::Place;
 use toml_edit::Document;
 
-pub(crate) use self::print_who::config as print_config;
 pub use self::{
     explain::explain,
     faults::{FAULTS, FaultForm},
@@ -48,6 +47,7 @@ pub use self::{
     print::print,
     schema::schema,
 };
+pub(crate) use self::{print::moment_words, print_who::config as print_config};
 
 /// Something wrong, or suspicious, in a file. Displayed as compilers do.
 #[derive(Clone, Debug, PartialEq, Eq)]

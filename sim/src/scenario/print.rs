@@ -65,6 +65,24 @@ pub fn print(scenario: &Scenario) -> String {
     out
 }
 
+/// Returns a moment as its file writes it, with the line of the event that sets it.
+pub(crate) fn moment_words(scenario: &Scenario, when: &When) -> String {
+    let text = Printer::new(scenario).when(when, None).replace('"', "");
+    let of = match when.anchor {
+        Anchor::Start(event) | Anchor::Cleared(event) | Anchor::Replied(event) => scenario.events.get(event),
+        Anchor::Zero
+        | Anchor::Listening(_)
+        | Anchor::Serving(_)
+        | Anchor::Entered(..)
+        | Anchor::Watching(_)
+        | Anchor::End => None,
+    };
+    match of {
+        Some(event) => format!("`{text}` (of line {})", event.line),
+        None => format!("`{text}`"),
+    }
+}
+
 pub(super) struct Printer<'a> {
     scenario: &'a Scenario,
     /// Names of events, also of those that are referred to without having one.

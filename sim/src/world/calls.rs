@@ -27,6 +27,17 @@ pub(super) struct Pending {
     then: Next,
 }
 
+/// What a repair script does with the answer to its question.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Repair {
+    /// The pull it looks after.
+    pub(crate) pull: PullRef,
+    /// Which of several alike, from 1.
+    pub(crate) n: u16,
+    /// It closes the stream before it adds it again.
+    pub(crate) closes: bool,
+}
+
 enum Next {
     /// A stream of the configuration: nobody waits.
     Nobody,
@@ -168,28 +179,32 @@ impl World<'_> {
         }
     }
 
-    /// A repair script looks whether the stream is online, and acts if it is not.
+    /// A repair script looks whether each of its streams is online, and acts on those that are not.
     pub(super) fn repair_once(&mut self, proxy: HostRef, pull: PullRef, closes: bool) {
         let p = self.proxy_of(proxy);
-        let (stream, args) = arguments(self.scenario, pull, 1, "isMediaOnline");
-        let number = self.timeline.calls();
-        match self.call(p, None, "isMediaOnline", Some(stream), args) {
-            Some(body) => self.repair_if(p, pull, closes, &body),
-            None => self.looks_answered_later(number, pull, closes),
+        let count = self.scenario.pulls[usize::from(pull.0)].count.max(1);
+        for n in 1..=count {
+            let repair = Repair { pull, n, closes };
+            let (stream, args) = arguments(self.scenario, pull, n, "isMediaOnline");
+            let number = self.timeline.calls();
+            match self.call(p, None, "isMediaOnline", Some(stream), args) {
+                Some(body) => self.repair_if(p, repair, &body),
+                None => self.looks_answered_later(number, repair),
+            }
         }
     }
 
     /// A repair script acts on what it was told.
-    pub(super) fn repair_if(&mut self, p: usize, pull: PullRef, closes: bool, body: &str) {
+    pub(super) fn repair_if(&mut self, p: usize, repair: Repair, body: &str) {
         if body.contains("\"online\":true") {
             return;
         }
-        let (stream, _) = arguments(self.scenario, pull, 1, "isMediaOnline");
+        let Repair { pull, n, closes } = repair;
         if closes {
-            let (_, args) = arguments(self.scenario, pull, 1, "close_streams");
-            self.call(p, None, "close_streams", Some(stream.clone()), args);
+            let (stream, args) = arguments(self.scenario, pull, n, "close_streams");
+            self.call(p, None, "close_streams", Some(stream), args);
         }
-        let (_, args) = arguments(self.scenario, pull, 1, "addStreamProxy");
+        let (stream, args) = arguments(self.scenario, pull, n, "addStreamProxy");
         self.call(p, None, "addStreamProxy", Some(stream), args);
     }
 

@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{Happened, Owner, World};
+use super::{Happened, Owner, World, calls::Repair};
 use crate::{
     net::{HostId, NetEvent},
+    oracle::DRIVER,
     plane::turmoil::{CallOut, Carrier, Fresh, TICK, Telling, Told},
-    scenario::model::PullRef,
     trace::{self, Inward, Moment, Outward, What},
 };
 
@@ -40,7 +40,7 @@ struct Calling {
     /// The record and the line behind it.
     cause: (u64, u32),
     /// What a repair script does with the answer.
-    repair: Option<(PullRef, bool)>,
+    repair: Option<Repair>,
     /// The record of its coming to the API.
     asked: Option<u64>,
     /// It has led to a request.
@@ -112,7 +112,7 @@ impl World<'_> {
             self.owners.remove(&sock);
         }
         if let Err(error) = stepped {
-            self.oracles.broken("driver", self.tracer.step(), self.now, format!("a host ended: {error}"));
+            self.oracles.broken(DRIVER, self.tracer.step(), self.now, format!("a host ended: {error}"));
         }
     }
 
@@ -337,9 +337,9 @@ impl World<'_> {
     }
 
     /// A repair script will hear the answer to its question later.
-    pub(super) fn looks_answered_later(&mut self, call: u32, pull: PullRef, closes: bool) {
+    pub(super) fn looks_answered_later(&mut self, call: u32, repair: Repair) {
         if let Some(calling) = self.carried.calls.get_mut(&call) {
-            calling.repair = Some((pull, closes));
+            calling.repair = Some(repair);
         }
     }
 
@@ -377,8 +377,8 @@ impl World<'_> {
         let Some(calling) = self.carried.calls.remove(&call) else { return };
         (self.cause, self.line) = (calling.asked.unwrap_or(0), 0);
         self.answered(calling.proxy, call, calling.call.event, body.clone());
-        if let Some((pull, closes)) = calling.repair {
-            self.repair_if(calling.proxy, pull, closes, &body);
+        if let Some(repair) = calling.repair {
+            self.repair_if(calling.proxy, repair, &body);
         }
         self.carried.answers.insert(call, body);
     }
@@ -388,7 +388,7 @@ impl World<'_> {
         let told = self.carried.answers.remove(&call);
         if told.as_deref().is_some_and(|told| told != body) {
             let text = format!("call {call} was answered {told:?}, and the operator got {body:?}");
-            self.oracles.broken("driver", self.tracer.step(), self.now, text);
+            self.oracles.broken(DRIVER, self.tracer.step(), self.now, text);
         }
     }
 }

@@ -25,7 +25,10 @@ use super::{
     scene::name_of,
 };
 use crate::{
-    scenario::model::{Expect, HostRef, PullRef, Scenario, Wanted, When},
+    scenario::{
+        model::{Expect, HostRef, PullRef, Scenario, Wanted, When},
+        moment_words,
+    },
     trace::{ActorId, Moment, Phase, Record, What},
     world::moments::{BELOW_ALL, Happened, Moments},
 };
@@ -45,8 +48,8 @@ pub(super) struct Expectations {
 struct Item {
     line: u32,
     window: Window,
-    /// The moments it waits for.
-    unresolved: Vec<&'static str>,
+    /// The moments it waits for, and how the file writes them.
+    unresolved: Vec<(&'static str, String)>,
     judge: Judge,
 }
 
@@ -136,15 +139,17 @@ impl Expectations {
         let whens_below = whens.iter().map(|(id, when)| (*id, BELOW_ALL, *when));
         let moments = Moments::new(scenario, whens_below, names.end);
         let items = scenario.expects.iter().enumerate().map(|(index, expect)| {
-            let waits = |id: usize| whens.iter().any(|(known, _)| *known == id);
+            let words = |id: usize| {
+                let when = whens.iter().find(|(known, _)| *known == id);
+                when.map(|(_, when)| moment_words(scenario, when))
+            };
             let unresolved = [(2 * index, "from"), (2 * index + 1, "until")];
             Item {
                 line: expect.line,
                 window: Window { from: None, until: None },
                 unresolved: unresolved
                     .into_iter()
-                    .filter(|(id, _)| waits(*id))
-                    .map(|(_, what)| what)
+                    .filter_map(|(id, what)| Some((what, words(id)?)))
                     .collect(),
                 judge: judge(expect, strictness),
             }
@@ -163,10 +168,10 @@ impl Expectations {
         let Some(item) = self.items.get_mut(id / 2) else { return };
         if id.is_multiple_of(2) {
             item.window.from = Some(at);
-            item.unresolved.retain(|what| *what != "from");
+            item.unresolved.retain(|(what, _)| *what != "from");
         } else {
             item.window.until = Some(at);
-            item.unresolved.retain(|what| *what != "until");
+            item.unresolved.retain(|(what, _)| *what != "until");
         }
         match &mut item.judge {
             Judge::Frames(frames) => frames.resolved(item.window, scene, &self.names),
@@ -298,7 +303,9 @@ impl Oracle for Expectations {
         self.on_time(scene, never, findings);
         for item in &mut self.items {
             if !item.unresolved.is_empty() {
-                let what = item.unresolved.join(" and ");
+                let what: Vec<String> =
+                    item.unresolved.iter().map(|(what, words)| format!("{what}, {words},")).collect();
+                let what = what.join(" and ");
                 let text = format!(
                     "the moment it counts {what} never came, so it was not judged: an expectation that cannot fail proves \
                      nothing"

@@ -8,7 +8,10 @@ use serde_json::Value;
 use super::Look;
 use crate::{
     oracle::{CallNow, Findings, Scene, Strictness, alarms::Alarms, scene::name_of, secs},
-    scenario::model::{Act, ReplyWanted, Scenario},
+    scenario::{
+        model::{Act, ReplyWanted, Scenario},
+        moment_words,
+    },
     trace::{ActorId, What},
 };
 
@@ -20,6 +23,8 @@ pub(super) struct Replies {
     strictness: Strictness,
     /// By event: its line, and what is wanted.
     wanted: BTreeMap<u16, (u32, ReplyWanted)>,
+    /// By event: when it is due, as the file writes it.
+    moments: BTreeMap<u16, String>,
     /// Calls made, by event.
     asked: BTreeSet<u16>,
     /// Calls without an answer, with when they were made.
@@ -35,6 +40,7 @@ impl Replies {
                 && call.reply != ReplyWanted::default()
             {
                 let index = u16::try_from(index).unwrap_or(u16::MAX);
+                replies.moments.insert(index, moment_words(scenario, &event.at));
                 replies.wanted.insert(index, (event.line, call.reply.clone()));
             }
         }
@@ -77,13 +83,15 @@ impl Replies {
                 let bound = self.strictness.of(within);
                 findings.measure(&format!("reply (line {line})"), record.at.since(since), bound);
             }
+            // Of many alike the answer alone does not tell which.
+            let stream = asked.call.stream.as_ref().filter(|stream| {
+                let pull = look.names.pulls.get(*stream);
+                pull.is_some_and(|pull| look.names.streams_of(*pull).count() > 1)
+            });
+            let of = stream.map_or_else(String::new, |stream| format!(" of {stream}"));
             for text in judge(wanted, asked, &body, look.scene, record.at) {
-                findings.missed(
-                    NAME,
-                    record.actor,
-                    *line,
-                    format!("{}: {text}; it was {body}", asked.call.name),
-                );
+                let text = format!("{}{of}: {text}; it was {body}", asked.call.name);
+                findings.missed(NAME, record.actor, *line, text);
             }
         }
     }
@@ -105,7 +113,10 @@ impl Replies {
     pub(super) fn on_over(&mut self, scene: &Scene, findings: &mut Findings) {
         for (event, (line, _)) in &self.wanted {
             if !self.asked.contains(event) {
-                let text = "the call was never made, so its reply was not judged".to_owned();
+                let when = self.moments.get(event).map_or("its moment", String::as_str);
+                let text = format!(
+                    "the call was never made, as {when} never came before the end: its reply was not judged"
+                );
                 findings.missed(NAME, ActorId::WORLD, *line, text);
             }
         }

@@ -384,7 +384,8 @@ fn what_was_never_judged_is_a_finding() {
         until: None,
     };
     let texts = check(wanted.clone(), watched);
-    assert!(texts[0].contains("the moment it counts from never came, so it was not judged"), "{texts:?}");
+    let told = "the moment it counts from, `event1.cleared` (of line 9), never came, so it was not judged";
+    assert!(texts[0].contains(told), "{texts:?}");
     let texts = check(wanted, |story| {
         watched(story);
         story.at(500).begins(0);
@@ -497,5 +498,10 @@ fn a_call_that_was_never_made_is_a_finding() {
         reply: ReplyWanted { code: Some(0), ..ReplyWanted::default() },
     };
     let texts = judge(vec![happens(9, Act::Call(call))], Vec::new(), |_| {});
-    assert_eq!(texts, ["expect: reply: the call was never made, so its reply was not judged"]);
+    assert_eq!(
+        texts,
+        [
+            "expect: reply: the call was never made, as `0s` never came before the end: its reply was not judged"
+        ]
+    );
 }

@@ -11,7 +11,10 @@ use super::{
 use crate::{
     scenario::model::{Call, HostRef, LeaveBy, PullRef},
     trace::{self, ActorId, Moment, SeatId, What},
-    world::{calls::arguments, moments::Happened},
+    world::{
+        calls::{Repair, arguments},
+        moments::Happened,
+    },
 };
 
 /// One player at one output.
@@ -33,7 +36,7 @@ pub(super) struct CallThen {
     actor: ActorId,
     event: Option<u16>,
     /// A repair script waits to know whether its stream is online.
-    repairs: Option<(HostRef, PullRef, bool)>,
+    repairs: Option<(HostRef, Repair)>,
 }
 
 impl World<'_> {
@@ -233,7 +236,7 @@ impl World<'_> {
         name: &str,
         stream: Option<String>,
         args: Vec<(String, String)>,
-        repairs: Option<(HostRef, PullRef, bool)>,
+        repairs: Option<(HostRef, Repair)>,
     ) {
         let host = &self.hosts[usize::from(proxy.0)];
         let (actor, frozen) = (host.actor, host.frozen);
@@ -263,23 +266,27 @@ impl World<'_> {
         if let Some(event) = then.event {
             self.happened(Happened::Replied(usize::from(event)));
         }
-        if let Some((proxy, pull, closes)) = then.repairs
+        if let Some((proxy, Repair { pull, n, closes })) = then.repairs
             && !is_online
             && self.repairing
         {
             if closes {
-                let (stream, args) = arguments(self.scenario, pull, 1, "close_streams");
+                let (stream, args) = arguments(self.scenario, pull, n, "close_streams");
                 self.call(proxy, None, "close_streams", Some(stream), args, None);
             }
-            let (stream, args) = arguments(self.scenario, pull, 1, "addStreamProxy");
+            let (stream, args) = arguments(self.scenario, pull, n, "addStreamProxy");
             self.call(proxy, None, "addStreamProxy", Some(stream), args, None);
         }
     }
 
-    /// A repair script looks whether its stream is online, and acts if it is not.
+    /// A repair script looks whether each of its streams is online, and acts on those that are not.
     pub(super) fn repair_once(&mut self, proxy: HostRef, pull: PullRef, closes: bool) {
-        let (stream, args) = arguments(self.scenario, pull, 1, "isMediaOnline");
-        self.call(proxy, None, "isMediaOnline", Some(stream), args, Some((proxy, pull, closes)));
+        let count = self.scenario.pulls[usize::from(pull.0)].count.max(1);
+        for n in 1..=count {
+            let (stream, args) = arguments(self.scenario, pull, n, "isMediaOnline");
+            let repair = Repair { pull, n, closes };
+            self.call(proxy, None, "isMediaOnline", Some(stream), args, Some((proxy, repair)));
+        }
     }
 
     /// Deletes every stream of every proxy.
