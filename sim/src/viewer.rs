@@ -53,7 +53,8 @@ pub struct ViewerConfig {
     /// How much of the origin's time a track's clock may stand still for within one play: frames older than what its
     /// play began with are told at the beginning's time.
     pub hold_max: Duration,
-    /// Headers must come again after each change of play or life.
+    /// Headers must come again after each change of play or life. Not behind a second proxy: stamps count the plays at
+    /// the origin, and while the proxy before goes on with one play, the next drops the same header as a repetition.
     pub headers_again: bool,
     /// After a silence of this length, which no proxy lets pass for a hiccup, each track must begin with its sequence
     /// header and video with a keyframe. For frames without stamps, where a change of play cannot be seen.

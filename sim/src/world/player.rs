@@ -103,8 +103,11 @@ impl World<'_> {
                     PlayOutput::Rtmp => format!("rtmp://{host}/{stream}"),
                     PlayOutput::HttpFlv => format!("http://{host}/{stream}.live.flv"),
                 };
-                let viewer =
-                    ViewerConfig::stamped(self.timeline.sources.get(stream).map_or(stream, String::as_str));
+                let source = self.timeline.sources.get(stream).map_or(stream.as_str(), String::as_str);
+                let viewer = ViewerConfig {
+                    headers_again: !self.timeline.is_chained(stream, at),
+                    ..ViewerConfig::stamped(source)
+                };
                 let Some((mut config, _)) = PlayerConfig::from_url(&url, viewer) else { continue };
                 let spec = &self.groups[group].spec;
                 config.redial = spec.retry;

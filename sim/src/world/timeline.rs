@@ -7,7 +7,7 @@ use proxy_core::{time::Duration, url::OriginUrl};
 use super::{Happened, Running, Wake, World};
 use crate::{
     origin::Publisher,
-    scenario::model::{Act, HostRef, PullRef, Role, Scenario},
+    scenario::model::{Act, Host, HostRef, PullRef, Role, Scenario},
     trace::{ActorId, What},
 };
 
@@ -21,6 +21,8 @@ pub(crate) struct Timeline {
     pub(crate) pulls: BTreeMap<String, PullRef>,
     /// What the origin calls each `app/stream`: the two need not have the same name.
     pub(crate) sources: BTreeMap<String, String>,
+    /// By `app/stream`, the proxies a pull of it leads to.
+    upstream: BTreeMap<String, BTreeSet<u16>>,
     /// Faults in force, by event.
     pub(crate) in_force: BTreeSet<u16>,
     calls: u32,
@@ -31,11 +33,15 @@ pub(crate) struct Timeline {
 impl Timeline {
     pub(crate) fn new(scenario: &Scenario) -> Self {
         let (mut pulls, mut sources) = (BTreeMap::new(), BTreeMap::new());
+        let mut upstream: BTreeMap<String, BTreeSet<u16>> = BTreeMap::new();
         for (index, pull) in scenario.pulls.iter().enumerate() {
             for n in 1..=pull.count.max(1) {
                 let numbered = |text: &str| text.replace("{n}", &n.to_string());
                 let name = format!("{}/{}", pull.app, numbered(&pull.stream));
                 sources.extend(source_of(&numbered(&pull.url)).map(|source| (name.clone(), source)));
+                if let Some(proxy) = proxy_behind(scenario, &numbered(&pull.url)) {
+                    upstream.entry(name.clone()).or_default().insert(proxy);
+                }
                 pulls.insert(name, PullRef(index as u16));
             }
         }
@@ -43,10 +49,18 @@ impl Timeline {
             let Role::Proxy(settings) = &host.role else { continue };
             for entry in &settings.proxies {
                 let name = format!("{}/{}", entry.key.app, entry.key.stream);
+                if let Some(proxy) = proxy_behind(scenario, &entry.url) {
+                    upstream.entry(name.clone()).or_default().insert(proxy);
+                }
                 sources.extend(source_of(&entry.url).map(|source| (name, source)));
             }
         }
-        Self { pulls, sources, in_force: BTreeSet::new(), calls: 0, repairing: true }
+        Self { pulls, sources, upstream, in_force: BTreeSet::new(), calls: 0, repairing: true }
+    }
+
+    /// Returns whether a stream at a proxy comes from another proxy: whose play goes on while the origin's begins anew.
+    pub(crate) fn is_chained(&self, name: &str, at: HostRef) -> bool {
+        self.upstream.get(name).is_some_and(|proxies| proxies.iter().any(|proxy| *proxy != at.0))
     }
 
     /// Returns how many calls there have been: the number of the next one.
@@ -65,6 +79,18 @@ fn source_of(url: &str) -> Option<String> {
     let url = OriginUrl::parse(url).ok()?;
     let path = |text: &str| text.split('?').next().unwrap_or_default().to_owned();
     Some(format!("{}/{}", path(&url.app), path(&url.stream)))
+}
+
+/// Returns the proxy a url leads to, by its name, another name for it, or its address.
+fn proxy_behind(scenario: &Scenario, url: &str) -> Option<u16> {
+    let url = OriginUrl::parse(url).ok()?;
+    let alias = scenario.names.iter().find(|name| name.name == url.host);
+    let leads = |(index, host): &(usize, &Host)| {
+        let is_alias = alias.is_some_and(|name| name.hosts.iter().any(|of| usize::from(of.0) == *index));
+        host.name == url.host || is_alias || host.ip.is_some_and(|ip| ip.to_string() == url.host)
+    };
+    let (index, host) = scenario.hosts.iter().enumerate().find(leads)?;
+    matches!(host.role, Role::Proxy(_)).then_some(u16::try_from(index).unwrap_or(u16::MAX))
 }
 
 impl World<'_> {

@@ -85,6 +85,7 @@ impl World<'_> {
                     output: *output,
                     url,
                     source,
+                    is_chained: self.timeline.is_chained(&stream, at),
                     is_real: false,
                 });
                 let joins = What::PlayerJoins {

@@ -111,6 +111,8 @@ pub(super) struct SeatOrder {
     pub(super) url: String,
     /// The model origin's stream it expects; `None`: of any software.
     pub(super) source: Option<String>,
+    /// The stream comes from a second proxy.
+    pub(super) is_chained: bool,
     /// It is ffmpeg, not a model.
     pub(super) is_real: bool,
 }
