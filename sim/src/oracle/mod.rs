@@ -330,7 +330,7 @@ impl Oracles {
             Some(Box::<manners::Manners>::default()),
             Some(Box::<seats::Seats>::default()),
             Some(Box::<demand::Demand>::default()),
-            Some(Box::<removal::Removal>::default()),
+            inside(Box::<removal::Removal>::default()),
             Some(Box::<limits::Limits>::default()),
             Some(Box::<events::Events>::default()),
             Some(Box::<log_lines::LogLines>::default()),

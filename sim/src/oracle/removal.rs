@@ -14,8 +14,12 @@ use proxy_core::{
     url::StreamKey,
 };
 
-use super::{EVENT, Entered, Findings, Kinds, Oracle, STEP, Scene, StreamNow, scene::name_of, secs};
-use crate::trace::{ActorId, Call, Inward, Record, What};
+use super::{
+    EVENT, Findings, Kinds, Oracle, STEP, Scene, StreamNow,
+    scene::{CallNow, name_of},
+    secs,
+};
+use crate::trace::{ActorId, Call, Record, What};
 
 pub(super) const NAME: &str = "removal";
 
@@ -119,8 +123,10 @@ impl Book {
         at: Instant,
     ) -> Option<String> {
         let asked = |verb: &str| {
-            let asks = |call: &Call| call.name.starts_with(verb) && is_about(call, key);
-            (!call_under_way(proxy, scene).is_some_and(asks)).then(|| format!("no {verb} of it is under way"))
+            let asks = |call: &CallNow| {
+                call.proxy == proxy && call.call.name.starts_with(verb) && is_about(&call.call, key)
+            };
+            (!scene.calls.values().any(asks)).then(|| format!("no {verb} of it is under way"))
         };
         let Some(end) = &self.end else { return Some("its pull was not stopped before".to_owned()) };
         let has_failed = self.failed.is_some() && self.failed == scene.inward.map(|inward| inward.step);
@@ -171,13 +177,6 @@ impl Book {
             StreamEnd::Shutdown => Some("the process goes on".to_owned()),
         }
     }
-}
-
-/// Returns the call behind what entered the core last.
-fn call_under_way(proxy: ActorId, scene: &Scene) -> Option<&Call> {
-    let Some(Entered { proxy: of, what: Inward::Request { id }, .. }) = scene.inward else { return None };
-    let call = scene.requests.get(&(of, id))?.call?;
-    (of == proxy).then_some(&scene.calls.get(&call)?.call)
 }
 
 /// Returns whether a call is about a key; one that names less is about all that fit.
