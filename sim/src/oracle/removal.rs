@@ -196,7 +196,10 @@ mod tests {
     use proxy_core::io::{ConnectError, PullFailure};
 
     use super::*;
-    use crate::oracle::story::{Story, dial};
+    use crate::{
+        oracle::story::{Story, dial},
+        trace::Inward,
+    };
 
     fn check(tell: impl FnOnce(&mut Story)) -> Vec<String> {
         Story::told::<Removal>(tell)
