@@ -4,6 +4,7 @@ pub mod bench;
 pub mod check;
 pub mod defects;
 pub mod exit;
+mod files;
 pub mod netns;
 pub mod props;
 pub mod prove;
