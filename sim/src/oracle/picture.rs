@@ -17,14 +17,17 @@ pub(super) struct Picture {
     left_out: BTreeMap<(ActorId, String), LeftOut>,
 }
 
-/// Frames of a stream that its players did not get, all of them together.
+/// Gaps within a play that the players of a stream saw, all of them together, and how many may be.
 #[derive(Debug, Default)]
 struct LeftOut {
-    told: u64,
-    missed: u64,
-    /// More were missed than told, and that was said.
+    allowed: u64,
+    seen: u64,
+    /// More were seen than may be, and that was said.
     is_found: bool,
 }
+
+/// A player that skips frames sees a gap of its pictures and one of its sound.
+const TRACKS: u64 = 2;
 
 impl Oracle for Picture {
     fn kinds(&self) -> Kinds {
@@ -34,15 +37,15 @@ impl Oracle for Picture {
     fn on_record(&mut self, record: &Record, scene: &Scene, findings: &mut Findings) {
         if let What::Event(event) = &record.what {
             let stream = event.stream.and_then(|id| scene.streams.get(&(record.actor, id.0)));
-            if let (EventKind::PlayerShed { frames, .. }, Some(stream)) = (&event.kind, stream) {
+            if let (EventKind::PlayerShed { .. }, Some(stream)) = (&event.kind, stream) {
                 let whose = (record.actor, name_of(&stream.key));
-                self.left_out.entry(whose).or_default().told += frames;
+                self.left_out.entry(whose).or_default().allowed += TRACKS;
             }
             return;
         }
         if let What::Saw { seat, saw } = &record.what {
-            if saw.lost > 0 {
-                self.on_lost(seat.0, u64::from(saw.lost), scene, findings);
+            if saw.leaps > 0 {
+                self.on_leaps(seat.0, u64::from(saw.leaps), scene, findings);
             }
             return;
         }
@@ -58,7 +61,7 @@ impl Oracle for Picture {
 }
 
 impl Picture {
-    fn on_lost(&mut self, seat: u32, frames: u64, scene: &Scene, findings: &mut Findings) {
+    fn on_leaps(&mut self, seat: u32, leaps: u64, scene: &Scene, findings: &mut Findings) {
         let Some(player) = scene.players.get(seat as usize) else { return };
         // Behind a second proxy it may have been that one which left them out; from outside it may be told later.
         let is_first_hand = scene.settings.contains_key(&player.from) && scene.settings.len() == 1;
@@ -66,13 +69,16 @@ impl Picture {
             return;
         }
         let left_out = self.left_out.entry((player.from, player.stream.clone())).or_default();
-        left_out.missed += frames;
-        if left_out.missed > left_out.told && !left_out.is_found {
+        left_out.seen += leaps;
+        if left_out.seen > left_out.allowed && !left_out.is_found {
             left_out.is_found = true;
-            let (missed, told) = (left_out.missed, left_out.told);
             let text = format!(
-                "{} by {:?}: {missed} frames are missing between others of one play, and {told} were told as left out",
-                player.stream, player.output
+                "{} by {:?}: frames are missing between others of one play, {} times on a track, and {} times its players \
+                 were told to have skipped some",
+                player.stream,
+                player.output,
+                left_out.seen,
+                left_out.allowed / TRACKS
             );
             findings.broken(NAME, player.actor, text);
         }
@@ -109,22 +115,23 @@ mod tests {
 
     #[test]
     fn frames_are_missing_only_if_that_is_told() {
-        let check = |told: u64| {
+        let check = |sheds: u64| {
             Story::told::<Picture>(|story| {
                 story.register(1, "live/a");
                 story.player(0, PlayOutput::Rtmp, "live/a", 5);
                 story.seats(1, 5);
-                if told > 0 {
-                    story.event(1, EventKind::PlayerShed { conn: ConnId(5), frames: told });
+                for _ in 0..sheds {
+                    story.event(1, EventKind::PlayerShed { conn: ConnId(5), frames: 7 });
                 }
-                story.saw(0, Saw { frames: 1, lost: 3, ..Saw::default() });
+                story.saw(0, Saw { frames: 1, leaps: 3, ..Saw::default() });
             })
         };
-        assert_eq!(check(3), [""; 0]);
+        assert_eq!(check(2), [""; 0]);
         assert_eq!(
-            check(2),
+            check(1),
             [
-                "picture: live/a by Rtmp: 3 frames are missing between others of one play, and 2 were told as left out"
+                "picture: live/a by Rtmp: frames are missing between others of one play, 3 times on a track, and 1 times its \
+                 players were told to have skipped some"
             ]
         );
         assert_eq!(check(0).len(), 1);
