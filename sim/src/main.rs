@@ -15,9 +15,9 @@ use sim::{
         bench::{self, BenchOptions},
         check,
         defects::{self, DefectOptions, Handful},
-        exit, netns as cli_netns, props,
+        exit, props,
         prove::{self, ProveOptions},
-        replay, run,
+        real, replay, run,
         view::{self, ViewAs},
     },
     origin::Like,
@@ -196,7 +196,13 @@ enum Command {
         #[arg(value_name = "DEFECT", required_if_eq("what", "defects"))]
         names: Vec<String>,
     },
-    /// A process of a world of plane netns.
+    /// Look after plane container: the engine it needs, and what its worlds may have left behind.
+    Container {
+        /// What to do.
+        #[arg(value_enum)]
+        what: CareArg,
+    },
+    /// A process of a world of plane netns or container.
     #[command(hide = true)]
     NetnsPeer {
         /// The world's scenario.
@@ -280,6 +286,15 @@ enum NetnsArg {
     Check,
     /// Plant defects in the production binary and watch scenarios that name them fail by the promise they name.
     Defects,
+}
+
+/// What is done about a plane that runs the real binary.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum CareArg {
+    /// Remove what worlds have left behind whose process is gone.
+    Clean,
+    /// Tell whether worlds can be made here.
+    Check,
 }
 
 /// The form of a table.
@@ -378,8 +393,8 @@ enum FormatArg {
 impl RunArgs {
     fn into_options(self) -> run::RunOptions {
         let processors = || std::thread::available_parallelism().map_or(1, usize::from);
-        let netns = match self.plane {
-            PlaneArg::Netns => {
+        let real = match self.plane {
+            PlaneArg::Netns | PlaneArg::Container => {
                 let options = netns::Options::default();
                 Some(netns::Options {
                     repull: self.repull.unwrap_or(options.repull),
@@ -389,7 +404,7 @@ impl RunArgs {
                     us: options.us,
                 })
             }
-            PlaneArg::Core | PlaneArg::Turmoil | PlaneArg::Container => None,
+            PlaneArg::Core | PlaneArg::Turmoil => None,
         };
         run::RunOptions {
             paths: self.paths,
@@ -405,7 +420,7 @@ impl RunArgs {
             },
             out: self.out,
             resolve: self.resolve,
-            netns,
+            real,
         }
     }
 }
@@ -504,9 +519,15 @@ fn main() -> ExitCode {
         }
         Command::Netns { what, names } => {
             return ExitCode::from(match what {
-                NetnsArg::Defects => cli_netns::defects(&names),
-                NetnsArg::Clean => cli_netns::clean(),
-                NetnsArg::Check => cli_netns::check(),
+                NetnsArg::Defects => real::defects(&names),
+                NetnsArg::Clean => real::clean(Plane::Netns),
+                NetnsArg::Check => real::check(Plane::Netns),
+            });
+        }
+        Command::Container { what } => {
+            return ExitCode::from(match what {
+                CareArg::Clean => real::clean(Plane::Container),
+                CareArg::Check => real::check(Plane::Container),
             });
         }
         Command::NetnsPeer { scenario, role } => Live::NetnsPeer { scenario, role },
@@ -548,8 +569,8 @@ fn live(command: &Live) -> ExitCode {
             Live::Watch { players, gap, time } => watch::watch(players, *gap, *time).await,
             Live::Play { url, stream, time } => tools::play(url, stream.as_deref(), *time).await,
             Live::NetnsPeer { scenario, role } => {
-                let role =
-                    netns::agent::role_of(role).ok_or_else(|| std::io::Error::other("no such role"))?;
+                let role = netns::agent::role_of(&netns::agent::words_of(role)?)
+                    .ok_or_else(|| std::io::Error::other("no such role"))?;
                 netns::agent::run(role, scenario).await.map(|()| true).map_err(std::io::Error::other)
             }
         }

@@ -4,7 +4,9 @@
 //! |---|---|
 //! | [`turmoil`] | the production driver on turmoil |
 //! | [`netns`] | the production binary on the kernel's network |
+//! | [`container`] | the production binary in a container, beside others |
 
+pub mod container;
 pub mod netns;
 pub(crate) mod turmoil;
 
@@ -56,6 +58,20 @@ pub const fn is_exact(plane: Plane) -> bool {
 /// # Errors
 /// The file does not name the plane, or the plane cannot be had here.
 pub fn run(plane: Plane, scenario: &Scenario, seed: u64, keep: Keep) -> Result<Outcome, Unrunnable> {
+    run_with(plane, scenario, seed, keep, &netns::Options::default())
+}
+
+/// Runs a scenario on a plane, with what those need that run the real binary.
+///
+/// # Errors
+/// The file does not name the plane, or the plane cannot be had here.
+pub fn run_with(
+    plane: Plane,
+    scenario: &Scenario,
+    seed: u64,
+    keep: Keep,
+    real: &netns::Options,
+) -> Result<Outcome, Unrunnable> {
     if !scenario.run.planes.contains(&plane) {
         return Err(Unrunnable::NotMeant(plane, scenario.run.why_not.clone()));
     }
@@ -64,7 +80,7 @@ pub fn run(plane: Plane, scenario: &Scenario, seed: u64, keep: Keep) -> Result<O
         Plane::Turmoil => {
             World::run_carried(scenario, seed, keep).map_err(|what| Unrunnable::Missing(plane, what))
         }
-        Plane::Netns => netns::run(scenario, seed, keep, &netns::Options::default()),
-        Plane::Container => Err(Unrunnable::Missing(plane, "this build does not have it".to_owned())),
+        Plane::Netns => netns::run(scenario, seed, keep, real),
+        Plane::Container => container::run(scenario, seed, keep, real),
     }
 }

@@ -68,6 +68,21 @@ pub enum Role {
     },
 }
 
+/// Returns the words of a command line, or those of the file it names by `@FILE`: the command of a container cannot be
+/// changed once it is made.
+///
+/// # Errors
+/// There is no such file.
+pub fn words_of(line: &[String]) -> std::io::Result<Vec<String>> {
+    match line {
+        [only] if only.starts_with('@') => {
+            let text = std::fs::read_to_string(only.trim_start_matches('@'))?;
+            Ok(text.split_whitespace().map(str::to_owned).collect())
+        }
+        words => Ok(words.to_vec()),
+    }
+}
+
 /// Reads a role off the words of a command line.
 pub fn role_of(words: &[String]) -> Option<Role> {
     let number = |at: usize| words.get(at).and_then(|word| word.parse::<u16>().ok());

@@ -1,4 +1,4 @@
-//! `repull-sim run --plane netns`, and what looks after that plane.
+//! `repull-sim run` on the planes that run the real binary, `netns` and `container`, and what looks after these planes.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use super::{
     run::{Progress, RunOptions, verdict},
 };
 use crate::{
-    plane::{Unrunnable, netns},
+    plane::{self, Unrunnable, container, netns},
     report::{self, Report, story},
     runner::{self, File, Ran, Verdict},
     scenario::model::{Plane, Scenario},
@@ -30,25 +30,21 @@ type Result = std::result::Result<Report, Unrunnable>;
     clippy::disallowed_methods,
     reason = "each thread runs worlds of its own; what a run does is the kernel's"
 )]
-pub(super) fn run(
-    netns: &netns::Options,
-    options: &RunOptions,
-    files: &[File],
-    scenarios: &[Scenario],
-) -> u8 {
-    if let Err(why) = netns::check(netns.real_peers) {
-        eprintln!("repull-sim: {why}");
-        return exit::USAGE;
+pub(super) fn run(real: &netns::Options, options: &RunOptions, files: &[File], scenarios: &[Scenario]) -> u8 {
+    let plane = options.plane;
+    let meant = scenarios.iter().filter(|scenario| scenario.run.planes.contains(&plane)).count();
+    if let Err(why) = check_plane(plane, real.real_peers) {
+        return no_plane(plane, meant, &why);
     }
-    if !netns.repull.exists() {
-        let shown = netns.repull.display();
+    if !real.repull.exists() {
+        let shown = real.repull.display();
         eprintln!(
             "repull-sim: no {shown}: cargo build --release -p proxyd, then --repull target/release/repull"
         );
         return exit::USAGE;
     }
     let chosen: Vec<usize> =
-        (0..scenarios.len()).filter(|index| scenarios[*index].run.planes.contains(&Plane::Netns)).collect();
+        (0..scenarios.len()).filter(|index| scenarios[*index].run.planes.contains(&plane)).collect();
     let left_out = scenarios.len() - chosen.len();
     let (next, is_interrupted) = (AtomicUsize::new(0), AtomicBool::new(false));
     let results = Mutex::new((Progress::new(chosen.len()), Vec::<(usize, Result)>::new()));
@@ -59,7 +55,7 @@ pub(super) fn run(
                 while !is_interrupted.load(Ordering::Relaxed)
                     && let Some(index) = chosen.get(next.fetch_add(1, Ordering::Relaxed))
                 {
-                    let result = run_one(netns, options, &files[*index], &scenarios[*index]);
+                    let result = run_one(real, options, &files[*index], &scenarios[*index]);
                     let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
                     match &result {
                         Ok(report) => results.0.on_ran(&report.ran),
@@ -92,24 +88,49 @@ pub(super) fn run(
         .replace("no end; --records-max allows more", "a machine too slow to judge them");
     print!("{told}");
     if left_out > 0 {
-        eprintln!("{left_out} files do not name plane netns and say why");
+        eprintln!("{left_out} files do not name plane {} and say why", plane::name(plane));
     }
     if unrunnable > 0 { exit::USAGE } else { verdict(&reports) }
 }
 
-fn run_one(netns: &netns::Options, options: &RunOptions, file: &File, scenario: &Scenario) -> Result {
+/// Returns whether a plane can be had here.
+fn check_plane(plane: Plane, real_peers: bool) -> std::result::Result<(), Unrunnable> {
+    match plane {
+        Plane::Netns => netns::check(real_peers),
+        Plane::Container => container::check(),
+        Plane::Core | Plane::Turmoil => Ok(()),
+    }
+}
+
+/// Tells that a plane cannot be had. An engine is no part of a machine, and where there is none its files are left out
+/// for all to see.
+fn no_plane(plane: Plane, files: usize, why: &Unrunnable) -> u8 {
+    match plane {
+        Plane::Container => {
+            println!("{files} files skipped: {why}");
+            exit::HELD
+        }
+        Plane::Core | Plane::Turmoil | Plane::Netns => {
+            eprintln!("repull-sim: {why}");
+            exit::USAGE
+        }
+    }
+}
+
+fn run_one(real: &netns::Options, options: &RunOptions, file: &File, scenario: &Scenario) -> Result {
     let seed = options.seed.or(scenario.run.seeds.first().copied()).unwrap_or(1);
     let keep = Keep { records: true, ..Keep::default() };
-    let outcome = netns::run(scenario, seed, keep, netns)?;
+    let outcome = plane::run_with(options.plane, scenario, seed, keep, real)?;
     if let Some(folder) = &options.out
-        && let Err(error) = keep_trace(folder, file, scenario, seed, &outcome)
+        && let Err(error) = keep_trace(options.plane, folder, file, scenario, seed, &outcome)
     {
-        return Err(Unrunnable::Missing(Plane::Netns, format!("{}: {error}", folder.display())));
+        return Err(Unrunnable::Missing(options.plane, format!("{}: {error}", folder.display())));
     }
-    Ok(tell(file, scenario, seed, outcome))
+    Ok(tell(options.plane, file, scenario, seed, outcome))
 }
 
 fn keep_trace(
+    plane: Plane,
     folder: &Path,
     file: &File,
     scenario: &Scenario,
@@ -118,10 +139,10 @@ fn keep_trace(
 ) -> std::io::Result<()> {
     fs::create_dir_all(folder)?;
     let logged = runner::logged(scenario, &file.text, seed, &outcome.cast, outcome.log.clone());
-    fs::write(folder.join(format!("{}-netns.trace", scenario.id)), logged.write())
+    fs::write(folder.join(format!("{}-{}.trace", scenario.id, plane::name(plane))), logged.write())
 }
 
-fn tell(file: &File, scenario: &Scenario, seed: u64, outcome: Outcome) -> Report {
+fn tell(plane: Plane, file: &File, scenario: &Scenario, seed: u64, outcome: Outcome) -> Report {
     let mut told = String::new();
     if !outcome.findings.is_empty() {
         let records: Vec<_> = outcome.log.iter().flat_map(|log| log.records()).collect();
@@ -134,7 +155,7 @@ fn tell(file: &File, scenario: &Scenario, seed: u64, outcome: Outcome) -> Report
             "the machine was too slow to judge it: run it again with less beside it".to_owned()
         }
         Verdict::Held | Verdict::Broken(_) | Verdict::Differs(_) | Verdict::Unrunnable(_) => {
-            format!("repull-sim run --plane netns {} --out traces", file.path.display())
+            format!("repull-sim run --plane {} {} --out traces", plane::name(plane), file.path.display())
         }
     };
     let is_known = file.path.components().any(|part| part.as_os_str() == "known");
@@ -207,18 +228,21 @@ fn judge_defect(
     Ok(None)
 }
 
-/// Removes what worlds have left behind.
-pub fn clean() -> u8 {
-    let count = netns::clean();
-    println!("{count} namespaces removed");
+/// Removes what worlds of a plane have left behind.
+pub fn clean(plane: Plane) -> u8 {
+    match plane {
+        Plane::Netns => println!("{} namespaces removed", netns::clean()),
+        Plane::Container => println!("{} engines removed", container::clean()),
+        Plane::Core | Plane::Turmoil => {}
+    }
     exit::HELD
 }
 
-/// Tells whether worlds can be made here.
-pub fn check() -> u8 {
-    match netns::check(false) {
+/// Tells whether worlds of a plane can be made here.
+pub fn check(plane: Plane) -> u8 {
+    match check_plane(plane, false) {
         Ok(()) => {
-            println!("worlds of plane netns can be made here");
+            println!("worlds of plane {} can be made here", plane::name(plane));
             exit::HELD
         }
         Err(why) => {
