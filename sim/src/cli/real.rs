@@ -10,7 +10,6 @@ use std::{
 };
 
 use super::{
-    defects::plant_repull,
     exit,
     run::{Progress, RunOptions, verdict},
 };
@@ -33,7 +32,7 @@ type Result = std::result::Result<Report, Unrunnable>;
 pub(super) fn run(real: &netns::Options, options: &RunOptions, files: &[File], scenarios: &[Scenario]) -> u8 {
     let plane = options.plane;
     let meant = scenarios.iter().filter(|scenario| scenario.run.planes.contains(&plane)).count();
-    if let Err(why) = check_plane(plane, real.real_peers) {
+    if let Err(why) = plane::check(plane, real.real_peers) {
         return no_plane(plane, meant, &why);
     }
     if !real.repull.exists() {
@@ -91,15 +90,6 @@ pub(super) fn run(real: &netns::Options, options: &RunOptions, files: &[File], s
         eprintln!("{left_out} files do not name plane {} and say why", plane::name(plane));
     }
     if unrunnable > 0 { exit::USAGE } else { verdict(&reports) }
-}
-
-/// Returns whether a plane can be had here.
-fn check_plane(plane: Plane, real_peers: bool) -> std::result::Result<(), Unrunnable> {
-    match plane {
-        Plane::Netns => netns::check(real_peers),
-        Plane::Container => container::check(),
-        Plane::Core | Plane::Turmoil => Ok(()),
-    }
 }
 
 /// Tells that a plane cannot be had. An engine is no part of a machine, and where there is none its files are left out
@@ -162,72 +152,6 @@ fn tell(plane: Plane, file: &File, scenario: &Scenario, seed: u64, outcome: Outc
     Report { path: file.path.clone(), is_known, ran, story: told, replay }
 }
 
-/// Plants defects in the production binary and watches scenarios that name them fail by the promise they name; returns the
-/// exit code. Run in the project's folder.
-pub fn defects(names: &[String]) -> u8 {
-    let root = Path::new(".");
-    if let Err(why) = netns::check(false) {
-        eprintln!("repull-sim: {why}");
-        return exit::USAGE;
-    }
-    let read = runner::find_files(&[root.join("scenarios")]).and_then(|files| {
-        Ok((runner::read_files(&files).map_err(|problems| format!("{problems:?}"))?, files))
-    });
-    let (scenarios, files) = match read {
-        Ok(read) => read,
-        Err(error) => {
-            eprintln!("repull-sim: {error}");
-            return exit::USAGE;
-        }
-    };
-    let mut code = exit::HELD;
-    for name in names {
-        eprintln!("planting {name}");
-        match judge_defect(root, name, &files, &scenarios) {
-            Ok(Some(caught)) => println!("{name:<32}  {caught}"),
-            Ok(None) => {
-                println!("{name:<32}  SURVIVED");
-                code = code.max(exit::SURVIVED);
-            }
-            Err(error) => {
-                println!("{name:<32}  ERROR: {error}");
-                return exit::USAGE;
-            }
-        }
-    }
-    code
-}
-
-/// Returns by which scenario and promise a defect is caught.
-fn judge_defect(
-    root: &Path,
-    name: &str,
-    files: &[File],
-    scenarios: &[Scenario],
-) -> std::result::Result<Option<String>, String> {
-    let (repull, promises) = plant_repull(root, name).map_err(|error| error.to_string())?;
-    let us = std::env::current_exe().map_err(|error| error.to_string())?;
-    let options = netns::Options { repull, us, ..netns::Options::default() };
-    let names_it = |scenario: &Scenario| {
-        scenario.defects.iter().any(|defect| defect == name) && scenario.run.planes.contains(&Plane::Netns)
-    };
-    for (file, scenario) in files.iter().zip(scenarios).filter(|(_, scenario)| names_it(scenario)) {
-        let seed = scenario.run.seeds.first().copied().unwrap_or(1);
-        let outcome = netns::run(scenario, seed, Keep::default(), &options).map_err(|why| why.to_string())?;
-        match outcome.findings.first() {
-            Some(finding) if promises.iter().any(|promise| promise == finding.promise) => {
-                return Ok(Some(format!("{:<32}  {}", scenario.id, finding.promise)));
-            }
-            Some(finding) => {
-                let path = file.path.display();
-                eprintln!("{name}: {path} broke {}, {} was wanted", finding.promise, promises.join(" or "));
-            }
-            None => eprintln!("{name}: {} held", file.path.display()),
-        }
-    }
-    Ok(None)
-}
-
 /// Removes what worlds of a plane have left behind.
 pub fn clean(plane: Plane) -> u8 {
     match plane {
@@ -240,7 +164,7 @@ pub fn clean(plane: Plane) -> u8 {
 
 /// Tells whether worlds of a plane can be made here.
 pub fn check(plane: Plane) -> u8 {
-    match check_plane(plane, false) {
+    match plane::check(plane, false) {
         Ok(()) => {
             println!("worlds of plane {} can be made here", plane::name(plane));
             exit::HELD

@@ -27,6 +27,8 @@ pub enum Unrunnable {
     Missing(Plane, String),
     /// Somebody ended it: the signal.
     Interrupted(String),
+    /// The machine was too slow to judge it.
+    TooSlow(Plane),
 }
 
 impl fmt::Display for Unrunnable {
@@ -36,6 +38,9 @@ impl fmt::Display for Unrunnable {
             Self::NotMeant(plane, None) => write!(f, "not meant for plane {}", name(*plane)),
             Self::Missing(plane, what) => write!(f, "no plane {} here: {what}", name(*plane)),
             Self::Interrupted(signal) => write!(f, "interrupted by {signal}"),
+            Self::TooSlow(plane) => {
+                write!(f, "no verdict on plane {}: the machine was too slow to judge", name(*plane))
+            }
         }
     }
 }
@@ -50,6 +55,18 @@ pub const fn is_exact(plane: Plane) -> bool {
     match plane {
         Plane::Core | Plane::Turmoil => true,
         Plane::Netns | Plane::Container => false,
+    }
+}
+
+/// Returns whether a plane can be had here.
+///
+/// # Errors
+/// What is missing, and how to get it.
+pub fn check(plane: Plane, real_peers: bool) -> Result<(), Unrunnable> {
+    match plane {
+        Plane::Core | Plane::Turmoil => Ok(()),
+        Plane::Netns => netns::check(real_peers),
+        Plane::Container => container::check(),
     }
 }
 

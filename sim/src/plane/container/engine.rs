@@ -43,6 +43,13 @@ static WORLDS: AtomicU32 = AtomicU32::new(0);
 const GONE_TRIES: u32 = 100;
 const GONE_EVERY: Duration = Duration::from_millis(20);
 
+/// How often and how long the end of a container is waited for.
+const ENDED_TRIES: u32 = 1_500;
+const ENDED_EVERY: Duration = Duration::from_millis(10);
+/// How often an engine is asked that could not do something for the moment, such as freeze a process in the middle of
+/// something.
+const ASKS_MAX: u32 = 3;
+
 /// What the first process of a machine does: mounts of its own where the engine keeps what it knows, its own resolver,
 /// and nothing more.
 const MACHINE: &str = "set -e
@@ -98,6 +105,8 @@ enum Step {
     Perhaps(Vec<String>),
     /// Its first process is killed.
     Kill,
+    /// It ends, and what the engine does about that is over.
+    End,
     /// Where it is, and who, is told.
     Look,
     /// All before is done.
@@ -305,9 +314,7 @@ impl Engine {
     /// Waits until a container has ended, and what the engine had made for it is gone.
     pub(in crate::plane) fn ended(&mut self, place: usize) {
         self.places[place].made = None;
-        let name = self.places[place].name.clone();
-        self.engine(place, &["wait", "--interval", "10ms", &name]);
-        self.engine(place, &["container", "cleanup", &name]);
+        self.step(place, Step::End);
     }
 
     /// Kills what a container runs.
@@ -448,11 +455,18 @@ async fn work(
     let tell = |told: Told| {
         let _ = sender.send((PeerId::NOBODY, Heard::Engine(place, told)));
     };
-    let mut pid = None;
+    let (mut id, mut pid) = (None, None);
     while let Some(step) = steps.recv().await {
         match step {
             Step::Engine(words) => {
-                if let Err(why) = ask(&podman, &words).await {
+                let mut asked = ask(&podman, &words).await;
+                for _ in 1..ASKS_MAX {
+                    if asked.is_ok() {
+                        break;
+                    }
+                    asked = ask(&podman, &words).await;
+                }
+                if let Err(why) = asked {
                     tell(Told::Failed(why));
                 }
             }
@@ -465,9 +479,17 @@ async fn work(
                     let _ = call(&["kill", "-KILL", &u32::to_string(&pid)]);
                 }
             }
+            Step::End => {
+                for _ in 0..ENDED_TRIES {
+                    if id.as_deref().is_none_or(|id| !is_cared_for(id)) {
+                        break;
+                    }
+                    tokio::time::sleep(ENDED_EVERY).await;
+                }
+            }
             Step::Look => match look(machine, &podman, &name).await {
-                Ok(made) => {
-                    pid = Some(made.pid);
+                Ok((container, made)) => {
+                    (id, pid) = (Some(container), Some(made.pid));
                     tell(Told::Made(made));
                 }
                 Err(why) => tell(Told::Failed(why)),
@@ -489,7 +511,7 @@ async fn ask(podman: &[String], words: &[String]) -> Result<String, String> {
 }
 
 /// Finds a container's first process, its address, and the machine's end of its cable.
-async fn look(machine: u32, podman: &[String], name: &str) -> Result<Made, String> {
+async fn look(machine: u32, podman: &[String], name: &str) -> Result<(String, Made), String> {
     let form = "{{.Id}}{{range .NetworkSettings.Networks}} {{.IPAddress}}{{end}}";
     let words = ["container", "inspect", "--format", form, name].map(str::to_owned);
     let said = ask(podman, &words).await?;
@@ -497,7 +519,15 @@ async fn look(machine: u32, podman: &[String], name: &str) -> Result<Made, Strin
     let id = parts.next().unwrap_or_default();
     let ip = parts.next().and_then(|ip| ip.parse().ok()).ok_or_else(|| format!("{name} has no address"))?;
     let pid = first_process(id).ok_or_else(|| format!("no process of {name} is there"))?;
-    Ok(Made { pid, ip, device: device(machine, pid) })
+    Ok((id.to_owned(), Made { pid, ip, device: device(machine, pid) }))
+}
+
+/// Returns whether somebody of the engine still looks after a container: while it runs, and until its network is taken
+/// apart. Whoever starts it before that may find it taken apart afterwards.
+fn is_cared_for(container: &str) -> bool {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let names_it = |line: Vec<u8>| String::from_utf8_lossy(&line).contains(container);
+    entries.map(|entry| fs::read(entry.path().join("cmdline")).unwrap_or_default()).any(names_it)
 }
 
 /// Returns the first process of a container, as we count processes.

@@ -5,13 +5,13 @@ use std::net::Ipv4Addr;
 
 use super::{
     super::container::{Engine, Made, Then, Told},
-    agent::fabric::cabled,
+    cables::cabled,
     peers::PeerId,
     wire::Order,
     world::{Runs, World},
 };
 use crate::{
-    scenario::model::{Act, AddressTaken, Comeback, Fault, FaultEvent, NextIp, Scenario},
+    scenario::model::{Act, AddressTaken, Comeback, Fault, FaultEvent, NextIp, Realm, Scenario},
     trace::{ActorId, What},
     world::moments::Happened,
 };
@@ -42,48 +42,21 @@ fn cannot(fault: &Fault) -> Option<&'static str> {
     let silent = |taken: AddressTaken| {
         (taken == AddressTaken::Silent).then_some("whoever else gets a container's address answers")
     };
-    match fault {
-        Fault::Term(comeback) | Fault::Kill(comeback) | Fault::Vanish(comeback) => silent(comeback.taken),
-        Fault::MoveAddress { taken, .. } => silent(*taken),
-        Fault::Dns { .. } => Some("an engine's resolver does not misbehave as it is told"),
-        Fault::Loss { .. }
-        | Fault::Duplicate { .. }
-        | Fault::Reorder { .. }
-        | Fault::Latency { .. }
-        | Fault::Bandwidth { .. }
-        | Fault::Mtu { .. } => Some("an engine's cables are the kernel's"),
-        Fault::WallClock { .. } => Some("containers have the clock of their machine"),
-        Fault::Freeze
-        | Fault::Pause
-        | Fault::Refuse
-        | Fault::Blackhole
-        | Fault::Partition { .. }
-        | Fault::LinkDown
-        | Fault::VethRecreate
-        | Fault::Disconnect { .. }
-        | Fault::ConntrackFlush
-        | Fault::SlowReader { .. }
-        | Fault::Stuck
-        | Fault::AcceptClose
-        | Fault::AcceptReset
-        | Fault::AcceptSilence
-        | Fault::Behave(_)
-        | Fault::Split { .. }
-        | Fault::Coalesce { .. }
-        | Fault::Trickle { .. }
-        | Fault::NoMedia { .. }
-        | Fault::Drip { .. }
-        | Fault::NoKeyframes
-        | Fault::PublisherAway { .. }
-        | Fault::Cut { .. }
-        | Fault::End { .. }
-        | Fault::ReconnectRequest { .. }
-        | Fault::TimestampJump { .. } => None,
+    match fault.realm() {
+        Realm::Container => match deed(fault) {
+            Some(Deed::Ends(_, comeback)) => silent(comeback.taken),
+            Some(Deed::Moves(_, taken)) => silent(taken),
+            Some(Deed::Pauses | Deed::Unplugs(_)) | None => None,
+        },
+        Realm::Cable => Some("an engine's cables are the kernel's"),
+        Realm::Names => Some("an engine's resolver does not misbehave as it is told"),
+        Realm::Clock => Some("containers have the clock of their machine"),
+        Realm::Machine | Realm::Software | Realm::Publishers | Realm::Players => None,
     }
 }
 
 /// What an engine does to a container.
-enum Deed<'a> {
+pub(super) enum Deed<'a> {
     /// It ends, and may be started again.
     Ends(Ends, &'a Comeback),
     /// It is frozen.
@@ -96,14 +69,14 @@ enum Deed<'a> {
 
 /// How a container ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ends {
+pub(super) enum Ends {
     Politely,
     Killed,
     Vanished,
 }
 
 /// Returns what an engine does about a fault, if it does anything.
-fn deed(fault: &Fault) -> Option<Deed<'_>> {
+pub(super) fn deed(fault: &Fault) -> Option<Deed<'_>> {
     match fault {
         Fault::Term(comeback) => Some(Deed::Ends(Ends::Politely, comeback)),
         Fault::Kill(comeback) => Some(Deed::Ends(Ends::Killed, comeback)),

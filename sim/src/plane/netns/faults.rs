@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 use proxy_core::time::{Duration, Instant};
 
 use super::{
-    agent::fabric::cabled,
+    cables::cabled,
+    contained::{Deed, Ends, deed},
     filter::Rule,
     peers::PeerId,
     wire::{NameAnswer, NameReply, Order},
@@ -15,7 +16,7 @@ use crate::{
     origin::Like,
     scenario::model::{
         Act, AddressTaken, Comeback, Direction, DnsAnswer, Fault, FaultEvent, HostRef, NextIp, PartitionHow,
-        Plane, Role, Scenario,
+        Plane, Realm, Role, Scenario,
     },
     trace::{ActorId, CastMember, Moment, What},
     world::moments::Happened,
@@ -55,18 +56,15 @@ pub(super) fn check(plane: Plane, scenario: &Scenario, real_peers: bool) -> Resu
     let cabled = cabled(scenario);
     for event in &scenario.events {
         let Act::Fault(fault) = &event.act else { continue };
-        match &fault.fault {
-            Fault::WallClock { .. } => {
-                return Err(format!("line {}: the kernel has one wall clock for all namespaces", event.line));
-            }
-            fault_ if takes_cable(fault_) && cabled.contains(&usize::from(fault.on.0)) => {
-                let name = &scenario.hosts[usize::from(fault.on.0)].name;
-                return Err(format!(
-                    "line {}: {name} hangs on a cable that delays or loses, which cannot be taken away",
-                    event.line
-                ));
-            }
-            _ => {}
+        if fault.fault.realm() == Realm::Clock {
+            return Err(format!("line {}: the kernel has one wall clock for all namespaces", event.line));
+        }
+        if takes_cable(&fault.fault) && cabled.contains(&usize::from(fault.on.0)) {
+            let name = &scenario.hosts[usize::from(fault.on.0)].name;
+            return Err(format!(
+                "line {}: {name} hangs on a cable that delays or loses, which cannot be taken away",
+                event.line
+            ));
         }
     }
     Ok(())
@@ -95,32 +93,22 @@ fn check_real(scenario: &Scenario) -> Result<(), String> {
 
 /// Returns whether a fault is done to software from outside, whatever it is.
 fn is_done_to_software(fault: &Fault) -> bool {
-    match fault {
-        Fault::PublisherAway { stream, back } => stream.is_none() && back.is_none(),
-        Fault::AcceptClose
-        | Fault::AcceptReset
-        | Fault::AcceptSilence
-        | Fault::Behave(_)
-        | Fault::Split { .. }
-        | Fault::Coalesce { .. }
-        | Fault::Trickle { .. }
-        | Fault::NoMedia { .. }
-        | Fault::Drip { .. }
-        | Fault::NoKeyframes
-        | Fault::Cut { .. }
-        | Fault::End { .. }
-        | Fault::ReconnectRequest { .. }
-        | Fault::TimestampJump { .. } => false,
-        _ => true,
+    match fault.realm() {
+        Realm::Container | Realm::Machine | Realm::Cable | Realm::Names | Realm::Clock | Realm::Players => {
+            true
+        }
+        Realm::Software => false,
+        // That it goes, yes; that it comes back as somebody else, no.
+        Realm::Publishers => matches!(fault, Fault::PublisherAway { stream: None, back: None }),
     }
 }
 
 /// Returns whether a host loses its interface.
 fn takes_cable(fault: &Fault) -> bool {
-    match fault {
-        Fault::Vanish(_) | Fault::VethRecreate | Fault::Disconnect { .. } => true,
-        Fault::Term(comeback) | Fault::Kill(comeback) => comeback.ip != NextIp::Same,
-        _ => false,
+    match deed(fault) {
+        Some(Deed::Ends(how, comeback)) => how == Ends::Vanished || comeback.ip != NextIp::Same,
+        Some(Deed::Unplugs(_)) => true,
+        Some(Deed::Pauses | Deed::Moves(..)) | None => false,
     }
 }
 

@@ -31,6 +31,7 @@
 
 pub mod agent;
 mod books;
+mod cables;
 mod capture;
 mod contained;
 mod faults;

@@ -83,6 +83,11 @@ pub(super) fn check() -> Result<(), Unrunnable> {
 /// What is missing, and how to get it.
 pub(in crate::plane) fn check_tools(plane: Plane, tools: &[(&str, &str)]) -> Result<(), Unrunnable> {
     let missing = |what: String| Unrunnable::Missing(plane, what);
+    if !cfg!(target_os = "linux") {
+        let why =
+            "it is made of Linux's network namespaces: run it on Linux, and planes core and turmoil here";
+        return Err(missing(why.to_owned()));
+    }
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let uid = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default();
     if uid.split_whitespace().nth(1) != Some("0") {

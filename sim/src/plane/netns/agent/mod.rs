@@ -12,7 +12,8 @@
 
 mod aide;
 mod dns;
-pub(super) mod fabric;
+#[cfg_attr(not(target_os = "linux"), path = "fabric_elsewhere.rs")]
+mod fabric;
 mod machine;
 mod origin;
 mod players;
