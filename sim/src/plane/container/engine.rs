@@ -214,7 +214,7 @@ impl Engine {
         options.extend(limits());
         options.push(format!("--volume={folder}:{folder}"));
         let mut network = aliases.iter().map(|alias| format!("alias={alias}")).collect::<Vec<_>>();
-        network.extend(ip.map(|ip| format!("ip={ip}")));
+        network.extend(ip.map(|ip| format!("ip={ip},mac={}", hardware(ip))));
         options.push(format!("--network={}:{}", self.nets[net], network.join(",")));
         options.extend(contained.publish.map(|port| format!("--publish={port}:{port}")));
         match contained.config {
@@ -346,7 +346,9 @@ impl Engine {
         let Place { name, net, aliases, .. } = &self.places[place];
         let mut words: Vec<String> = ["network", "connect"].map(str::to_owned).to_vec();
         words.extend(aliases.iter().map(|alias| format!("--alias={alias}")));
-        words.extend(ip.map(|ip| format!("--ip={ip}")));
+        words.extend(
+            ip.iter().flat_map(|ip| [format!("--ip={ip}"), format!("--mac-address={}", hardware(*ip))]),
+        );
         words.extend([self.nets[*net].clone(), name.clone()]);
         self.step(place, Step::Engine(words));
     }
@@ -556,6 +558,13 @@ fn find_device(inside: &str, outside: &str) -> Option<String> {
     let number = inside.split_once("@if")?.1.split(':').next()?;
     let line = outside.lines().find_map(|line| line.strip_prefix(number)?.strip_prefix(": "))?;
     Some(line.split_once('@')?.0.to_owned())
+}
+
+/// Returns the hardware address of whoever has an address, as Docker makes them: neighbours of a container that is back
+/// where it was need not learn anything.
+fn hardware(ip: Ipv4Addr) -> String {
+    let [a, b, c, d] = ip.octets();
+    format!("02:42:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
 }
 
 fn command(words: &[String]) -> Command {
