@@ -59,7 +59,7 @@ pub(super) const SECRET: &str = "netns";
 /// How long an order takes to be carried out, and its packets to be on their way.
 const ORDERS_PASS: Duration = Duration::from_millis(5);
 /// How long processes may take to be there.
-const READY_WITHIN: Duration = Duration::from_secs(20);
+const READY_WITHIN: Duration = Duration::from_secs(60);
 /// How often records are judged.
 const TICK: Duration = Duration::from_millis(20);
 /// How late this world may look at what is due before a broken promise is no verdict: as late as things may come.
