@@ -15,9 +15,9 @@ use sim::{
         bench::{self, BenchOptions},
         check,
         defects::{self, DefectOptions, Handful},
-        exit, netns as cli_netns, props,
+        exit, props,
         prove::{self, ProveOptions},
-        replay, run,
+        real, replay, run,
         view::{self, ViewAs},
     },
     origin::Like,
@@ -83,8 +83,8 @@ enum Command {
     /// frames stayed away from each player, and what the API answered. What is listed in known-differences.toml, with its
     /// reason, is told and does not count; any other difference fails, and both traces are shown around it.
     #[command(
-        after_help = "Exit codes:\n  0  the planes agree, but for known differences\n  1  they do not\n  2  a bad file, or \
-                            a command line that is not understood"
+        after_help = "Exit codes:\n  0  the planes agree, but for known differences\n  1  they do not\n  2  a bad file, a plane that \
+                            cannot be had here, or a command line that is not understood\n  6  a plane gave no verdict"
     )]
     Prove {
         /// Scenario files, and folders of them.
@@ -102,6 +102,9 @@ enum Command {
         /// The known differences; looked for beside and above the scenarios if not given.
         #[arg(long, value_name = "FILE")]
         known: Option<PathBuf>,
+        /// The binary under test, on planes that run it; the one beside this program if not given.
+        #[arg(long, value_name = "FILE", env = "REPULL")]
+        repull: Option<PathBuf>,
         /// The form of the table.
         #[arg(long, value_enum, default_value_t = TableArg::Text)]
         format: TableArg,
@@ -151,7 +154,8 @@ enum Command {
     },
     /// Plant each known bug in a copy of the source and watch the scenarios that name it fail.
     ///
-    /// Run it in the project's folder. It needs cargo and patch; copies and their builds go to target/defects.
+    /// Run it in the project's folder. It needs cargo and patch; copies and their builds go to target/defects. On planes that
+    /// run the production binary it is that binary the bug is planted in.
     #[command(
         after_help = "Exit codes:\n  0  every defect was caught by the promise it names\n  2  a patch no longer \
                             applies, or a copy does not build\n  5  a defect survived"
@@ -191,12 +195,15 @@ enum Command {
     Netns {
         /// What to do.
         #[arg(value_enum)]
-        what: NetnsArg,
-        /// Defects to plant.
-        #[arg(value_name = "DEFECT", required_if_eq("what", "defects"))]
-        names: Vec<String>,
+        what: CareArg,
     },
-    /// A process of a world of plane netns.
+    /// Look after plane container: the engine it needs, and what its worlds may have left behind.
+    Container {
+        /// What to do.
+        #[arg(value_enum)]
+        what: CareArg,
+    },
+    /// A process of a world of plane netns or container.
     #[command(hide = true)]
     NetnsPeer {
         /// The world's scenario.
@@ -271,15 +278,23 @@ enum Command {
     },
 }
 
-/// What is done about plane netns.
+/// What is done about a plane that runs the real binary.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum NetnsArg {
-    /// Remove every namespace that worlds have left behind.
+enum CareArg {
+    /// Remove what worlds have left behind whose process is gone.
     Clean,
     /// Tell whether worlds can be made here.
     Check,
-    /// Plant defects in the production binary and watch scenarios that name them fail by the promise they name.
-    Defects,
+}
+
+impl CareArg {
+    /// Does it; returns the exit code.
+    fn of(self, plane: Plane) -> u8 {
+        match self {
+            Self::Clean => real::clean(plane),
+            Self::Check => real::check(plane),
+        }
+    }
 }
 
 /// The form of a table.
@@ -378,8 +393,8 @@ enum FormatArg {
 impl RunArgs {
     fn into_options(self) -> run::RunOptions {
         let processors = || std::thread::available_parallelism().map_or(1, usize::from);
-        let netns = match self.plane {
-            PlaneArg::Netns => {
+        let real = match self.plane {
+            PlaneArg::Netns | PlaneArg::Container => {
                 let options = netns::Options::default();
                 Some(netns::Options {
                     repull: self.repull.unwrap_or(options.repull),
@@ -389,7 +404,7 @@ impl RunArgs {
                     us: options.us,
                 })
             }
-            PlaneArg::Core | PlaneArg::Turmoil | PlaneArg::Container => None,
+            PlaneArg::Core | PlaneArg::Turmoil => None,
         };
         run::RunOptions {
             paths: self.paths,
@@ -405,7 +420,7 @@ impl RunArgs {
             },
             out: self.out,
             resolve: self.resolve,
-            netns,
+            real,
         }
     }
 }
@@ -454,7 +469,8 @@ impl From<Software> for Like {
 fn main() -> ExitCode {
     let command = match Cli::parse().command {
         Command::Run(args) => return ExitCode::from(run::run(&args.into_options())),
-        Command::Prove { paths, planes, seed, jobs, known, format } => {
+        Command::Prove { paths, planes, seed, jobs, known, repull, format } => {
+            let real = netns::Options::default();
             return ExitCode::from(prove::prove(&ProveOptions {
                 paths,
                 planes: planes.into_iter().map(Plane::from).collect(),
@@ -462,6 +478,7 @@ fn main() -> ExitCode {
                 jobs: usize::from(jobs),
                 known,
                 json: format == TableArg::Json,
+                real: netns::Options { repull: repull.unwrap_or(real.repull), ..real },
             }));
         }
         Command::Replay { file, seed, until, last } => {
@@ -502,13 +519,8 @@ fn main() -> ExitCode {
             let jobs = std::thread::available_parallelism().map_or(1, usize::from);
             return ExitCode::from(bench::bench(&BenchOptions { time, runs, scenarios, jobs }));
         }
-        Command::Netns { what, names } => {
-            return ExitCode::from(match what {
-                NetnsArg::Defects => cli_netns::defects(&names),
-                NetnsArg::Clean => cli_netns::clean(),
-                NetnsArg::Check => cli_netns::check(),
-            });
-        }
+        Command::Netns { what } => return ExitCode::from(what.of(Plane::Netns)),
+        Command::Container { what } => return ExitCode::from(what.of(Plane::Container)),
         Command::NetnsPeer { scenario, role } => Live::NetnsPeer { scenario, role },
         Command::Defect => {
             println!("{}", defects::DEFECT.unwrap_or("none"));
@@ -548,8 +560,8 @@ fn live(command: &Live) -> ExitCode {
             Live::Watch { players, gap, time } => watch::watch(players, *gap, *time).await,
             Live::Play { url, stream, time } => tools::play(url, stream.as_deref(), *time).await,
             Live::NetnsPeer { scenario, role } => {
-                let role =
-                    netns::agent::role_of(role).ok_or_else(|| std::io::Error::other("no such role"))?;
+                let role = netns::agent::role_of(&netns::agent::words_of(role)?)
+                    .ok_or_else(|| std::io::Error::other("no such role"))?;
                 netns::agent::run(role, scenario).await.map(|()| true).map_err(std::io::Error::other)
             }
         }

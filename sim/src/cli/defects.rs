@@ -111,6 +111,7 @@ pub fn defects(options: &DefectOptions) -> u8 {
 }
 
 fn judge_all(options: &DefectOptions) -> io::Result<u8> {
+    plane::check(options.plane, false).map_err(|why| io::Error::other(why.to_string()))?;
     // Each copy is built in its own folder: what is relative would lead elsewhere there.
     let options = &DefectOptions { root: fs::canonicalize(&options.root)?, ..options.clone() };
     let all = read_defects(&options.root.join("sim/defects"))?;
@@ -250,7 +251,7 @@ impl Bench<'_> {
         if !self.scenarios.iter().any(|scenario| scenario.defects.contains(&defect.name)) {
             return Ok(Caught::Survived("no scenario names it".to_owned()));
         }
-        let binary = build(defect, &scratch, &lane.join("target"))?;
+        let binary = build(defect, self.options.plane, &scratch, &lane.join("target"))?;
         let said = Command::new(&binary).arg("defect").output()?;
         if String::from_utf8_lossy(&said.stdout).trim() != defect.name {
             let text = format!("{} says it is not the binary with this defect", binary.display());
@@ -267,7 +268,9 @@ impl Bench<'_> {
     /// Makes a copy of the source with the patch in it.
     fn plant(&self, defect: &Defect, scratch: &Path) -> io::Result<()> {
         fs::create_dir_all(scratch)?;
-        for part in ["Cargo.toml", "Cargo.lock", ".cargo", "proxy-core", "proxyd", "sim", "tests"] {
+        for part in
+            ["Cargo.toml", "Cargo.lock", "Containerfile", ".cargo", "proxy-core", "proxyd", "sim", "tests"]
+        {
             mirror(&self.options.root.join(part), &scratch.join(part))?;
         }
         let patch = fs::canonicalize(&defect.patch)?;
@@ -342,6 +345,7 @@ fn one_run(binary: &Path, plane: Plane, file: &Path, seed: u64) -> io::Result<Op
     Ok(match run["verdict"].as_str() {
         Some("held") => None,
         Some("differs") => Some("determinism".to_owned()),
+        Some("no-verdict") => Some("nothing, for there was no verdict in time".to_owned()),
         _ => Some(run["findings"][0]["promise"].as_str().unwrap_or("?").to_owned()),
     })
 }
@@ -354,51 +358,26 @@ fn runs_of(output: &Output) -> io::Result<Vec<Value>> {
     Ok(value["runs"].as_array().cloned().unwrap_or_default())
 }
 
-/// Builds the production binary with a defect in it; returns it with the promises by which it may be caught.
-///
-/// # Errors
-/// There is no such defect, its patch does not apply, or the copy does not build.
-pub(super) fn plant_repull(root: &Path, name: &str) -> io::Result<(PathBuf, Vec<String>)> {
-    let options = DefectOptions {
-        names: vec![name.to_owned()],
-        jobs: 1,
-        handful: None,
-        root: root.to_owned(),
-        check_only: false,
-        plane: Plane::Netns,
-    };
-    let defect = choose(&read_defects(&root.join("sim/defects"))?, &options)?.remove(0);
-    let scratch = root.join("target/defects").join(format!("{name}-repull"));
-    Bench { options: &options, files: &[], scenarios: &[] }.plant(&defect, &scratch)?;
-    let target = root.join("target/defects/repull");
-    let output = Command::new("cargo")
-        .args(["build", "--locked", "--quiet", "--profile", "planted", "-p", "proxyd", "--bin", "repull"])
-        .current_dir(&scratch)
-        .env("CARGO_TARGET_DIR", fs::canonicalize(root)?.join("target/defects/repull"))
-        .stdin(Stdio::null())
-        .output()?;
-    if !output.status.success() {
-        let told = String::from_utf8_lossy(&output.stderr);
-        return Err(io::Error::other(format!("the planted copy does not build:\n{}", told.trim())));
+/// Builds a planted copy; returns its `repull-sim`. Planes that run the production binary find it beside that one.
+fn build(defect: &Defect, plane: Plane, scratch: &Path, target: &Path) -> io::Result<PathBuf> {
+    // One after the other: built together they would share features.
+    let mut packages = vec![("sim", "repull-sim")];
+    if !plane::is_exact(plane) {
+        packages.push(("proxyd", "repull"));
     }
-    // The target folder is every copy's; this one is only this copy's.
-    let binary = scratch.join("repull");
-    fs::copy(target.join("planted/repull"), &binary)?;
-    Ok((binary, defect.promises))
-}
-
-fn build(defect: &Defect, scratch: &Path, target: &Path) -> io::Result<PathBuf> {
-    let output = Command::new("cargo")
-        .args(["build", "--locked", "--quiet", "--profile", "planted", "-p", "sim", "--bin", "repull-sim"])
-        .current_dir(scratch)
-        .env("CARGO_TARGET_DIR", target)
-        .env("CARGO_INCREMENTAL", "1")
-        .env(PLANTED, &defect.name)
-        .stdin(Stdio::null())
-        .output()?;
-    if !output.status.success() {
-        let told = String::from_utf8_lossy(&output.stderr);
-        return Err(io::Error::other(format!("the planted copy does not build:\n{}", told.trim())));
+    for (package, binary) in packages {
+        let output = Command::new("cargo")
+            .args(["build", "--locked", "--quiet", "--profile", "planted", "-p", package, "--bin", binary])
+            .current_dir(scratch)
+            .env("CARGO_TARGET_DIR", target)
+            .env("CARGO_INCREMENTAL", "1")
+            .env(PLANTED, &defect.name)
+            .stdin(Stdio::null())
+            .output()?;
+        if !output.status.success() {
+            let told = String::from_utf8_lossy(&output.stderr);
+            return Err(io::Error::other(format!("the planted copy does not build:\n{}", told.trim())));
+        }
     }
     Ok(target.join("planted/repull-sim"))
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{exit, files};
 use crate::{
     agree::{self, Aspect, Comparison, Gist, KNOWN_FILE, Known, KnownError, compare, side_by_side},
-    plane::{self, Plane, Unrunnable},
+    plane::{self, Plane, Unrunnable, netns},
     runner::Job,
     scenario::model::Scenario,
     trace::{Cast, Record},
@@ -37,6 +37,8 @@ pub struct ProveOptions {
     pub known: Option<PathBuf>,
     /// One JSON object instead of a table.
     pub json: bool,
+    /// What planes need that run the real binary.
+    pub real: netns::Options,
 }
 
 /// A run on a plane.
@@ -90,6 +92,13 @@ pub fn prove(options: &ProveOptions) -> u8 {
             return exit::USAGE;
         }
     };
+    let absent = absent(options, &scenarios);
+    // An engine is no part of a machine; whatever else is asked for by name must be there.
+    let is_asked_for = |plane: &Plane| *plane != Plane::Container && options.planes.contains(plane);
+    if let Some((_, why)) = absent.iter().find(|(plane, _)| is_asked_for(plane)) {
+        eprintln!("repull-sim: {why}");
+        return exit::USAGE;
+    }
     let seed = |scenario: &Scenario| options.seed.or(scenario.run.seeds.first().copied()).unwrap_or(1);
     let jobs: Vec<Job> =
         scenarios.iter().enumerate().map(|(file, scenario)| Job { file, seed: seed(scenario) }).collect();
@@ -99,7 +108,7 @@ pub fn prove(options: &ProveOptions) -> u8 {
         options.jobs,
         |job| {
             let (scenario, path) = (&scenarios[job.file], &files[job.file].path);
-            prove_one(scenario, path, job.seed, options, &known)
+            prove_one(scenario, path, job.seed, &Bench { options, known: &known, absent: &absent })
         },
         |job, proof| {
             if let Some(proof) = proof {
@@ -114,7 +123,27 @@ pub fn prove(options: &ProveOptions) -> u8 {
     } else {
         print!("{}", table(&proofs));
     }
-    if proofs.iter().any(Proof::is_surprising) { exit::BROKEN } else { exit::HELD }
+    if proofs.iter().any(Proof::is_surprising) {
+        exit::BROKEN
+    } else if proofs.iter().any(|proof| proof.has_no_verdict(&absent)) {
+        exit::NO_VERDICT
+    } else {
+        exit::HELD
+    }
+}
+
+/// Returns the planes that are wanted and cannot be had here, with what is missing.
+fn absent(options: &ProveOptions, scenarios: &[Scenario]) -> Vec<(Plane, Unrunnable)> {
+    let is_wanted =
+        |plane: &Plane| scenarios.iter().any(|scenario| wanted(scenario, options).contains(plane));
+    let planes = [Plane::Netns, Plane::Container].into_iter().filter(is_wanted);
+    planes.filter_map(|plane| Some((plane, plane::check(plane, false).err()?))).collect()
+}
+
+/// Returns the planes a scenario is to be run on.
+fn wanted(scenario: &Scenario, options: &ProveOptions) -> Vec<Plane> {
+    let is_wanted = |plane: &Plane| options.planes.is_empty() || options.planes.contains(plane);
+    scenario.run.planes.iter().copied().filter(is_wanted).collect()
 }
 
 /// Hands jobs to several threads.
@@ -155,20 +184,20 @@ fn find_known(options: &ProveOptions) -> Result<Known, KnownError> {
     }
 }
 
-fn prove_one(
-    scenario: &Scenario,
-    path: &Path,
-    seed: u64,
-    options: &ProveOptions,
-    known: &Known,
-) -> Option<Proof> {
-    let wanted = |plane: &Plane| options.planes.is_empty() || options.planes.contains(plane);
-    let planes: Vec<Plane> = scenario.run.planes.iter().copied().filter(wanted).collect();
+/// What every proof needs.
+struct Bench<'a> {
+    options: &'a ProveOptions,
+    known: &'a Known,
+    absent: &'a [(Plane, Unrunnable)],
+}
+
+fn prove_one(scenario: &Scenario, path: &Path, seed: u64, bench: &Bench<'_>) -> Option<Proof> {
+    let planes = wanted(scenario, bench.options);
     let (first, others) = planes.split_first()?;
-    let reference = run(*first, scenario, seed);
+    let reference = bench.run(*first, scenario, seed);
     let rows = others.iter().map(|plane| {
-        let compared = match (&reference, run(*plane, scenario, seed)) {
-            (Ok(one), Ok(other)) => Ok(compare_runs(scenario, (*first, one), (*plane, &other), known)),
+        let compared = match (&reference, bench.run(*plane, scenario, seed)) {
+            (Ok(one), Ok(other)) => Ok(compare_runs(scenario, (*first, one), (*plane, &other), bench.known)),
             (Err(why), _) => Err(why.clone()),
             (_, Err(why)) => Err(why),
         };
@@ -184,11 +213,20 @@ fn prove_one(
     })
 }
 
-fn run(plane: Plane, scenario: &Scenario, seed: u64) -> Result<Run, Unrunnable> {
-    let outcome = plane::run(plane, scenario, seed, Keep { records: true, ..Keep::default() })?;
-    let records: Vec<Record> = outcome.log.iter().flat_map(|log| log.records()).collect();
-    let gist = agree::gist(&outcome, &records);
-    Ok(Run { gist, records, cast: outcome.cast })
+impl Bench<'_> {
+    fn run(&self, plane: Plane, scenario: &Scenario, seed: u64) -> Result<Run, Unrunnable> {
+        if let Some((_, why)) = self.absent.iter().find(|(absent, _)| *absent == plane) {
+            return Err(why.clone());
+        }
+        let keep = Keep { records: true, ..Keep::default() };
+        let outcome = plane::run_with(plane, scenario, seed, keep, &self.options.real)?;
+        if outcome.is_cut {
+            return Err(Unrunnable::TooSlow(plane));
+        }
+        let records: Vec<Record> = outcome.log.iter().flat_map(|log| log.records()).collect();
+        let gist = agree::gist(&outcome, &records);
+        Ok(Run { gist, records, cast: outcome.cast })
+    }
 }
 
 fn compare_runs(
@@ -219,6 +257,15 @@ fn compare_runs(
 impl Proof {
     fn is_surprising(&self) -> bool {
         self.rows.iter().any(|row| row.compared.as_ref().is_ok_and(|compared| !compared.surprises.is_empty()))
+    }
+
+    /// A plane is there and could not be compared.
+    fn has_no_verdict(&self, absent: &[(Plane, Unrunnable)]) -> bool {
+        self.rows.iter().any(|row| match &row.compared {
+            Ok(_) | Err(Unrunnable::NotMeant(..)) => false,
+            Err(Unrunnable::Missing(plane, _)) => !absent.iter().any(|(absent, _)| absent == plane),
+            Err(Unrunnable::Interrupted(_) | Unrunnable::TooSlow(_)) => true,
+        })
     }
 }
 

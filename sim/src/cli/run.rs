@@ -34,8 +34,8 @@ pub struct RunOptions {
     pub out: Option<PathBuf>,
     /// The explicit file, without ranges, goes here.
     pub resolve: Option<PathBuf>,
-    /// In Linux network namespaces, with the real binary, in place of the simulated world.
-    pub netns: Option<plane::netns::Options>,
+    /// What planes need that run the real binary.
+    pub real: Option<plane::netns::Options>,
 }
 
 /// Runs and tells; returns the exit code.
@@ -62,8 +62,8 @@ pub fn run(options: &RunOptions) -> u8 {
         let seeds = options.seed.map_or_else(|| scenario.run.seeds.clone(), |seed| vec![seed]);
         jobs.extend(seeds.into_iter().map(|seed| Job { file, seed }));
     }
-    if let Some(netns) = &options.netns {
-        return super::netns::run(netns, options, &files, &scenarios);
+    if let Some(real) = &options.real {
+        return super::real::run(real, options, &files, &scenarios);
     }
     if jobs.is_empty() {
         eprintln!("repull-sim: none of these is meant for plane {}", plane::name(options.plane));

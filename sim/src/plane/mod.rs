@@ -4,7 +4,9 @@
 //! |---|---|
 //! | [`turmoil`] | the production driver on turmoil |
 //! | [`netns`] | the production binary on the kernel's network |
+//! | [`container`] | the production binary in a container, beside others |
 
+pub mod container;
 pub mod netns;
 pub(crate) mod turmoil;
 
@@ -25,6 +27,8 @@ pub enum Unrunnable {
     Missing(Plane, String),
     /// Somebody ended it: the signal.
     Interrupted(String),
+    /// The machine was too slow to judge it.
+    TooSlow(Plane),
 }
 
 impl fmt::Display for Unrunnable {
@@ -34,6 +38,9 @@ impl fmt::Display for Unrunnable {
             Self::NotMeant(plane, None) => write!(f, "not meant for plane {}", name(*plane)),
             Self::Missing(plane, what) => write!(f, "no plane {} here: {what}", name(*plane)),
             Self::Interrupted(signal) => write!(f, "interrupted by {signal}"),
+            Self::TooSlow(plane) => {
+                write!(f, "no verdict on plane {}: the machine was too slow to judge", name(*plane))
+            }
         }
     }
 }
@@ -51,11 +58,37 @@ pub const fn is_exact(plane: Plane) -> bool {
     }
 }
 
+/// Returns whether a plane can be had here.
+///
+/// # Errors
+/// What is missing, and how to get it.
+pub fn check(plane: Plane, real_peers: bool) -> Result<(), Unrunnable> {
+    match plane {
+        Plane::Core | Plane::Turmoil => Ok(()),
+        Plane::Netns => netns::check(real_peers),
+        Plane::Container => container::check(),
+    }
+}
+
 /// Runs a scenario on a plane.
 ///
 /// # Errors
 /// The file does not name the plane, or the plane cannot be had here.
 pub fn run(plane: Plane, scenario: &Scenario, seed: u64, keep: Keep) -> Result<Outcome, Unrunnable> {
+    run_with(plane, scenario, seed, keep, &netns::Options::default())
+}
+
+/// Runs a scenario on a plane, with what those need that run the real binary.
+///
+/// # Errors
+/// The file does not name the plane, or the plane cannot be had here.
+pub fn run_with(
+    plane: Plane,
+    scenario: &Scenario,
+    seed: u64,
+    keep: Keep,
+    real: &netns::Options,
+) -> Result<Outcome, Unrunnable> {
     if !scenario.run.planes.contains(&plane) {
         return Err(Unrunnable::NotMeant(plane, scenario.run.why_not.clone()));
     }
@@ -64,7 +97,7 @@ pub fn run(plane: Plane, scenario: &Scenario, seed: u64, keep: Keep) -> Result<O
         Plane::Turmoil => {
             World::run_carried(scenario, seed, keep).map_err(|what| Unrunnable::Missing(plane, what))
         }
-        Plane::Netns => netns::run(scenario, seed, keep, &netns::Options::default()),
-        Plane::Container => Err(Unrunnable::Missing(plane, "this build does not have it".to_owned())),
+        Plane::Netns => netns::run(scenario, seed, keep, real),
+        Plane::Container => container::run(scenario, seed, keep, real),
     }
 }

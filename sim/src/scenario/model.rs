@@ -573,6 +573,72 @@ pub enum Fault {
     Stuck,
 }
 
+/// Where a fault acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Realm {
+    /// A process with all that is around it, or its place in the network.
+    Container,
+    /// The machine between the hosts: what passes, and what it remembers.
+    Machine,
+    /// What a host's cable is like.
+    Cable,
+    /// What an origin's software does.
+    Software,
+    /// An origin's publishers.
+    Publishers,
+    /// Names.
+    Names,
+    /// The clock of a host.
+    Clock,
+    /// How players read.
+    Players,
+}
+
+impl Fault {
+    /// Returns where it acts.
+    pub const fn realm(&self) -> Realm {
+        match self {
+            Self::Term(_)
+            | Self::Kill(_)
+            | Self::Vanish(_)
+            | Self::Freeze
+            | Self::Pause
+            | Self::VethRecreate
+            | Self::Disconnect { .. }
+            | Self::MoveAddress { .. } => Realm::Container,
+            Self::Refuse
+            | Self::Blackhole
+            | Self::Partition { .. }
+            | Self::LinkDown
+            | Self::ConntrackFlush => Realm::Machine,
+            Self::Loss { .. }
+            | Self::Duplicate { .. }
+            | Self::Reorder { .. }
+            | Self::Latency { .. }
+            | Self::Bandwidth { .. }
+            | Self::Mtu { .. } => Realm::Cable,
+            Self::AcceptClose
+            | Self::AcceptReset
+            | Self::AcceptSilence
+            | Self::Cut { .. }
+            | Self::Split { .. }
+            | Self::Coalesce { .. }
+            | Self::Trickle { .. }
+            | Self::Behave(_)
+            | Self::End { .. }
+            | Self::ReconnectRequest { .. }
+            | Self::NoMedia { .. }
+            | Self::Drip { .. }
+            | Self::NoKeyframes
+            | Self::TimestampJump { .. } => Realm::Software,
+            Self::PublisherAway { .. } => Realm::Publishers,
+            Self::Dns { .. } => Realm::Names,
+            Self::WallClock { .. } => Realm::Clock,
+            Self::SlowReader { .. } | Self::Stuck => Realm::Players,
+        }
+    }
+}
+
 /// How something comes back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Comeback {

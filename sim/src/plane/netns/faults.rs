@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 use proxy_core::time::{Duration, Instant};
 
 use super::{
-    agent::fabric::cabled,
+    cables::cabled,
+    contained::{Deed, Ends, deed},
     filter::Rule,
-    freezer::Frozen,
     peers::PeerId,
     wire::{NameAnswer, NameReply, Order},
     world::{BEHIND, HostNow, OriginNow, Runs, Wake, World},
@@ -16,7 +16,7 @@ use crate::{
     origin::Like,
     scenario::model::{
         Act, AddressTaken, Comeback, Direction, DnsAnswer, Fault, FaultEvent, HostRef, NextIp, PartitionHow,
-        Role, Scenario,
+        Plane, Realm, Role, Scenario,
     },
     trace::{ActorId, CastMember, Moment, What},
     world::moments::Happened,
@@ -46,25 +46,25 @@ enum Going {
 ///
 /// # Errors
 /// What it cannot do.
-pub(super) fn check(scenario: &Scenario, real_peers: bool) -> Result<(), String> {
+pub(super) fn check(plane: Plane, scenario: &Scenario, real_peers: bool) -> Result<(), String> {
+    if plane == Plane::Container {
+        return super::contained::check(scenario);
+    }
     if real_peers {
         check_real(scenario)?;
     }
     let cabled = cabled(scenario);
     for event in &scenario.events {
         let Act::Fault(fault) = &event.act else { continue };
-        match &fault.fault {
-            Fault::WallClock { .. } => {
-                return Err(format!("line {}: the kernel has one wall clock for all namespaces", event.line));
-            }
-            fault_ if takes_cable(fault_) && cabled.contains(&usize::from(fault.on.0)) => {
-                let name = &scenario.hosts[usize::from(fault.on.0)].name;
-                return Err(format!(
-                    "line {}: {name} hangs on a cable that delays or loses, which cannot be taken away",
-                    event.line
-                ));
-            }
-            _ => {}
+        if fault.fault.realm() == Realm::Clock {
+            return Err(format!("line {}: the kernel has one wall clock for all namespaces", event.line));
+        }
+        if takes_cable(&fault.fault) && cabled.contains(&usize::from(fault.on.0)) {
+            let name = &scenario.hosts[usize::from(fault.on.0)].name;
+            return Err(format!(
+                "line {}: {name} hangs on a cable that delays or loses, which cannot be taken away",
+                event.line
+            ));
         }
     }
     Ok(())
@@ -93,38 +93,31 @@ fn check_real(scenario: &Scenario) -> Result<(), String> {
 
 /// Returns whether a fault is done to software from outside, whatever it is.
 fn is_done_to_software(fault: &Fault) -> bool {
-    match fault {
-        Fault::PublisherAway { stream, back } => stream.is_none() && back.is_none(),
-        Fault::AcceptClose
-        | Fault::AcceptReset
-        | Fault::AcceptSilence
-        | Fault::Behave(_)
-        | Fault::Split { .. }
-        | Fault::Coalesce { .. }
-        | Fault::Trickle { .. }
-        | Fault::NoMedia { .. }
-        | Fault::Drip { .. }
-        | Fault::NoKeyframes
-        | Fault::Cut { .. }
-        | Fault::End { .. }
-        | Fault::ReconnectRequest { .. }
-        | Fault::TimestampJump { .. } => false,
-        _ => true,
+    match fault.realm() {
+        Realm::Container | Realm::Machine | Realm::Cable | Realm::Names | Realm::Clock | Realm::Players => {
+            true
+        }
+        Realm::Software => false,
+        // That it goes, yes; that it comes back as somebody else, no.
+        Realm::Publishers => matches!(fault, Fault::PublisherAway { stream: None, back: None }),
     }
 }
 
 /// Returns whether a host loses its interface.
 fn takes_cable(fault: &Fault) -> bool {
-    match fault {
-        Fault::Vanish(_) | Fault::VethRecreate | Fault::Disconnect { .. } => true,
-        Fault::Term(comeback) | Fault::Kill(comeback) => comeback.ip != NextIp::Same,
-        _ => false,
+    match deed(fault) {
+        Some(Deed::Ends(how, comeback)) => how == Ends::Vanished || comeback.ip != NextIp::Same,
+        Some(Deed::Unplugs(_)) => true,
+        Some(Deed::Pauses | Deed::Moves(..)) | None => false,
     }
 }
 
 impl World<'_> {
     /// Something goes wrong.
     pub(super) async fn inflict(&mut self, index: usize, event: &FaultEvent) -> Result<(), String> {
+        if self.engine_inflicts(index, event).await {
+            return Ok(());
+        }
         let host = usize::from(event.on.0);
         let port = self.hosts[host].port;
         match &event.fault {
@@ -145,16 +138,16 @@ impl World<'_> {
                 let rules = self.partition(host, with, *direction, *how);
                 self.filter_after_orders(index, rules).await?;
             }
-            Fault::LinkDown => self.kernel.set_link(port, false)?,
-            Fault::VethRecreate | Fault::Disconnect { .. } => self.kernel.unplug(port),
-            Fault::ConntrackFlush => self.kernel.flush_flows()?,
+            Fault::LinkDown => self.ground.set_link(port, false)?,
+            Fault::VethRecreate | Fault::Disconnect { .. } => self.ground.unplug(port),
+            Fault::ConntrackFlush => self.ground.flush_flows()?,
             Fault::MoveAddress { ip, taken } => {
                 let old = self.home_of(host);
                 let ip = self.next_ip(host, *ip);
-                self.kernel.set_address(port, ip)?;
+                self.ground.set_address(port, ip)?;
                 self.settled_at(host, ip)?;
                 self.take_address(host, old, *taken)?;
-                self.kernel.refresh_neighbours(port);
+                self.ground.refresh_neighbours(port);
             }
             Fault::Dns { name, answer } => {
                 let fault = self.name_fault(name, answer);
@@ -208,22 +201,22 @@ impl World<'_> {
             Fault::Freeze | Fault::Pause => self.thaws(host),
             Fault::Refuse | Fault::Blackhole | Fault::Partition { .. } => {
                 if self.rules.lift(index) {
-                    self.kernel.filter(&self.rules)?;
+                    self.ground.filter(&self.rules)?;
                 }
             }
-            Fault::LinkDown => self.kernel.set_link(port, true)?,
+            Fault::LinkDown => self.ground.set_link(port, true)?,
             Fault::VethRecreate => {
-                self.kernel.plug(port)?;
-                self.kernel.refresh_neighbours(port);
-                self.kernel.filter(&self.rules)?;
+                self.ground.plug(port)?;
+                self.ground.refresh_neighbours(port);
+                self.ground.filter(&self.rules)?;
             }
             Fault::Disconnect { ip } => {
                 let ip = self.next_ip(host, *ip);
-                self.kernel.set_address(port, ip)?;
-                self.kernel.plug(port)?;
+                self.ground.set_address(port, ip)?;
+                self.ground.plug(port)?;
                 self.settled_at(host, ip)?;
-                self.kernel.refresh_neighbours(port);
-                self.kernel.filter(&self.rules)?;
+                self.ground.refresh_neighbours(port);
+                self.ground.filter(&self.rules)?;
             }
             Fault::Dns { name, .. } => {
                 if let Some(in_force) = self.names.get_mut(name) {
@@ -279,7 +272,7 @@ impl World<'_> {
         self.hosts[host].paused.clear();
         if how == Going::Vanished {
             // The cable first: no FIN and no RST of the dying processes may get out.
-            self.kernel.unplug(port);
+            self.ground.unplug(port);
         }
         let mut dying: Vec<PeerId> = Vec::new();
         match &mut self.hosts[host].runs {
@@ -308,9 +301,9 @@ impl World<'_> {
         }
         self.look_at_serving(host);
         if how == Going::Vanished {
-            self.kernel.renew(port)?;
-            self.kernel.forget_flows(port);
-            self.kernel.refresh_neighbours(port);
+            self.ground.renew(port)?;
+            self.ground.forget_flows(port);
+            self.ground.refresh_neighbours(port);
         } else if comeback.ip != NextIp::Same {
             // A process that ends and comes back elsewhere takes its container along.
             let wait = if how == Going::Politely { LAST_WORDS } else { Duration::ZERO };
@@ -323,8 +316,8 @@ impl World<'_> {
     /// The container of a host is gone.
     pub(super) fn unplug(&mut self, host: usize) {
         let port = self.hosts[host].port;
-        self.kernel.unplug(port);
-        self.kernel.forget_flows(port);
+        self.ground.unplug(port);
+        self.ground.forget_flows(port);
     }
 
     async fn comes_back(&mut self, host: usize, comeback: &Comeback, how: Going) -> Result<(), String> {
@@ -340,13 +333,13 @@ impl World<'_> {
                 {
                     self.peers.kill(aide).await;
                 }
-                self.kernel.renew(port)?;
+                self.ground.renew(port)?;
             }
-            self.kernel.set_address(port, ip)?;
-            self.kernel.plug(port)?;
-            self.kernel.filter(&self.rules)?;
+            self.ground.set_address(port, ip)?;
+            self.ground.plug(port)?;
+            self.ground.filter(&self.rules)?;
             self.settled_at(host, ip)?;
-            self.kernel.refresh_neighbours(port);
+            self.ground.refresh_neighbours(port);
         }
         match &self.hosts[host].runs {
             Runs::Origin(_) => self.start_origin(host, Some(comeback)),
@@ -363,7 +356,10 @@ impl World<'_> {
 
     /// A process of an origin begins; it listens after its boot time and has publishers after theirs.
     pub(super) fn start_origin(&mut self, host: usize, comeback: Option<&Comeback>) -> Result<(), String> {
-        self.start_origin_process(host)?;
+        let is_there = matches!(&self.hosts[host].runs, Runs::Origin(origin) if origin.process.is_some());
+        if !is_there {
+            self.start_origin_process(host)?;
+        }
         let Runs::Origin(origin) = &self.hosts[host].runs else { return Ok(()) };
         let boot = comeback.and_then(|comeback| comeback.boot).unwrap_or(origin.spec.boot);
         let first_frame =
@@ -426,7 +422,8 @@ impl World<'_> {
             return;
         }
         origin.is_listening = true;
-        if origin.listens_at > Instant::ZERO && !origin.is_real {
+        let is_prompt = !origin.is_real && !self.ground.is_engine();
+        if origin.listens_at > Instant::ZERO && is_prompt {
             // A process that was so late to begin had no processor to begin on.
             self.lag = self.lag.max(Instant::from_nanos(at).since(origin.listens_at));
         }
@@ -446,7 +443,7 @@ impl World<'_> {
     }
 
     /// Tells when an origin begins or ceases to serve.
-    fn look_at_serving(&mut self, host: usize) {
+    pub(super) fn look_at_serving(&mut self, host: usize) {
         let HostNow { actor, of, frozen, .. } = self.hosts[host];
         let Runs::Origin(origin) = &mut self.hosts[host].runs else { return };
         let serves = origin.is_up && frozen == 0 && origin.is_listening && origin.is_published;
@@ -473,9 +470,8 @@ impl World<'_> {
         self.hosts[host].frozen += 1;
         self.hosts[host].has_frozen = true;
         if let Some(process) = self.processes(host) {
-            let name = self.kernel.namespace(self.hosts[host].port);
             let frozen = self.peers.pid(process).filter(|_| pauses);
-            let frozen = frozen.and_then(|group| Frozen::freeze(name, group));
+            let frozen = frozen.and_then(|group| self.ground.freeze(self.hosts[host].port, group));
             if frozen.is_none() {
                 self.peers.signal(process, "STOP");
             }
@@ -506,7 +502,7 @@ impl World<'_> {
 
     fn filter(&mut self, index: usize, rules: Vec<Rule>) -> Result<(), String> {
         self.rules.set(index, rules);
-        self.kernel.filter(&self.rules)
+        self.ground.filter(&self.rules)
     }
 
     fn partition(&self, host: usize, with: &[HostRef], direction: Direction, how: PartitionHow) -> Vec<Rule> {
@@ -519,7 +515,7 @@ impl World<'_> {
         others.map(|other| Rule::Between { one: one.clone(), other, direction, how }).collect()
     }
 
-    fn home_of(&self, host: usize) -> Ipv4Addr {
+    pub(super) fn home_of(&self, host: usize) -> Ipv4Addr {
         self.hosts[host].ips.first().copied().unwrap_or(Ipv4Addr::UNSPECIFIED)
     }
 
@@ -534,7 +530,7 @@ impl World<'_> {
     }
 
     /// A host has another address: names follow it, a published port and players too.
-    fn settled_at(&mut self, host: usize, ip: Ipv4Addr) -> Result<(), String> {
+    pub(super) fn settled_at(&mut self, host: usize, ip: Ipv4Addr) -> Result<(), String> {
         self.hosts[host].ips = vec![ip];
         self.taken.insert(ip, host);
         let actor = self.hosts[host].actor;
@@ -548,14 +544,19 @@ impl World<'_> {
     }
 
     /// Somebody else gets an address.
-    fn take_address(&mut self, host: usize, ip: Ipv4Addr, taken: AddressTaken) -> Result<(), String> {
+    pub(super) fn take_address(
+        &mut self,
+        host: usize,
+        ip: Ipv4Addr,
+        taken: AddressTaken,
+    ) -> Result<(), String> {
         if taken == AddressTaken::Nobody {
             return Ok(());
         }
         let Some(of) = self.hosts[host].of else { return Ok(()) };
         let spec = &self.scenario.hosts[usize::from(of.0)];
         let name = format!("{}-successor{}", spec.name, self.hosts.len());
-        let port = self.kernel.add_host(&name, usize::from(spec.net), vec![ip], false)?;
+        let port = self.ground.add_host(&name, usize::from(spec.net), vec![ip], false, self.stranger())?;
         let actor = ActorId(u16::try_from(self.cast.members.len()).unwrap_or(u16::MAX));
         self.cast.members.push(CastMember { name, host: u16::MAX });
         let stranger = self.hosts.len();
@@ -587,11 +588,12 @@ impl World<'_> {
             let event = usize::MAX - stranger;
             self.filter(event, vec![Rule::All { port, direction: Direction::To, how: PartitionHow::Drop }])?;
         }
-        if let Runs::Origin(_) = &self.hosts[stranger].runs {
+        // One in a container is started when its container is made.
+        if let (Runs::Origin(_), false) = (&self.hosts[stranger].runs, self.ground.is_engine()) {
             self.start_origin_process(stranger)?;
             self.boot(stranger, 0, None);
         }
-        self.kernel.refresh_neighbours(port);
+        self.ground.refresh_neighbours(port);
         Ok(())
     }
 

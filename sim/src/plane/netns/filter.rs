@@ -12,7 +12,7 @@ use crate::scenario::model::{Direction, PartitionHow};
 
 /// What is in force, by event.
 #[derive(Debug, Default)]
-pub(super) struct Rules {
+pub(in crate::plane) struct Rules {
     by_event: BTreeMap<usize, Vec<Rule>>,
     /// Hosts that have had rules of their own, and must be told when they have none.
     hosts: std::collections::BTreeSet<usize>,
@@ -51,12 +51,17 @@ impl Rules {
         self.by_event.remove(&event).is_some()
     }
 
+    /// Returns whether nothing is in force.
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_event.is_empty()
+    }
+
     fn all(&self) -> impl Iterator<Item = &Rule> {
         self.by_event.values().flatten()
     }
 
-    /// Returns the rules of the machine; `is_plugged` tells whose cable there is.
-    pub(super) fn at_machine(&self, is_plugged: impl Fn(usize) -> bool) -> String {
+    /// Returns the rules of the machine; `device` names its end of a cable, if there is one.
+    pub(in crate::plane) fn at_machine(&self, device: impl Fn(usize) -> Option<String>) -> String {
         let mut cables = BTreeMap::<usize, (String, String)>::new();
         let mut forward = String::new();
         for rule in self.all() {
@@ -95,11 +100,12 @@ impl Rules {
             "table netdev rps\ndelete table netdev rps\ntable ip rps\ndelete table ip rps\ntable ip rps {{\n chain forward \
              {{\n  type filter hook forward priority 0;\n{forward} }}\n}}\ntable netdev rps {{\n"
         );
-        for (port, (to, from)) in cables.iter().filter(|(port, _)| is_plugged(**port)) {
+        for (port, (to, from)) in &cables {
+            let Some(device) = device(*port) else { continue };
             for (hook, rules) in [("egress", to), ("ingress", from)] {
                 let _ = write!(
                     out,
-                    " chain {hook}{port} {{\n  type filter hook {hook} device \"v{port}\" priority 0;\n{rules} }}\n"
+                    " chain {hook}{port} {{\n  type filter hook {hook} device \"{device}\" priority 0;\n{rules} }}\n"
                 );
             }
         }
@@ -108,7 +114,7 @@ impl Rules {
     }
 
     /// Returns the rules of a host's own namespace, if it has or had any.
-    pub(super) fn at_host(&self, of: usize) -> Option<String> {
+    pub(in crate::plane) fn at_host(&self, of: usize) -> Option<String> {
         if !self.hosts.contains(&of) {
             return None;
         }
@@ -164,7 +170,7 @@ mod tests {
     fn check(rules: Vec<Rule>) -> (String, Option<String>) {
         let mut in_force = Rules::default();
         in_force.set(7, rules);
-        (in_force.at_machine(|_| true), in_force.at_host(1))
+        (in_force.at_machine(|port| Some(format!("v{port}"))), in_force.at_host(1))
     }
 
     #[test]
@@ -198,9 +204,9 @@ mod tests {
     fn a_cable_that_is_gone_has_no_rules_and_what_is_lifted_is_gone() {
         let mut rules = Rules::default();
         rules.set(7, vec![ALL, Rule::All { port: 1, direction: Direction::Both, how: PartitionHow::Reject }]);
-        assert!(!rules.at_machine(|_| false).contains("v1"));
+        assert!(!rules.at_machine(|_| None).contains("v1"));
         assert!(rules.lift(7) && !rules.lift(7));
-        assert!(!rules.at_machine(|_| true).contains("v1"));
+        assert!(!rules.at_machine(|port| Some(format!("v{port}"))).contains("v1"));
         // A host that has had rules is told that it has none.
         assert!(rules.at_host(1).is_some_and(|rules| !rules.contains("reject")));
     }

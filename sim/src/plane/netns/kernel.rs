@@ -28,12 +28,15 @@ const REACHABLE_MS: u32 = 4_000;
 /// And how long before it is asked for, in s (Linux: 5 s).
 const PROBE_AFTER: u32 = 1;
 
+/// Rules by which a kernel keeps track of flows.
+pub(in crate::plane) const WATCH_FLOWS: &str = "table ip rps_flows {\n chain flows {\n  type filter hook output priority 0;\n  ct state new accept\n }\n}\n";
+
 /// Worlds of this process so far.
 static WORLDS: AtomicU32 = AtomicU32::new(0);
 
 /// A world's namespaces, and what is between them. Dropping it removes everything.
 #[derive(Debug)]
-pub(super) struct Kernel {
+pub(in crate::plane) struct Kernel {
     prefix: String,
     /// Files of this world.
     pub(super) folder: PathBuf,
@@ -272,14 +275,13 @@ impl Kernel {
 
     /// Lets a host's own kernel keep track of flows, so that it can tell of new ones.
     pub(super) fn watch_flows(&self, port: usize) -> Result<(), String> {
-        let rules = "table ip rps_flows {\n chain flows {\n  type filter hook output priority 0;\n  ct state new accept\n }\n}\n";
-        self.load(&self.ports[port].namespace, rules)
+        self.load(&self.ports[port].namespace, WATCH_FLOWS)
     }
 
     /// Lets packets pass as rules say.
     pub(super) fn filter(&self, rules: &Rules) -> Result<(), String> {
-        let is_there = |port: usize| self.ports[port].is_plugged;
-        self.load(self.machine(), &rules.at_machine(is_there))?;
+        let device = |port: usize| self.ports[port].is_plugged.then(|| format!("v{port}"));
+        self.load(self.machine(), &rules.at_machine(device))?;
         for (port, place) in self.ports.iter().enumerate() {
             if let Some(rules) = rules.at_host(port) {
                 self.load(&place.namespace, &rules)?;

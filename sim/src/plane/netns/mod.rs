@@ -31,16 +31,21 @@
 
 pub mod agent;
 mod books;
+mod cables;
 mod capture;
+mod contained;
 mod faults;
-mod filter;
+pub(in crate::plane) mod filter;
 mod freezer;
+mod ground;
 mod kernel;
-mod peers;
+pub(in crate::plane) mod peers;
 mod play;
-mod tools;
+pub(in crate::plane) mod tools;
 mod wire;
 mod world;
+
+pub(in crate::plane) use self::kernel::WATCH_FLOWS;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -94,28 +99,35 @@ impl From<String> for Cut {
     }
 }
 
-impl From<Cut> for Unrunnable {
-    fn from(cut: Cut) -> Self {
-        match cut {
-            Cut::Signal(name) => Self::Interrupted(name.to_owned()),
-            Cut::Failed(what) => missing(what),
-        }
-    }
-}
-
 /// Runs a scenario.
 ///
 /// # Errors
 /// It cannot run here, or not on this plane, or was interrupted.
 pub fn run(scenario: &Scenario, seed: u64, keep: Keep, options: &Options) -> Result<Outcome, Unrunnable> {
-    if !scenario.run.planes.contains(&Plane::Netns) {
-        return Err(Unrunnable::NotMeant(Plane::Netns, scenario.run.why_not.clone()));
+    run_on(Plane::Netns, scenario, seed, keep, options)
+}
+
+/// Runs a scenario on this plane, or on the one that has containers in the place of namespaces.
+pub(in crate::plane) fn run_on(
+    plane: Plane,
+    scenario: &Scenario,
+    seed: u64,
+    keep: Keep,
+    options: &Options,
+) -> Result<Outcome, Unrunnable> {
+    if !scenario.run.planes.contains(&plane) {
+        return Err(Unrunnable::NotMeant(plane, scenario.run.why_not.clone()));
+    }
+    if !options.repull.exists() {
+        let shown = options.repull.display();
+        let why = format!("no {shown}: cargo build --release -p proxyd, then --repull target/release/repull");
+        return Err(Unrunnable::Missing(plane, why));
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| missing(format!("no runtime: {error}")))?;
-    runtime.block_on(world::World::run(scenario, seed, keep, options))
+        .map_err(|error| Unrunnable::Missing(plane, format!("no runtime: {error}")))?;
+    runtime.block_on(world::World::run(scenario, seed, keep, options, plane))
 }
 
 /// Returns whether this machine can run worlds.

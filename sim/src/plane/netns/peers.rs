@@ -16,17 +16,23 @@ use tokio::{
 };
 
 use super::{
+    super::container::Told,
     tools::call,
     wire::{News, Order},
 };
 
 /// Which process; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct PeerId(u32);
+pub(in crate::plane) struct PeerId(u32);
+
+impl PeerId {
+    /// No process: whoever else tells something.
+    pub(in crate::plane) const NOBODY: Self = Self(0);
+}
 
 /// What is heard of a process.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(in crate::plane) enum Heard {
     /// One of ours tells.
     News(News),
     /// The binary under test serves, and its zero was so many nanoseconds after 1970.
@@ -41,6 +47,8 @@ pub(super) enum Heard {
     Noise(String),
     /// Its output has ended.
     Gone,
+    /// An engine tells of the container of a place.
+    Engine(usize, Told),
 }
 
 /// Every process of a world. Dropping it ends them all.
@@ -57,6 +65,22 @@ struct Peer {
     child: Child,
     orders: UnboundedSender<Order>,
     pid: u32,
+    /// What was started attends a container, whose first process has that number.
+    is_contained: bool,
+}
+
+/// How a process is started.
+#[derive(Debug)]
+pub(in crate::plane) struct Start {
+    pub(in crate::plane) command: Command,
+    /// The command attends a container; this is its first process.
+    pub(in crate::plane) contained: Option<u32>,
+}
+
+impl From<Command> for Start {
+    fn from(command: Command) -> Self {
+        Self { command, contained: None }
+    }
 }
 
 /// A line of the binary's event log.
@@ -73,63 +97,43 @@ impl Peers {
         Self { running: BTreeMap::new(), started: 0, sender, heard }
     }
 
-    /// Starts one of our own processes in a namespace.
-    pub(super) fn start_ours(
-        &mut self,
-        namespace: &str,
-        us: &Path,
-        scenario: &Path,
-        words: &[String],
-        log: &Path,
-    ) -> Result<PeerId, String> {
-        let mut command = inside(namespace);
-        command.arg(us).arg("netns-peer").arg(scenario).args(words);
-        self.start(command, log, |line| match serde_json::from_str(line) {
+    /// Returns where news of somebody that is no process goes.
+    pub(super) fn sender(&self) -> UnboundedSender<(PeerId, Heard)> {
+        self.sender.clone()
+    }
+
+    /// Starts one of our own processes.
+    pub(super) fn start_ours(&mut self, start: Start, log: &Path) -> Result<PeerId, String> {
+        self.start(start, log, |line| match serde_json::from_str(line) {
             Ok(news) => Heard::News(news),
             Err(_) => Heard::Noise(line.to_owned()),
         })
     }
 
-    /// Starts the binary under test in a namespace.
-    pub(super) fn start_repull(
-        &mut self,
-        namespace: &str,
-        repull: &Path,
-        config: &Path,
-        secret: &str,
-        log: &Path,
-    ) -> Result<PeerId, String> {
-        let mut command = inside(namespace);
-        command
-            .arg(repull)
-            .arg("--config")
-            .arg(config)
-            .args(["--events", "-"])
-            .env("REPULL_API_SECRET", secret);
-        self.start(command, log, |line| match serde_json::from_str(line) {
+    /// Starts the binary under test.
+    pub(super) fn start_repull(&mut self, start: Start, log: &Path) -> Result<PeerId, String> {
+        self.start(start, log, |line| match serde_json::from_str(line) {
             Ok(EventLine::Begun { started_at }) => Heard::Begun { zero: started_at },
             Ok(EventLine::Told { at, event }) => Heard::Event { at: Instant::from_nanos(at), event },
             Err(_) => Heard::Noise(line.to_owned()),
         })
     }
 
-    /// Starts any other program in a namespace; what it says is of no interest.
+    /// Starts any other program; what it says is of no interest.
     pub(super) fn start_program(
         &mut self,
-        namespace: &str,
+        mut start: Start,
         words: &[String],
         log: &Path,
     ) -> Result<PeerId, String> {
-        let mut command = inside(namespace);
-        command.args(words);
-        self.start(command, log, |_| Heard::Said)
+        start.command.args(words);
+        self.start(start, log, |_| Heard::Said)
     }
 
-    /// Starts to listen to a namespace's kernel, which tells of every flow it has not seen before.
-    pub(super) fn start_flows(&mut self, namespace: &str, log: &Path) -> Result<PeerId, String> {
-        let mut command = inside(namespace);
-        command.args(["conntrack", "-E", "-e", "NEW", "-p", "tcp", "-o", "timestamp"]);
-        self.start(command, log, |line| flow(line).unwrap_or(Heard::Said))
+    /// Starts to listen to a host's kernel, which tells of every flow it has not seen before.
+    pub(super) fn start_flows(&mut self, mut start: Start, log: &Path) -> Result<PeerId, String> {
+        start.command.args(["conntrack", "-E", "-e", "NEW", "-p", "tcp", "-o", "timestamp"]);
+        self.start(start, log, |line| flow(line).unwrap_or(Heard::Said))
     }
 
     /// Asks a program to end and waits until it has.
@@ -142,7 +146,7 @@ impl Peers {
 
     fn start(
         &mut self,
-        mut command: Command,
+        Start { mut command, contained }: Start,
         log: &Path,
         read: impl Fn(&str) -> Heard + Send + 'static,
     ) -> Result<PeerId, String> {
@@ -176,8 +180,8 @@ impl Peers {
                 let _ = sender.send((id, Heard::Gone));
             });
         }
-        let pid = child.id().unwrap_or_default();
-        self.running.insert(id, Peer { child, orders, pid });
+        let pid = contained.or_else(|| child.id()).unwrap_or_default();
+        self.running.insert(id, Peer { child, orders, pid, is_contained: contained.is_some() });
         Ok(id)
     }
 
@@ -196,9 +200,11 @@ impl Peers {
 
     /// Sends a signal.
     pub(super) fn signal(&self, id: PeerId, signal: &str) {
-        if let Some(pid) = self.pid(id) {
+        if let Some(Peer { pid, is_contained, .. }) = self.running.get(&id) {
+            // What a process of ours has started is of its group; what a container holds ends with its first process.
+            let target = if *is_contained { pid.to_string() } else { format!("-{pid}") };
             // It may have ended by itself.
-            let _ = call(&["kill", &format!("-{signal}"), "--", &format!("-{pid}")]);
+            let _ = call(&["kill", &format!("-{signal}"), "--", &target]);
         }
     }
 
@@ -212,7 +218,11 @@ impl Peers {
     /// Kills a process and waits until it is gone.
     pub(super) async fn kill(&mut self, id: PeerId) {
         self.signal(id, "KILL");
-        if let Some(mut peer) = self.running.remove(&id) {
+        let Some(mut peer) = self.running.remove(&id) else { return };
+        if peer.is_contained {
+            // The engine takes its time to notice, and nobody waits for that.
+            tokio::spawn(async move { peer.child.wait().await });
+        } else {
             let _ = peer.child.kill().await;
         }
     }
@@ -228,13 +238,6 @@ fn flow(line: &str) -> Option<Heard> {
     let word = |name: &str| line.split_whitespace().find_map(|word| word.strip_prefix(name));
     let to = SocketAddr::new(word("dst=")?.parse().ok()?, word("dport=")?.parse().ok()?);
     Some(Heard::Flow { at, from: word("src=")?.parse().ok()?, to })
-}
-
-/// A command inside a namespace that does not outlive whoever started it.
-fn inside(namespace: &str) -> Command {
-    let mut command = Command::new("ip");
-    command.args(["netns", "exec", namespace, "setpriv", "--pdeathsig", "KILL"]);
-    command
 }
 
 #[cfg(test)]

@@ -141,7 +141,7 @@ impl World<'_> {
         if by == LeaveBy::Vanish {
             // Before anybody is told: no packet may get out.
             let port = self.hosts[host].port;
-            self.kernel.unplug(port);
+            self.ground.unplug(port);
         }
         self.note_leaving(host);
         match by {

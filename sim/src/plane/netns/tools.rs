@@ -7,10 +7,10 @@ use std::{
 };
 
 use super::missing;
-use crate::plane::Unrunnable;
+use crate::plane::{Plane, Unrunnable};
 
 /// Every name this plane gives to something of the machine's begins like this.
-pub(super) const PREFIX: &str = "rps-";
+pub(in crate::plane) const PREFIX: &str = "rps-";
 
 /// The programs, and the packages of Debian that hold them.
 const TOOLS: [(&str, &str); 7] = [
@@ -30,12 +30,12 @@ pub(super) const ETC_NETNS: &str = "/etc/netns";
 ///
 /// # Errors
 /// What it was asked, and what it complains of.
-pub(super) fn call(words: &[&str]) -> Result<String, String> {
+pub(in crate::plane) fn call(words: &[&str]) -> Result<String, String> {
     feed(words, "")
 }
 
 /// Runs a program to its end with something to read.
-pub(super) fn feed(words: &[&str], input: &str) -> Result<String, String> {
+pub(in crate::plane) fn feed(words: &[&str], input: &str) -> Result<String, String> {
     let (program, arguments) = words.split_first().ok_or("no program")?;
     let said = |error: std::io::Error| format!("{program}: {error}");
     let mut child = Command::new(program)
@@ -69,23 +69,7 @@ pub(super) fn ip(namespace: &str, lines: &[String]) -> Result<(), String> {
 /// # Errors
 /// What is missing, and how to get it.
 pub(super) fn check() -> Result<(), Unrunnable> {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let uid = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default();
-    if uid.split_whitespace().nth(1) != Some("0") {
-        return Err(missing(
-            "it makes network namespaces, which needs root: try sudo env \"PATH=$PATH\" repull-sim run …",
-        ));
-    }
-    let absent: Vec<_> = TOOLS.iter().filter(|(tool, _)| find(tool).is_none()).collect();
-    if !absent.is_empty() {
-        let tools: Vec<&str> = absent.iter().map(|(tool, _)| *tool).collect();
-        let packages: Vec<&str> = absent.iter().map(|(_, package)| *package).collect();
-        return Err(missing(format!(
-            "{} not found; on Debian: apt-get install {}",
-            tools.join(", "),
-            packages.join(" ")
-        )));
-    }
+    check_tools(Plane::Netns, &TOOLS)?;
     let trial = format!("{PREFIX}try-{}", std::process::id());
     if let Err(error) = call(&["ip", "netns", "add", &trial]) {
         return Err(missing(format!("this machine allows no network namespaces: {error}")));
@@ -93,11 +77,46 @@ pub(super) fn check() -> Result<(), Unrunnable> {
     call(&["ip", "netns", "del", &trial]).map(drop).map_err(missing)
 }
 
+/// Returns whether we are root and these programs are here, each with the package of Debian that holds it.
+///
+/// # Errors
+/// What is missing, and how to get it.
+pub(in crate::plane) fn check_tools(plane: Plane, tools: &[(&str, &str)]) -> Result<(), Unrunnable> {
+    let missing = |what: String| Unrunnable::Missing(plane, what);
+    if !cfg!(target_os = "linux") {
+        let why =
+            "it is made of Linux's network namespaces: run it on Linux, and planes core and turmoil here";
+        return Err(missing(why.to_owned()));
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let uid = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default();
+    if uid.split_whitespace().nth(1) != Some("0") {
+        let why =
+            "it makes network namespaces, which needs root: try sudo env \"PATH=$PATH\" repull-sim run …";
+        return Err(missing(why.to_owned()));
+    }
+    let absent: Vec<_> = tools.iter().filter(|(tool, _)| find(tool).is_none()).collect();
+    if absent.is_empty() {
+        return Ok(());
+    }
+    let tools: Vec<&str> = absent.iter().map(|(tool, _)| *tool).collect();
+    let mut packages: Vec<&str> = absent.iter().map(|(_, package)| *package).collect();
+    packages.dedup();
+    Err(missing(format!("{} not found; on Debian: apt-get install {}", tools.join(", "), packages.join(" "))))
+}
+
 /// Returns where a program is.
-pub(super) fn find(program: &str) -> Option<PathBuf> {
-    const FOLDERS: [&str; 6] =
-        ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+pub(in crate::plane) fn find(program: &str) -> Option<PathBuf> {
+    // The last is where Debian keeps an engine's helpers.
+    const FOLDERS: [&str; 7] =
+        ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/lib/podman"];
     FOLDERS.iter().map(|folder| Path::new(folder).join(program)).find(|path| path.exists())
+}
+
+/// Returns whether the process of a world is still there.
+pub(in crate::plane) fn is_alive(owner: u32) -> bool {
+    let name = std::fs::read_to_string(format!("/proc/{owner}/comm")).unwrap_or_default();
+    name.trim() == "repull-sim"
 }
 
 /// Removes what worlds have left behind whose process is gone. Returns how many namespaces there were.
@@ -105,10 +124,6 @@ pub(super) fn remove_left_over() -> usize {
     let listed = call(&["ip", "netns", "list"]).unwrap_or_default();
     let names = listed.lines().filter_map(|line| line.split_whitespace().next());
     let owner = |name: &str| name.strip_prefix(PREFIX)?.split('-').next()?.parse::<u32>().ok();
-    let is_alive = |owner: u32| {
-        let name = std::fs::read_to_string(format!("/proc/{owner}/comm")).unwrap_or_default();
-        name.trim() == "repull-sim"
-    };
     let mut prefixes: Vec<String> = names
         .filter_map(owner)
         .filter(|owner| !is_alive(*owner))

@@ -138,7 +138,7 @@ pub(super) enum NameReply {
 
 /// What a process of a world tells.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) enum News {
+pub(in crate::plane) enum News {
     /// It is there and waits for orders.
     Ready,
     /// Something happened to somebody, in nanoseconds of the world.

@@ -13,20 +13,26 @@ use proxy_core::{
     url::StreamKey,
 };
 use proxyd::config::Settings;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    process::Command,
+    signal::unix::{SignalKind, signal},
+};
 
 use super::{
-    super::Unrunnable,
+    super::{
+        Unrunnable,
+        container::{self, Contained, Engine},
+    },
     Cut, Options, TOLERANCE,
-    agent::fabric::cabled,
     books::{Books, HOLD},
+    cables::cabled,
     capture,
     faults::NameFault,
     filter::Rules,
     freezer::Frozen,
+    ground::{Ground, Program},
     kernel::Kernel,
-    missing,
-    peers::{Heard, PeerId, Peers},
+    peers::{Heard, PeerId, Peers, Start},
     play::{CallThen, SeatNow},
     wire::{News, Order},
 };
@@ -36,7 +42,7 @@ use crate::{
     real::Clock,
     scenario::{
         self,
-        model::{Act, HostRef, OriginModel, Role, Scenario},
+        model::{Act, HostRef, OriginModel, Plane, Role, Scenario},
     },
     trace::{ActorId, Cast, CastMember, Logged, Moment, Namespace, Phase, What},
     view,
@@ -53,7 +59,7 @@ pub(super) const SECRET: &str = "netns";
 /// How long an order takes to be carried out, and its packets to be on their way.
 const ORDERS_PASS: Duration = Duration::from_millis(5);
 /// How long processes may take to be there.
-const READY_WITHIN: Duration = Duration::from_secs(20);
+const READY_WITHIN: Duration = Duration::from_secs(60);
 /// How often records are judged.
 const TICK: Duration = Duration::from_millis(20);
 /// How late this world may look at what is due before a broken promise is no verdict: as late as things may come.
@@ -83,7 +89,7 @@ pub(super) struct World<'a> {
     pub(super) scenario: &'a Scenario,
     options: &'a Options,
     pub(super) peers: Peers,
-    pub(super) kernel: Kernel,
+    pub(super) ground: Ground,
     clock: Clock,
     zero: u64,
     pub(super) heap: Heap<Wake>,
@@ -110,6 +116,10 @@ pub(super) struct World<'a> {
     fabric: Option<PeerId>,
     captures: Vec<(PeerId, PathBuf)>,
     seed: u64,
+    /// Faults that an engine is about to lift.
+    pub(super) lifting: usize,
+    /// Addresses that faults, by event, have somebody else take once an engine has let go of them.
+    pub(super) left: BTreeMap<usize, Ipv4Addr>,
     /// When an origin was last told to do something.
     pub(super) ordered_at: Instant,
     file: PathBuf,
@@ -152,6 +162,8 @@ pub(super) struct ProxyNow {
     pub(super) settings: Settings,
     pub(super) repull: Option<PeerId>,
     pub(super) aide: Option<PeerId>,
+    /// What its kernel tells of flows.
+    pub(super) flows: Option<PeerId>,
     pub(super) is_up: bool,
     /// The zero of its own clock, of this life.
     zero: Instant,
@@ -192,10 +204,14 @@ impl<'a> World<'a> {
         seed: u64,
         keep: Keep,
         options: &'a Options,
+        plane: Plane,
     ) -> Result<Outcome, Unrunnable> {
-        super::faults::check(scenario, options.real_peers).map_err(missing)?;
-        let mut world = Self::build(scenario, seed, keep, options).map_err(missing)?;
-        let ran = world.live().await;
+        let missing = |what| Unrunnable::Missing(plane, what);
+        super::faults::check(plane, scenario, options.real_peers).map_err(missing)?;
+        // Before anything is there that would have to be removed.
+        let mut signals = Signals::new().map_err(missing)?;
+        let mut world = Self::build(scenario, seed, keep, options, plane).map_err(missing)?;
+        let ran = world.live(&mut signals).await;
         for host in &mut world.hosts {
             // What is frozen does not even die.
             host.paused.clear();
@@ -204,7 +220,10 @@ impl<'a> World<'a> {
         if let (Err(_), Some(folder)) | (Ok(()), Some(folder)) = (&ran, &options.keep_in) {
             world.keep_files(folder);
         }
-        ran?;
+        ran.map_err(|cut| match cut {
+            Cut::Signal(name) => Unrunnable::Interrupted(name.to_owned()),
+            Cut::Failed(what) => missing(what),
+        })?;
         let outcome = world.outcome();
         if let Some(folder) = &options.capture {
             world.write_capture(folder, &outcome).map_err(missing)?;
@@ -212,9 +231,21 @@ impl<'a> World<'a> {
         Ok(outcome)
     }
 
-    fn build(scenario: &'a Scenario, seed: u64, keep: Keep, options: &'a Options) -> Result<Self, String> {
-        let kernel = Kernel::new(scenario)?;
-        let file = kernel.folder.join(format!("{}.toml", scenario.id));
+    fn build(
+        scenario: &'a Scenario,
+        seed: u64,
+        keep: Keep,
+        options: &'a Options,
+        plane: Plane,
+    ) -> Result<Self, String> {
+        let peers = Peers::new();
+        let (ground, tolerance) = if plane == Plane::Container {
+            let engine = Engine::new(scenario, &options.repull, &options.us, peers.sender())?;
+            (Ground::Engine(engine), container::TOLERANCE)
+        } else {
+            (Ground::Kernel(Kernel::new(scenario)?), TOLERANCE)
+        };
+        let file = ground.folder().join(format!("{}.toml", scenario.id));
         let written = std::fs::write(&file, scenario::print(scenario));
         written.map_err(|error| format!("{}: {error}", file.display()))?;
         let end = Instant::ZERO + scenario.run.time;
@@ -222,8 +253,8 @@ impl<'a> World<'a> {
         let mut world = Self {
             scenario,
             options,
-            peers: Peers::new(),
-            kernel,
+            peers,
+            ground,
             clock: Clock::start(),
             zero: 0,
             heap: Heap::new(),
@@ -246,6 +277,8 @@ impl<'a> World<'a> {
             fabric: None,
             captures: Vec::new(),
             seed,
+            lifting: 0,
+            left: BTreeMap::new(),
             ordered_at: Instant::ZERO,
             file,
             unready: BTreeSet::new(),
@@ -253,7 +286,7 @@ impl<'a> World<'a> {
             lag: Duration::ZERO,
         };
         world.add_hosts()?;
-        let oracles = Oracles::from_outside(scenario, &world.cast, keep.strictness, TOLERANCE);
+        let oracles = Oracles::from_outside(scenario, &world.cast, keep.strictness, tolerance);
         world.books = Books::new(oracles, keep.records);
         Ok(world)
     }
@@ -279,12 +312,15 @@ impl<'a> World<'a> {
                 ips.push(ip);
             }
             let is_special = self.cabled.contains(&index);
-            let port = self.kernel.add_host(&host.name, usize::from(host.net), ips.clone(), is_special)?;
+            let contained = self.contained(index)?;
+            let net = usize::from(host.net);
+            let port = self.ground.add_host(&host.name, net, ips.clone(), is_special, contained)?;
             let runs = match &host.role {
                 Role::Proxy(settings) => Runs::Proxy(Box::new(ProxyNow {
                     settings: (**settings).clone(),
                     repull: None,
                     aide: None,
+                    flows: None,
                     is_up: false,
                     zero: Instant::ZERO,
                     streams: BTreeMap::new(),
@@ -310,6 +346,34 @@ impl<'a> World<'a> {
         Ok(())
     }
 
+    /// Returns what a host's container is to hold, where hosts are containers.
+    fn contained(&self, host: usize) -> Result<Contained, String> {
+        let spec = &self.scenario.hosts[host];
+        let mut contained = self.stranger();
+        contained.publish = spec.publish.map(|publish| publish.port);
+        let has = |of: &HostRef| usize::from(of.0) == host;
+        let names = self.scenario.names.iter().filter(|name| name.hosts.iter().any(has));
+        contained.names = names.map(|name| name.name.clone()).collect();
+        if let (Role::Proxy(settings), true) = (&spec.role, self.ground.is_engine()) {
+            contained.config = Some((self.write_config(&spec.name, settings)?, SECRET));
+        }
+        Ok(contained)
+    }
+
+    /// Returns what the container of a process of ours is to hold.
+    pub(super) fn stranger(&self) -> Contained {
+        Contained { scenario: self.file.clone(), ..Contained::default() }
+    }
+
+    /// Writes the configuration of a proxy.
+    fn write_config(&self, name: &str, settings: &Settings) -> Result<PathBuf, String> {
+        let mut text = String::new();
+        scenario::print_config("", settings, &mut text);
+        let config = self.ground.folder().join(format!("{name}.toml"));
+        std::fs::write(&config, text).map_err(|error| format!("{}: {error}", config.display()))?;
+        Ok(config)
+    }
+
     /// Returns an address of a network that nobody has or had.
     pub(super) fn free_address(&self, net: usize, is_building: bool) -> Ipv4Addr {
         let net = &self.scenario.nets[net];
@@ -321,12 +385,11 @@ impl<'a> World<'a> {
     }
 
     /// Starts everything, lives through the scenario, and ends everything.
-    async fn live(&mut self) -> Result<(), Cut> {
-        let mut signals = Signals::new()?;
-        self.prepare(&mut signals).await?;
-        self.safety(&mut signals).await?;
-        self.calm(&mut signals).await?;
-        self.cleanup(&mut signals).await?;
+    async fn live(&mut self, signals: &mut Signals) -> Result<(), Cut> {
+        self.prepare(signals).await?;
+        self.safety(signals).await?;
+        self.calm(signals).await?;
+        self.cleanup(signals).await?;
         for capture in 0..self.captures.len() {
             self.peers.end(self.captures[capture].0).await;
         }
@@ -339,6 +402,13 @@ impl<'a> World<'a> {
     /// Starts every process and lets the world begin when all are there.
     async fn prepare(&mut self, signals: &mut Signals) -> Result<(), Cut> {
         let begins = self.hosts.len();
+        if self.ground.is_engine() {
+            // What the engine's resolver does not know nobody knows.
+            self.start_on_machine(&["aide".to_owned()])?;
+            let are_there =
+                |world: &Self| matches!(&world.ground, Ground::Engine(engine) if engine.is_there());
+            self.wait_until(signals, "its containers are not there", are_there).await?;
+        }
         for host in 0..begins {
             match &self.hosts[host].runs {
                 Runs::Origin(_) => self.start_origin_process(host)?,
@@ -347,19 +417,14 @@ impl<'a> World<'a> {
                 Runs::Nothing => {}
             }
         }
-        if self.scenario.hosts.iter().any(|host| host.publish.is_some()) {
-            let words = ["machine".to_owned()];
-            let machine = self.kernel.machine().to_owned();
-            let id = self.start_ours(&machine, &words)?;
-            self.machine = Some(id);
+        if self.scenario.hosts.iter().any(|host| host.publish.is_some()) && !self.ground.is_engine() {
+            self.machine = Some(self.start_on_machine(&["machine".to_owned()])?);
         }
         if self.options.capture.is_some() {
             self.start_captures()?;
         }
         if !self.cabled.is_empty() {
-            let (machine, words) =
-                (self.kernel.machine().to_owned(), ["fabric".to_owned(), self.seed.to_string()]);
-            self.fabric = Some(self.start_ours(&machine, &words)?);
+            self.fabric = Some(self.start_on_machine(&["fabric".to_owned(), self.seed.to_string()])?);
         }
         self.wait_until(signals, "its processes are not there", |world| world.unready.is_empty()).await?;
         self.lay_cables(signals).await?;
@@ -423,10 +488,11 @@ impl<'a> World<'a> {
 
     fn start_captures(&mut self) -> Result<(), String> {
         for net in 0..self.scenario.nets.len() {
-            let (device, machine) = (format!("b{net}"), self.kernel.machine().to_owned());
-            let file = self.kernel.folder.join(format!("{device}.pcap"));
+            let device = format!("b{net}");
+            let file = self.ground.folder().join(format!("{device}.pcap"));
             let words = capture::command(&device, &file)?;
-            let id = self.peers.start_program(&machine, &words, &self.kernel.folder.join("tcpdump.log"))?;
+            let (machine, log) = (self.ground.on_machine(), self.ground.folder().join("tcpdump.log"));
+            let id = self.peers.start_program(machine.into(), &words, &log)?;
             self.captures.push((id, file));
         }
         Ok(())
@@ -462,7 +528,7 @@ impl<'a> World<'a> {
             self.unready.insert(fabric);
             self.peers.order(fabric, Order::Cable { port, host: u16::try_from(host).unwrap_or(u16::MAX) });
             self.wait_until(signals, "a cable is not there", |world| world.unready.is_empty()).await?;
-            self.kernel.plug(port)?;
+            self.ground.plug(port)?;
         }
         Ok(())
     }
@@ -503,7 +569,7 @@ impl<'a> World<'a> {
         // What was lifted must have been judged before anything is well.
         let soonest = self.now() + HOLD + TICK;
         self.run_to(signals, until, |world| {
-            world.now() > soonest && world.books.oracles.is_well(world.settled())
+            world.lifting == 0 && world.now() > soonest && world.books.oracles.is_well(world.settled())
         })
         .await?;
         if !self.is_over() {
@@ -632,12 +698,12 @@ impl<'a> World<'a> {
             biased;
             name = signals.next() => return Err(Cut::Signal(name)),
             heard = self.peers.heard.recv() => if let Some((peer, heard)) = heard {
-                self.hear(peer, heard);
+                self.hear(peer, heard).await?;
             },
             () = tokio::time::sleep_until(self.clock.at(due)) => {}
         }
         while let Ok((peer, heard)) = self.peers.heard.try_recv() {
-            self.hear(peer, heard);
+            self.hear(peer, heard).await?;
         }
         Ok(())
     }
@@ -743,6 +809,9 @@ impl<'a> World<'a> {
         let event = &self.scenario.events[index];
         let Act::Fault(fault) = &event.act else { return Ok(()) };
         self.line = event.line;
+        if self.engine_relieves(index, fault) {
+            return Ok(());
+        }
         self.note(ActorId::WORLD, What::Lifted { event: u16::try_from(index).unwrap_or(u16::MAX) });
         self.relieve(index, fault).await?;
         self.happened(Happened::Cleared(index));
@@ -762,19 +831,40 @@ impl<'a> World<'a> {
 
     // ---- processes ----
 
-    fn start_ours(&mut self, namespace: &str, words: &[String]) -> Result<PeerId, String> {
-        let log = self.kernel.folder.join("peers.log");
-        let id = self.peers.start_ours(namespace, &self.options.us, &self.file, words, &log)?;
+    fn start_ours(&mut self, start: Start) -> Result<PeerId, String> {
+        let log = self.ground.folder().join("peers.log");
+        let id = self.peers.start_ours(start, &log)?;
         self.unready.insert(id);
-        if self.zero > 0 {
+        if self.has_begun() {
             self.peers.order(id, Order::Begin { zero: self.zero });
         }
         Ok(id)
     }
 
+    /// Returns whether the world's clock runs.
+    pub(super) fn has_begun(&self) -> bool {
+        self.zero > 0
+    }
+
+    fn start_on_machine(&mut self, words: &[String]) -> Result<PeerId, String> {
+        self.start_ours(self.as_ours(self.ground.on_machine(), words).into())
+    }
+
+    /// Completes a command that begins where a process of ours is to be.
+    fn as_ours(&self, mut command: Command, words: &[String]) -> Command {
+        command.arg(&self.options.us).arg("netns-peer").arg(&self.file).args(words);
+        command
+    }
+
+    /// Starts what a host runs.
+    fn start_program(&self, host: usize, program: Program) -> Result<Start, String> {
+        let Options { us, repull, .. } = self.options;
+        self.ground.start(self.hosts[host].port, program, (us, repull, &self.file), SECRET)
+    }
+
     pub(super) fn start_host_process(&mut self, host: usize, words: &[String]) -> Result<PeerId, String> {
-        let namespace = self.kernel.namespace(self.hosts[host].port).to_owned();
-        let id = self.start_ours(&namespace, words)?;
+        let start = self.start_program(host, Program::Ours(words.to_vec()))?;
+        let id = self.start_ours(start)?;
         self.owners.insert(id, host);
         Ok(id)
     }
@@ -794,14 +884,16 @@ impl<'a> World<'a> {
     }
 
     pub(super) fn start_aide(&mut self, host: usize) -> Result<(), String> {
-        let id = self.start_host_process(host, &["aide".to_owned()])?;
         let port = self.hosts[host].port;
-        self.kernel.watch_flows(port)?;
-        let namespace = self.kernel.namespace(port).to_owned();
-        let flows = self.peers.start_flows(&namespace, &self.kernel.folder.join("flows.log"))?;
+        let aide = self.as_ours(self.ground.beside(port)?, &["aide".to_owned()]);
+        let id = self.start_ours(aide.into())?;
+        self.owners.insert(id, host);
+        self.ground.watch_flows(port)?;
+        let log = self.ground.folder().join("flows.log");
+        let flows = self.peers.start_flows(self.ground.beside(port)?.into(), &log)?;
         self.owners.insert(flows, host);
         if let Runs::Proxy(proxy) = &mut self.hosts[host].runs {
-            proxy.aide = Some(id);
+            (proxy.aide, proxy.flows) = (Some(id), Some(flows));
         }
         Ok(())
     }
@@ -822,17 +914,15 @@ impl<'a> World<'a> {
     }
 
     pub(super) fn start_repull(&mut self, host: usize) -> Result<(), String> {
-        let namespace = self.kernel.namespace(self.hosts[host].port).to_owned();
         let name = self.cast.name(self.hosts[host].actor).to_owned();
-        let folder = self.kernel.folder.clone();
-        let Runs::Proxy(proxy) = &mut self.hosts[host].runs else { return Ok(()) };
-        let mut text = String::new();
-        scenario::print_config("", &proxy.settings, &mut text);
-        let config = folder.join(format!("{name}.toml"));
-        std::fs::write(&config, text).map_err(|error| format!("{}: {error}", config.display()))?;
-        let log = folder.join(format!("{name}.log"));
-        let id = self.peers.start_repull(&namespace, &self.options.repull, &config, SECRET, &log)?;
-        proxy.repull = Some(id);
+        let Runs::Proxy(proxy) = &self.hosts[host].runs else { return Ok(()) };
+        let config = self.write_config(&name, &proxy.settings)?;
+        let log = self.ground.folder().join(format!("{name}.log"));
+        let start = self.start_program(host, Program::Repull(config))?;
+        let id = self.peers.start_repull(start, &log)?;
+        if let Runs::Proxy(proxy) = &mut self.hosts[host].runs {
+            proxy.repull = Some(id);
+        }
         self.owners.insert(id, host);
         Ok(())
     }
@@ -844,7 +934,7 @@ impl<'a> World<'a> {
         let Some(of) = self.hosts[host].of else { return Ok(()) };
         let spec = &self.scenario.hosts[usize::from(of.0)];
         let Some(publish) = spec.publish else { return Ok(()) };
-        self.kernel.publish(self.hosts[host].port, publish)?;
+        self.ground.publish(self.hosts[host].port, publish)?;
         if let (PublishVia::DockerProxy, Some(machine), Some(ip)) =
             (publish.via, self.machine, self.hosts[host].ips.first())
         {
@@ -859,7 +949,7 @@ impl<'a> World<'a> {
 
     // ---- what is heard ----
 
-    fn hear(&mut self, peer: PeerId, heard: Heard) {
+    async fn hear(&mut self, peer: PeerId, heard: Heard) -> Result<(), String> {
         let host = self.owners.get(&peer).copied();
         match (heard, host) {
             (Heard::News(News::Ready), _) => {
@@ -897,7 +987,9 @@ impl<'a> World<'a> {
                 | Heard::Gone,
                 None,
             ) => {}
+            (Heard::Engine(place, told), _) => self.engine_tells(place, told).await?,
         }
+        Ok(())
     }
 
     fn proxy_begins(&mut self, host: usize, peer: PeerId, zero: u64) {
@@ -988,7 +1080,7 @@ impl<'a> World<'a> {
     /// Leaves logs and configurations behind for people.
     fn keep_files(&self, folder: &Path) {
         let to = folder.join(&self.scenario.id);
-        let Ok(entries) = std::fs::read_dir(&self.kernel.folder) else { return };
+        let Ok(entries) = std::fs::read_dir(self.ground.folder()) else { return };
         // Where nothing can be kept, nothing is: the verdict counts.
         let _ = std::fs::create_dir_all(&to);
         for entry in entries.flatten() {

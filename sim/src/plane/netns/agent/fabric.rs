@@ -6,11 +6,7 @@
 //! A cable is two TAP devices and what is between them is [`crate::net::link`], the same links, with dice of the same
 //! kind, as on the simulated network; what they carry are the kernel's packets, in the kernel's time.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
 
 use proxy_core::time::Instant;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -23,7 +19,10 @@ use crate::{
         link::{Link, Rolls},
         packet::{IP_HEADER, Parsed, Unreachable, parse, write_unreachable},
     },
-    plane::netns::wire::{News, Order},
+    plane::netns::{
+        cables::is_kernels,
+        wire::{News, Order},
+    },
     scenario::model::{Act, Fault, HostRef, Scenario},
     world::faults::{LinkPart, link_of, link_part, suffering},
 };
@@ -224,33 +223,6 @@ fn base_of(quality: &crate::scenario::model::LinkQuality) -> Option<Link> {
     let spec = link_of(quality);
     // How large packets may be the kernel knows by itself.
     (!is_kernels(quality)).then(|| Link::new(LinkSpec { mtu: u16::MAX, ..spec }))
-}
-
-/// Returns whether the kernel's own cables are as good as these links are to be.
-pub(in crate::plane::netns) fn is_kernels(quality: &crate::scenario::model::LinkQuality) -> bool {
-    quality.latency_max <= proxy_core::time::Duration::from_millis(1)
-        && quality.loss_ppm == 0
-        && quality.duplicate_ppm == 0
-        && quality.reorder_ppm == 0
-        && quality.bandwidth.is_none()
-}
-
-/// Returns the hosts whose cables the kernel cannot make.
-pub(in crate::plane::netns) fn cabled(scenario: &Scenario) -> BTreeSet<usize> {
-    let mut hosts = BTreeSet::new();
-    for (index, host) in scenario.hosts.iter().enumerate() {
-        if !is_kernels(&scenario.nets[usize::from(host.net)].link) {
-            hosts.insert(index);
-        }
-    }
-    for event in &scenario.events {
-        if let Act::Fault(fault) = &event.act
-            && link_part(&fault.fault).is_some()
-        {
-            hosts.insert(usize::from(fault.on.0));
-        }
-    }
-    hosts
 }
 
 const fn back(way: Way) -> Way {

@@ -12,7 +12,8 @@
 
 mod aide;
 mod dns;
-pub(super) mod fabric;
+#[cfg_attr(not(target_os = "linux"), path = "fabric_elsewhere.rs")]
+mod fabric;
 mod machine;
 mod origin;
 mod players;
@@ -66,6 +67,21 @@ pub enum Role {
         /// The seed.
         seed: u64,
     },
+}
+
+/// Returns the words of a command line, or those of the file it names by `@FILE`: the command of a container cannot be
+/// changed once it is made.
+///
+/// # Errors
+/// There is no such file.
+pub fn words_of(line: &[String]) -> std::io::Result<Vec<String>> {
+    match line {
+        [only] if only.starts_with('@') => {
+            let text = std::fs::read_to_string(only.trim_start_matches('@'))?;
+            Ok(text.split_whitespace().map(str::to_owned).collect())
+        }
+        words => Ok(words.to_vec()),
+    }
 }
 
 /// Reads a role off the words of a command line.
