@@ -37,7 +37,7 @@ mod seats;
 mod single_flight;
 mod state_truth;
 #[cfg(test)]
-mod story;
+pub(crate) mod story;
 
 use proxy_core::{
     io::{EventKind, PullEventKind, PullState},
