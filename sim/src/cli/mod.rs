@@ -3,7 +3,10 @@
 pub mod bench;
 pub mod check;
 pub mod defects;
+pub mod exhaust;
 pub mod exit;
+pub mod explore;
+pub mod merge;
 pub mod netns;
 pub mod props;
 pub mod prove;

@@ -90,6 +90,7 @@ pub(crate) fn scenario() -> Scenario {
         role,
     };
     Scenario {
+        swarm: None,
         id: "by-hand".to_owned(),
         title: String::new(),
         refs: Vec::new(),
