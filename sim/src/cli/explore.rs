@@ -1,7 +1,6 @@
 //! `repull-sim explore`: searches for broken promises that nobody wrote a scenario for.
 
 use std::{
-    collections::BTreeMap,
     io::{IsTerminal, Write},
     path::{Path, PathBuf},
     sync::{
@@ -343,6 +342,10 @@ impl Hunt {
     }
 
     /// Returns how long it has lasted.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how long a search has taken is a matter of the wall clock"
+    )]
     pub(super) fn time(&self) -> Duration {
         self.began.elapsed()
     }
@@ -393,9 +396,6 @@ impl Progress {
         }
     }
 }
-
-/// Known groups by the file they are known from.
-pub(super) type Known = BTreeMap<Group, PathBuf>;
 
 /// Reads `3/8`.
 fn parse_shard(text: &str) -> Result<(u64, u64), String> {

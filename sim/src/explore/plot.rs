@@ -168,6 +168,11 @@ pub(super) fn mend(scenario: &mut Scenario) {
         u64::try_from(earliest).unwrap_or(0)
     };
     for index in 0..scenario.events.len() {
+        if !may_vanish(scenario, index)
+            && let Act::Leave { by: by @ LeaveBy::Vanish, .. } = &mut scenario.events[index].act
+        {
+            *by = LeaveBy::Reset;
+        }
         if let Anchor::Cleared(above) = scenario.events[index].at.anchor
             && !matches!(&scenario.events[above].act, Act::Fault(FaultEvent { time: Some(_), .. }))
         {
@@ -184,6 +189,23 @@ pub(super) fn mend(scenario: &mut Scenario) {
             *lasts = None;
         }
     }
+}
+
+/// Returns whether players whose host vanishes are never heard of again: nobody there plays later, and nothing else happens
+/// to the host.
+fn may_vanish(scenario: &Scenario, index: usize) -> bool {
+    let event = &scenario.events[index];
+    let Act::Leave { players: gone, .. } = event.act else { return true };
+    scenario.events.iter().all(|other| match &other.act {
+        Act::Play { players, .. } => {
+            let is_fixed = other.at.anchor == Anchor::Zero && event.at.anchor == Anchor::Zero;
+            *players != gone || is_fixed && other.at.offset < event.at.offset
+        }
+        Act::Fault(fault) => fault.on != gone,
+        Act::Call(_) | Act::Repair { .. } | Act::Leave { .. } | Act::Publish { .. } | Act::Start { .. } => {
+            true
+        }
+    })
 }
 
 /// Adds the story: streams are added, players come.
@@ -227,7 +249,6 @@ fn come_or_go(scenario: &Scenario, dice: &mut Dice) -> Option<Act> {
     }
     let players = dice.one(&groups);
     if dice.chance(60) {
-        // A host that has vanished does not come again.
         let by = dice.one(&[LeaveBy::Stop, LeaveBy::Close, LeaveBy::Reset, LeaveBy::Vanish]);
         return Some(Act::Leave { players, by });
     }

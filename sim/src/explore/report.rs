@@ -126,6 +126,13 @@ impl Report {
             file: None,
             replay: None,
         });
+        let cell = |(&(at, of), seeds): (&(usize, usize), &u64)| CellCount {
+            state: state(at),
+            event: event(of),
+            seeds: *seeds,
+        };
+        let mut cells: Vec<CellCount> = tally.cells.iter().map(cell).collect();
+        cells.sort();
         let worst = tally.worst.values().filter(|worst| super::is_recovery(&worst.measured.what));
         let worst = worst.map(|worst| WorstReport {
             what: worst.measured.what.clone(),
@@ -145,11 +152,7 @@ impl Report {
             is_cut,
             marks: tally.marks.iter().map(|(mark, count)| ((*mark).to_owned(), *count)).collect(),
             marks_missed: tally.marks_missed().into_iter().map(str::to_owned).collect(),
-            cells: tally
-                .cells
-                .iter()
-                .map(|((s, e), seeds)| CellCount { state: state(*s), event: event(*e), seeds: *seeds })
-                .collect(),
+            cells,
             cells_missed: missed
                 .map(|(state, event)| format!("{} × {}", kebab(&state), kebab(&event)))
                 .collect(),
@@ -327,7 +330,9 @@ fn join(all: &mut Report, other: Report) {
     all.groups.sort_by(|a, b| a.group.cmp(&b.group));
     for worst in other.worst {
         match all.worst.iter_mut().find(|known| known.what == worst.what) {
-            Some(known) if known.observed_us < worst.observed_us => *known = worst,
+            Some(known) if (known.observed_us, worst.seed) < (worst.observed_us, known.seed) => {
+                *known = worst
+            }
             Some(_) => {}
             None => all.worst.push(worst),
         }
