@@ -7,7 +7,7 @@ use proxy_core::time::Duration;
 use super::{roll::Roll, world};
 use crate::{
     dice::Dice,
-    origin::{Behaviour, Handshake, Missing, OnCall, OnConnect, Publisher, Withhold},
+    origin::{Handshake, Missing, OnCall, OnConnect, Publisher, Withhold},
     scenario::{
         FAULTS, FaultForm,
         model::{
@@ -285,13 +285,4 @@ pub(super) fn another(publisher: &Publisher, dice: &mut Dice) -> Publisher {
         _ => publisher.clock.base = dice.one(&world::CLOCKS),
     }
     publisher
-}
-
-/// Returns the behaviours that faults name, for those who check that none is missing.
-#[cfg(test)]
-pub(super) fn behaviour_of(fault: &Fault) -> Option<&Behaviour> {
-    match fault {
-        Fault::Behave(behaving) => Some(&behaving.behaviour),
-        _ => None,
-    }
 }

@@ -4,7 +4,7 @@
 //! instants of a run without it are known, a time is one of them, or a nanosecond, a microsecond, a millisecond beside.
 
 use proxy_core::{
-    io::{PlayOutput, PullState},
+    io::PlayOutput,
     time::{Duration, Instant},
 };
 

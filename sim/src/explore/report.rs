@@ -108,7 +108,7 @@ impl Report {
         command: &str,
         how: &str,
         shard: (u64, u64),
-        time: std::time::Duration,
+        time: Duration,
         is_cut: bool,
     ) -> Self {
         let (state, event) = (|at: usize| kebab(&STATES[at]), |at: usize| kebab(&STIMULI[at]));
