@@ -16,6 +16,7 @@
 //! | [`oracle`] | the promises, judged from records |
 //! | [`view`] | traces as text and pcapng |
 //! | [`plane`], [`agree`] | the same scenario on other ground, and whether it went the same way |
+//! | [`explore`] | seeds become scenarios: the search for what nobody wrote down |
 //! | [`runner`], [`report`], [`cli`] | scenario files run, told, and the commands for it |
 //!
 //! All rooms but [`real`], [`runner`] and [`cli`] are sans-IO: time is handed in, dice come from a seed, equal inputs
@@ -28,6 +29,7 @@
 pub mod agree;
 pub mod cli;
 pub mod dice;
+pub mod explore;
 pub mod net;
 pub mod oracle;
 pub mod origin;

@@ -15,7 +15,11 @@ use sim::{
         bench::{self, BenchOptions},
         check,
         defects::{self, DefectOptions, Handful},
-        exit, props,
+        exhaust::{self, ExhaustArgs},
+        exit,
+        explore::{self, ExploreArgs},
+        merge::{self, MergeArgs},
+        props,
         prove::{self, ProveOptions},
         real, replay, run,
         view::{self, ViewAs},
@@ -191,6 +195,12 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         scenarios: Option<PathBuf>,
     },
+    /// Search for broken promises that nobody wrote a scenario for.
+    Explore(ExploreArgs),
+    /// Try a fault of every kind at every instant of a short story, and a cut after every byte of its control exchange.
+    Exhaust(ExhaustArgs),
+    /// Join the reports of a search's shards.
+    Merge(MergeArgs),
     /// Look after plane netns: what its worlds need, and what they may have left behind.
     Netns {
         /// What to do.
@@ -519,6 +529,9 @@ fn main() -> ExitCode {
             let jobs = std::thread::available_parallelism().map_or(1, usize::from);
             return ExitCode::from(bench::bench(&BenchOptions { time, runs, scenarios, jobs }));
         }
+        Command::Explore(args) => return ExitCode::from(explore::explore(&args)),
+        Command::Exhaust(args) => return ExitCode::from(exhaust::exhaust(&args)),
+        Command::Merge(args) => return ExitCode::from(merge::merge(&args)),
         Command::Netns { what } => return ExitCode::from(what.of(Plane::Netns)),
         Command::Container { what } => return ExitCode::from(what.of(Plane::Container)),
         Command::NetnsPeer { scenario, role } => Live::NetnsPeer { scenario, role },

@@ -18,9 +18,9 @@ use sim::{
         self,
         model::{
             Act, AddressTaken, Anchor, Behaving, Call, Comeback, CutBy, Direction, DnsAnswer, Ending, Event,
-            Expect, Fault, FaultEvent, Host, HostRef, Layer, LeaveBy, LeftBehind, Level, LinkQuality, Name,
-            Network, Never, NextIp, OriginModel, PartitionHow, Plane, PlayerModel, Publish, PublishVia,
-            PullRef, PullSpec, ReplyWanted, Role, Run, Scenario, Then, Wanted, When,
+            Expect, Fault, FaultEvent, Host, HostRef, Knob, Layer, LeaveBy, LeftBehind, Level, LinkQuality,
+            Meddling, Name, Network, Never, NextIp, OriginModel, PartitionHow, Plane, PlayerModel, Publish,
+            PublishVia, PullRef, PullSpec, ReplyWanted, Role, Run, Scenario, Swarm, Then, Wanted, When,
         },
     },
 };
@@ -133,40 +133,67 @@ fn tell(problems: &[scenario::Problem]) -> String {
 fn scenarios() -> impl Strategy<Value = Scenario> {
     let head = (texts(), vec(texts(), 0..3), durations(80_000..90_000), vec(any::<u32>(), 1..3), planes());
     let who = (nets(), origins(), proxies(), players(), names(), pulls());
-    let what = (vec(events(), 0..8), vec(expects(), 0..5), option::of(texts()));
-    (head, who, what).prop_map(|((title, refs, time, seeds, planes), who, (events, expects, why_not))| {
-        let (net, origin, proxy, players, names, pull) = who;
-        let host = |name: &str, ip: Option<u8>, publish, role| Host {
+    let what = (vec(events(), 0..8), vec(expects(), 0..5), option::of(texts()), option::of(swarms()));
+    (head, who, what).prop_map(
+        |((title, refs, time, seeds, planes), who, (events, expects, why_not, swarm))| {
+            let (net, origin, proxy, players, names, pull) = who;
+            let host = |name: &str, ip: Option<u8>, publish, role| Host {
+                line: 0,
+                name: name.to_owned(),
+                net: 0,
+                ip: ip.map(|last| Ipv4Addr::new(10, 1, 0, last)),
+                publish,
+                role,
+            };
+            let (model, publish) = origin;
+            let hosts = vec![
+                host("srs", Some(2), publish, Role::Origin(Box::new(model.clone()))),
+                host("proxy", None, None, Role::Proxy(Box::new(proxy))),
+                host("viewer", Some(20), None, Role::Player(players)),
+            ];
+            let count = events.len();
+            let number = |(index, plan)| event(plan, index, index + 1 == count, &model);
+            let events = events.into_iter().enumerate().map(number).collect();
+            Scenario {
+                id: "generated".to_owned(),
+                title,
+                refs,
+                defects: vec!["erase-by-key".to_owned()],
+                run: Run { time, seeds: seeds.into_iter().map(u64::from).collect(), planes, why_not },
+                nets: vec![net],
+                hosts,
+                names,
+                pulls: vec![pull],
+                events,
+                expects: expects
+                    .into_iter()
+                    .map(|plan| Expect { line: 0, what: expect(plan, count) })
+                    .collect(),
+                swarm,
+            }
+        },
+    )
+}
+
+fn swarms() -> impl Strategy<Value = Swarm> {
+    let faults = proptest::sample::subsequence(vec!["kill", "loss", "cut", "stuck"], 0..=4);
+    let on = proptest::sample::subsequence(vec![ORIGIN, PROXY, PLAYERS], 3..=3);
+    let calls = proptest::sample::subsequence(vec![Meddling::Add, Meddling::Close, Meddling::Look], 0..=3);
+    let knobs = proptest::sample::subsequence(vec![Knob::Software, Knob::Link, Knob::Options], 0..=3);
+    let spans = || (durations(0..5_000), durations(5_000..9_000));
+    (faults, on, calls, knobs, 0_u16..4, option::of(spans()), spans()).prop_map(
+        |(faults, on, calls, knobs, at_least, between, lasts)| Swarm {
             line: 0,
-            name: name.to_owned(),
-            net: 0,
-            ip: ip.map(|last| Ipv4Addr::new(10, 1, 0, last)),
-            publish,
-            role,
-        };
-        let (model, publish) = origin;
-        let hosts = vec![
-            host("srs", Some(2), publish, Role::Origin(Box::new(model.clone()))),
-            host("proxy", None, None, Role::Proxy(Box::new(proxy))),
-            host("viewer", Some(20), None, Role::Player(players)),
-        ];
-        let count = events.len();
-        let number = |(index, plan)| event(plan, index, index + 1 == count, &model);
-        let events = events.into_iter().enumerate().map(number).collect();
-        Scenario {
-            id: "generated".to_owned(),
-            title,
-            refs,
-            defects: vec!["erase-by-key".to_owned()],
-            run: Run { time, seeds: seeds.into_iter().map(u64::from).collect(), planes, why_not },
-            nets: vec![net],
-            hosts,
-            names,
-            pulls: vec![pull],
-            events,
-            expects: expects.into_iter().map(|plan| Expect { line: 0, what: expect(plan, count) }).collect(),
-        }
-    })
+            faults,
+            on,
+            calls,
+            at_least,
+            at_most: 4,
+            between,
+            lasts,
+            knobs,
+        },
+    )
 }
 
 /// An event before it knows what stands above it.

@@ -3,8 +3,11 @@
 pub mod bench;
 pub mod check;
 pub mod defects;
+pub mod exhaust;
 pub mod exit;
+pub mod explore;
 mod files;
+pub mod merge;
 pub mod props;
 pub mod prove;
 pub mod real;

@@ -5,7 +5,7 @@ use proxy_core::io::{EventKind, PullEventKind, PullState};
 use crate::trace::{Record, STATES, What};
 
 /// Every stimulus of a pull.
-const STIMULI: [PullEventKind; 20] = [
+pub const STIMULI: [PullEventKind; 20] = [
     PullEventKind::Wake,
     PullEventKind::Watched,
     PullEventKind::Resolved,
@@ -27,6 +27,70 @@ const STIMULI: [PullEventKind; 20] = [
     PullEventKind::Restart,
     PullEventKind::Stop,
 ];
+
+/// The cells that can be reached at all: the owner of a pull tells it no news of a life that is over.
+pub const REACHABLE: &[(PullState, &[PullEventKind])] = {
+    use PullEventKind as E;
+    use PullState as S;
+    &[
+        (S::Resolving, &[E::Watched, E::Resolved, E::ResolveFailed, E::Deadline, E::Restart, E::Stop]),
+        (S::Queued, &[E::Watched, E::Granted, E::Deadline, E::Restart, E::Stop]),
+        (S::Connecting, &[E::Watched, E::Connected, E::ConnectFailed, E::Deadline, E::Restart, E::Stop]),
+        (
+            S::Handshaking,
+            &[E::Watched, E::HandshakeDone, E::ProtocolFailed, E::Closed, E::Deadline, E::Restart, E::Stop],
+        ),
+        (
+            S::Requesting,
+            &[
+                E::Watched,
+                E::Asked,
+                E::Playing,
+                E::Pong,
+                E::Refused,
+                E::Redirected,
+                E::Closed,
+                E::Deadline,
+                E::Restart,
+                E::Stop,
+            ],
+        ),
+        (
+            S::AwaitingMedia,
+            &[
+                E::Watched,
+                E::Frame,
+                E::Pong,
+                E::Ended,
+                E::Refused,
+                E::Closed,
+                E::Deadline,
+                E::Restart,
+                E::Stop,
+            ],
+        ),
+        (
+            S::Streaming,
+            &[
+                E::Watched,
+                E::Frame,
+                E::Pong,
+                E::Ended,
+                E::Refused,
+                E::Redirected,
+                E::Closed,
+                E::Deadline,
+                E::Restart,
+                E::Stop,
+            ],
+        ),
+        (
+            S::Replaying,
+            &[E::Watched, E::Playing, E::Pong, E::Refused, E::Closed, E::Deadline, E::Restart, E::Stop],
+        ),
+        (S::BackingOff, &[E::Wake, E::Watched, E::Deadline, E::Restart, E::Stop]),
+    ]
+};
 
 /// The cells reached: a bit each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -38,7 +38,10 @@ mod seats;
 mod single_flight;
 mod state_truth;
 #[cfg(test)]
-mod story;
+pub(crate) mod story;
+mod turns;
+
+use std::collections::BTreeSet;
 
 use proxy_core::{
     io::{EventKind, PullEventKind, PullState},
@@ -48,6 +51,7 @@ use proxyd::log::words;
 
 pub use self::{
     bounds::Strictness,
+    cells::{REACHABLE, STIMULI},
     scene::{
         CallNow, ConnNow, Entered, OriginNow, PlaceNow, PlayerNow, ProxyNow, RequestNow, Scene, StreamNow,
     },
@@ -127,6 +131,9 @@ pub const DRIVER: &str = "driver";
 
 /// The promise of a scenario that its run reaches certain marks.
 pub const MARKS_WANTED: &str = "expect: marks";
+
+/// What is measured of recovery: after the last fault, of streams and of players.
+pub const RECOVERIES: [&str; 2] = [recovery::STREAM_AGAIN, recovery::FRAMES_AGAIN];
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -303,6 +310,7 @@ pub struct Oracles {
     fed: [Vec<u8>; KINDS],
     marks: marks::Marks,
     cells: cells::Cells,
+    turns: turns::Turns,
     findings: Findings,
     now: Instant,
     /// How much later than due a plane may do what is due: its clock is so coarse.
@@ -376,8 +384,8 @@ impl Oracles {
                 }
             }
         }
-        let marks = marks::Marks::new(scenario);
-        Self { scene: Scene::new(scenario, cast), families, fed, marks, ..Self::default() }
+        let (marks, turns) = (marks::Marks::new(scenario), turns::Turns::new(scenario));
+        Self { scene: Scene::new(scenario, cast), families, fed, marks, turns, ..Self::default() }
     }
 
     /// Takes a record.
@@ -395,6 +403,7 @@ impl Oracles {
             self.families.iter_mut().for_each(|family| family.forget(proxy));
         }
         self.cells.on_record(record);
+        self.turns.on_record(record, &self.scene);
         self.marks.on_record(record, &self.scene);
         for index in &self.fed[kind.trailing_zeros() as usize] {
             self.families[usize::from(*index)].on_record(record, &self.scene, &mut self.findings);
@@ -482,6 +491,16 @@ impl Oracles {
     /// Returns the cells of the pull's table that were reached: every state with every stimulus it met.
     pub fn cells(&self) -> Vec<(PullState, PullEventKind)> {
         self.cells.reached()
+    }
+
+    /// Returns the ways taken: which cell followed which, what began in which state, each a number.
+    pub fn ways(&self) -> &BTreeSet<u32> {
+        self.turns.ways()
+    }
+
+    /// Returns the instants of the safety phase at which pulls, seats and timers turned.
+    pub fn instants(&self) -> &[Instant] {
+        self.turns.instants()
     }
 
     /// Returns what is so.

@@ -25,6 +25,10 @@ use super::{
 use crate::trace::{ActorId, Moment, Phase, Record, What, words::kebab};
 
 pub(super) const NAME: &str = "recovery";
+/// What is measured of streams.
+pub(super) const STREAM_AGAIN: &str = "wanted streams stream again";
+/// What is measured of players.
+pub(super) const FRAMES_AGAIN: &str = "players see frames again";
 
 /// How long all must be well before the calm phase may end: one frame is not yet a stream.
 const STABLE: Duration = Duration::from_secs(1);
@@ -75,12 +79,7 @@ impl Oracle for Recovery {
             if let Some(id) = id
                 && stream.is_some_and(|stream| stream.state == PullState::Streaming)
             {
-                self.got_well(
-                    Whose::Stream(record.actor, id),
-                    "wanted streams stream again",
-                    record.at,
-                    findings,
-                );
+                self.got_well(Whose::Stream(record.actor, id), STREAM_AGAIN, record.at, findings);
             }
         } else if let What::Moment(moment) = &record.what {
             self.on_moment(record.actor, *moment, scene, record.at);
@@ -96,7 +95,7 @@ impl Oracle for Recovery {
                 (scene.is_outside, stream, event, next)
             {
                 let whose = Whose::Stream(record.actor, id.0);
-                self.got_well(whose, "wanted streams stream again", record.at, findings);
+                self.got_well(whose, STREAM_AGAIN, record.at, findings);
             }
         } else if let What::Event(event) = &record.what {
             let Some(id) = event.stream.map(|stream| stream.0) else { return };
@@ -104,7 +103,7 @@ impl Oracle for Recovery {
         } else if let What::Saw { seat, saw } = &record.what
             && saw.frames > 0
         {
-            self.got_well(Whose::Seat(seat.0), "players see frames again", record.at, findings);
+            self.got_well(Whose::Seat(seat.0), FRAMES_AGAIN, record.at, findings);
         } else if let What::PlayerJoins { seat, .. } | What::PlayerConnected { seat, .. } = &record.what {
             self.expect_seat(seat.0, scene, record.at);
         } else if let What::PlayerLeaves { seat } | What::PlayerLost { seat, .. } = &record.what {
@@ -205,7 +204,7 @@ impl Recovery {
             self.forget_whose(&whose);
             self.forget_seats(&name_of(key), proxy, scene);
         } else if let EventKind::PullEntered { state: PullState::Streaming, .. } = kind {
-            self.got_well(whose, "wanted streams stream again", at, findings);
+            self.got_well(whose, STREAM_AGAIN, at, findings);
         } else if let EventKind::PullEntered { .. } = kind
             && !self.waiting.contains_key(&whose)
         {

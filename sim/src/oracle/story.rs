@@ -50,7 +50,7 @@ pub(super) struct Story {
 }
 
 /// A run's scenario: one proxy, two origins, one player with one seat.
-pub(super) fn scenario() -> Scenario {
+pub(crate) fn scenario() -> Scenario {
     let link = LinkQuality {
         latency_min: Duration::ZERO,
         latency_max: Duration::ZERO,
@@ -90,6 +90,7 @@ pub(super) fn scenario() -> Scenario {
         role,
     };
     Scenario {
+        swarm: None,
         id: "by-hand".to_owned(),
         title: String::new(),
         refs: Vec::new(),

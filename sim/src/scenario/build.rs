@@ -6,15 +6,17 @@ use proxyd::config::{OPTIONS, has_option, likely, set_option};
 use toml_edit::{Document, Item, Table, TableLike};
 
 use super::{
+    faults,
     form::{Form, Key, Kind, Roles, may},
     forms::{self, CONNTRACK, KINDS, NEIGHBOURS, ROLES},
     lookup::network,
     model::{
-        Host, LeftBehind, LinkQuality, Name, Network, OriginModel, PlayerModel, Publish, PullSpec, Role, Run,
-        Scenario,
+        Host, HostRef, LeftBehind, LinkQuality, Name, Network, OriginModel, PlayerModel, Publish, PullSpec,
+        Role, Run, Scenario, Swarm,
     },
     publisher,
     read::{Reader, offer},
+    unit::TIME,
     values::{Span, Values},
     words,
 };
@@ -50,11 +52,60 @@ impl Reader<'_> {
             pulls,
             events,
             expects,
+            swarm: values.table("swarm").map(|swarm| self.swarm(swarm)),
         };
         if !self.has_errors() {
             self.check(&scenario, &values);
         }
         scenario
+    }
+
+    fn swarm(&mut self, values: &Values) -> Swarm {
+        let named = |name: &String| faults::find(name).map(|form| form.name);
+        let swarm = Swarm {
+            line: self.line(&values.span),
+            faults: values.texts("faults").iter().filter_map(named).collect(),
+            on: values.hosts("on"),
+            calls: values.pick_all("calls", words::MEDDLINGS),
+            at_least: values.number("at_least"),
+            at_most: values.number("at_most"),
+            between: values.has("between").then(|| values.span("between")),
+            lasts: values.span("lasts"),
+            knobs: values.pick_all("knobs", words::KNOBS),
+        };
+        if swarm.at_least > swarm.at_most {
+            let text = format!("at_least: {} is more than at_most, {}", swarm.at_least, swarm.at_most);
+            self.error(&values.at("at_least"), text);
+        }
+        let roles = |host: &HostRef| self.names.hosts.get(usize::from(host.0)).map(|(_, role)| *role);
+        let all: Vec<HostRef> =
+            (0..self.names.hosts.len()).filter_map(|n| u16::try_from(n).ok()).map(HostRef).collect();
+        let hosts: Vec<Roles> =
+            if swarm.on.is_empty() { &all } else { &swarm.on }.iter().filter_map(roles).collect();
+        for name in &swarm.faults {
+            let Some(form) = faults::find(name) else { continue };
+            if !hosts.iter().any(|role| form.on.has(*role)) {
+                let text = format!(
+                    "faults: {name} happens to hosts of role {}, and `on` has none of these",
+                    form.on.names()
+                );
+                self.error(&values.at("faults"), text);
+            }
+        }
+        swarm
+    }
+
+    /// A search has to have a time for what it adds.
+    pub(super) fn check_swarm(&mut self, scenario: &Scenario, values: Option<&Values>) {
+        let (Some(swarm), Some(values)) = (&scenario.swarm, values) else { return };
+        if let Some((min, _)) = swarm.between
+            && min >= scenario.run.time
+        {
+            let shown = |time: proxy_core::time::Duration| (TIME.show)(i128::from(time.as_nanos() as u64));
+            let text =
+                format!("between: {} is after the end of the run, {}", shown(min), shown(scenario.run.time));
+            self.error(&values.at("between"), text);
+        }
     }
 
     /// Collects what is called how before anything refers to it.

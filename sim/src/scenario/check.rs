@@ -51,6 +51,7 @@ impl Reader<'_> {
         self.check_names_answered(scenario);
         self.check_events(scenario);
         self.check_windows(scenario);
+        self.check_swarm(scenario, root.table("swarm"));
     }
 
     fn check_url(&mut self, scenario: &Scenario, url: &str, is_one: bool, at: &Span) {
@@ -279,7 +280,7 @@ pub(super) fn fixed(scenario: &Scenario, when: &When) -> Option<i128> {
 }
 
 /// Returns the earliest a moment can be, in nanoseconds: what it waits for may come at once.
-fn earliest(scenario: &Scenario, when: &When) -> i128 {
+pub(crate) fn earliest(scenario: &Scenario, when: &When) -> i128 {
     let event = |index: usize| scenario.events.get(index);
     let start = |index: usize| event(index).map_or(0, |event| earliest(scenario, &event.at));
     let anchor = match when.anchor {

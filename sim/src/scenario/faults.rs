@@ -11,6 +11,7 @@ use super::{
 use crate::origin::{Behaviour, Handshake, Missing, OnCall, OnConnect, Withhold};
 
 /// A fault of the form.
+#[derive(Debug)]
 pub struct FaultForm {
     /// Its name in files.
     pub name: &'static str,

@@ -34,6 +34,37 @@ pub(crate) static ROOT: Form = Form {
             Kind::Entries(|| EXPECTS.to_vec()),
             "what must hold beside the promises that always do",
         ),
+        may("swarm", Kind::Table(&SWARM), "what `repull-sim explore FILE` adds to this world and story"),
+    ]],
+};
+
+pub(crate) static SWARM: Form = Form {
+    place: "[swarm]",
+    text: "What a search adds to this file's world and story, another choice for each seed",
+    groups: &[&[
+        or(
+            "faults",
+            Kind::WordList(faults::names),
+            "[]",
+            "kinds of faults; without it every kind that fits a host",
+        ),
+        or("on", Kind::Hosts(Roles::ANY), "[]", "hosts they happen to; without it all"),
+        or("at_least", Kind::Whole(0, 100), "1", "faults in a run, at least"),
+        or("at_most", Kind::Whole(1, 100), "4", "faults in a run, at most"),
+        may("between", Kind::Span, "when they begin: { min, max }; without it at any time of the run"),
+        or("lasts", Kind::Span, "{ min = \"50ms\", max = \"8s\" }", "how long they last"),
+        or(
+            "calls",
+            Kind::WordList(|| list(words::MEDDLINGS)),
+            "[]",
+            "what operators do beside the story; without it nothing",
+        ),
+        or(
+            "knobs",
+            Kind::WordList(|| list(words::KNOBS)),
+            "[]",
+            "what of the world varies; without it nothing",
+        ),
     ]],
 };
 

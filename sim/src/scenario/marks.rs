@@ -49,4 +49,13 @@ pub const MARKS: &[(&str, &str)] = &[
     ("hold-expired", "a player's patience with an outage ended"),
     ("frozen", "the proxy's process stood still for a while"),
     ("restarted", "the proxy's process began another life"),
+    ("timer-of-a-dead-life", "the time of a retry came when its stream was gone and another one had its key"),
+    ("key-taken-again-at-once", "a key was taken in the instant it was freed"),
+    ("adds-answered-together", "two adds of one stream were answered in the same instant"),
+    ("restart-during-dial", "an operator asked for another attempt while a dial was in flight"),
+    ("restart-during-request", "an operator asked for another attempt while a request was under way"),
+    ("del-during-request", "a stream was removed while a request was under way"),
+    ("del-during-replay", "a stream was removed while it was asked for again on its connection"),
+    ("headers-changed", "changed sequence headers began an epoch"),
+    ("publisher-waited-for", "an accepted play brought its first frame after two seconds and more"),
 ];

@@ -39,6 +39,12 @@ use std::fmt;
 use proxyd::config::Place;
 use toml_edit::Document;
 
+pub(crate) use self::{
+    check::earliest,
+    form::Roles,
+    print::{fault_name, moment_words},
+    print_who::config as print_config,
+};
 pub use self::{
     explain::explain,
     faults::{FAULTS, FaultForm},
@@ -47,7 +53,6 @@ pub use self::{
     print::print,
     schema::schema,
 };
-pub(crate) use self::{print::moment_words, print_who::config as print_config};
 
 /// Something wrong, or suspicious, in a file. Displayed as compilers do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,7 +139,7 @@ impl Scenario {
     /// Returns the names of its faults, as [`FAULTS`] has them, one for each event.
     pub fn fault_names(&self) -> impl Iterator<Item = &'static str> {
         self.events.iter().filter_map(|event| match &event.act {
-            model::Act::Fault(fault) => Some(print::fault_name(&fault.fault)),
+            model::Act::Fault(fault) => Some(fault_name(&fault.fault)),
             model::Act::Call(_)
             | model::Act::Repair { .. }
             | model::Act::Play { .. }
@@ -153,6 +158,7 @@ impl Scenario {
         self.pulls.iter_mut().for_each(|pull| pull.line = 0);
         self.events.iter_mut().for_each(|event| event.line = 0);
         self.expects.iter_mut().for_each(|expect| expect.line = 0);
+        self.swarm.iter_mut().for_each(|swarm| swarm.line = 0);
         self
     }
 }

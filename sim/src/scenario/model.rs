@@ -38,6 +38,61 @@ pub struct Scenario {
     pub events: Vec<Event>,
     /// What must hold beside the promises.
     pub expects: Vec<Expect>,
+    /// What a search adds to it.
+    pub swarm: Option<Swarm>,
+}
+
+/// What a search adds to a scenario, another choice for each seed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Swarm {
+    /// Its line.
+    pub line: Line,
+    /// The kinds of faults, by name; empty: every kind that fits a host.
+    pub faults: Vec<&'static str>,
+    /// The hosts they happen to; empty: all.
+    pub on: Vec<HostRef>,
+    /// What operators do beside the story.
+    pub calls: Vec<Meddling>,
+    /// Faults in a run, at least.
+    pub at_least: u16,
+    /// Faults in a run, at most.
+    pub at_most: u16,
+    /// When they begin; `None`: at any time of the run.
+    pub between: Option<(Duration, Duration)>,
+    /// How long they last.
+    pub lasts: (Duration, Duration),
+    /// What of the world varies.
+    pub knobs: Vec<Knob>,
+}
+
+/// What operators do beside the story of a search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Meddling {
+    /// addStreamProxy of what may be there.
+    Add,
+    /// delStreamProxy.
+    Del,
+    /// close_streams.
+    Close,
+    /// updateStreamProxy.
+    Update,
+    /// Calls that look.
+    Look,
+}
+
+/// What of a world varies in a search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Knob {
+    /// What software origins are, and how they behave.
+    Software,
+    /// What their publishers send.
+    Content,
+    /// What links are like.
+    Link,
+    /// The proxies' timeouts and limits.
+    Config,
+    /// Options of pulls.
+    Options,
 }
 
 /// Which host.

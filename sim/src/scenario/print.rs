@@ -10,8 +10,8 @@ use super::{
     form::{Form, Key},
     forms::{self, VERBS},
     model::{
-        Act, Anchor, Call, Comeback, DnsAnswer, Event, Expect, Fault, FaultEvent, Host, HostRef, Name,
-        PullRef, ReplyWanted, Role, Scenario, Wanted, When,
+        Act, Anchor, Call, Comeback, DnsAnswer, Event, Expect, Fault, FaultEvent, Host, HostRef, Meddling,
+        Name, PullRef, ReplyWanted, Role, Scenario, Swarm, Wanted, When,
     },
     print_who::{config, model_pairs, net_pairs, player_pairs, pull_pairs, whole_content},
     show::{Pairs, args, key_text, list, next_ip, quote, rate, section, share, shift, span, texts, time},
@@ -61,6 +61,9 @@ pub fn print(scenario: &Scenario) -> String {
     out.push_str("]\n");
     for expect in &scenario.expects {
         section("[[expect]]", &printer.expect(expect), &mut out);
+    }
+    if let Some(swarm) = &scenario.swarm {
+        section("[swarm]", &printer.swarm(swarm), &mut out);
     }
     out
 }
@@ -332,6 +335,20 @@ impl<'a> Printer<'a> {
         }
     }
 
+    fn swarm(&self, swarm: &Swarm) -> Pairs {
+        let mut pairs = Pairs::of(&forms::SWARM);
+        pairs.put("faults", list(swarm.faults.iter().map(|name| quote(name))));
+        pairs.put("on", self.hosts(&swarm.on));
+        pairs.put("at_least", swarm.at_least.to_string());
+        pairs.put("at_most", swarm.at_most.to_string());
+        pairs.maybe("between", swarm.between.map(|(min, max)| span(min, max)));
+        pairs.put("lasts", span(swarm.lasts.0, swarm.lasts.1));
+        let call = |call: &Meddling| quote(words::word(words::MEDDLINGS, *call));
+        pairs.put("calls", list(swarm.calls.iter().map(call)));
+        pairs.put("knobs", list(swarm.knobs.iter().map(|knob| quote(words::word(words::KNOBS, *knob)))));
+        pairs
+    }
+
     fn expect(&self, expect: &Expect) -> Pairs {
         let when = |when: &When| self.when(when, None);
         let mut pairs = Pairs::of(expect_form(&expect.what));
@@ -392,7 +409,7 @@ impl<'a> Printer<'a> {
 }
 
 /// Returns the name a fault has in the form.
-pub(super) fn fault_name(fault: &Fault) -> &'static str {
+pub(crate) fn fault_name(fault: &Fault) -> &'static str {
     match fault {
         Fault::Term(_) => "term",
         Fault::Kill(_) => "kill",

@@ -58,7 +58,7 @@ pub fn sections() -> Vec<Section> {
         section("never", "never: what must not happen", plain(&list(words::NEVERS))),
         section(
             "tables",
-            "tables: keys of [run], [net.NAME], [host.NAME], [name.NAME], [pull.NAME]",
+            "tables: keys of [run], [net.NAME], [host.NAME], [name.NAME], [pull.NAME], [swarm]",
             tables(),
         ),
     ]
@@ -119,6 +119,7 @@ fn tables() -> Vec<Entry> {
         ("player", &forms::PLAYER),
         ("name", &forms::NAME),
         ("pull", &forms::PULL),
+        ("swarm", &forms::SWARM),
         ("publisher", &forms::PUBLISHER),
         ("reply", &forms::REPLY),
     ]

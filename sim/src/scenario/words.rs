@@ -3,8 +3,8 @@
 use proxy_core::io::{PlayOutput, PullState};
 
 use super::model::{
-    AddressTaken, CutBy, Direction, Ending, Layer, LeaveBy, Level, Never, PartitionHow, Plane, PublishVia,
-    Then,
+    AddressTaken, CutBy, Direction, Ending, Knob, Layer, LeaveBy, Level, Meddling, Never, PartitionHow,
+    Plane, PublishVia, Then,
 };
 use crate::{
     origin::{Csids, Like, MetadataStyle, Payload, SecondPlay, Unpublish},
@@ -227,6 +227,24 @@ pub(crate) const CSIDS: Table<Csids> = &[
 pub(crate) const SHUTDOWNS: Table<()> = &[
     ("hangup", (), "nothing is told, the kernel closes"),
     ("as-publisher", (), "FCUnpublish and deleteStream, as FFmpeg says"),
+];
+
+/// What operators do beside the story of a search.
+pub(crate) const MEDDLINGS: Table<Meddling> = &[
+    ("add", Meddling::Add, "add what may be there already, with the same arguments or others"),
+    ("del", Meddling::Del, "delete it"),
+    ("close", Meddling::Close, "close its stream"),
+    ("update", Meddling::Update, "change it, from the next attempt or at once"),
+    ("look", Meddling::Look, "ask what there is"),
+];
+
+/// What of a world varies in a search.
+pub(crate) const KNOBS: Table<Knob> = &[
+    ("software", Knob::Software, "what origins are, and how they behave"),
+    ("content", Knob::Content, "what their publishers send"),
+    ("link", Knob::Link, "what links are like"),
+    ("config", Knob::Config, "the proxies' timeouts and limits"),
+    ("options", Knob::Options, "options of pulls"),
 ];
 
 pub(crate) const PAYLOADS: Table<Payload> = &[

@@ -1,0 +1,449 @@
+//! `repull-sim explore`: searches for broken promises that nobody wrote a scenario for.
+
+use std::{
+    io::{IsTerminal, Write},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use clap::{Args, ValueEnum};
+
+use super::exit;
+use crate::{
+    explore::{
+        self, Conduct, Found, GroupReport, Mode, NO_VERDICT, Plan, RECORDS_MAX, Report, Source, Tally,
+        is_recovery,
+    },
+    oracle::REACHABLE,
+    report::Group,
+    runner,
+    scenario::{MARKS, model::Scenario},
+};
+
+/// What `explore` is taught by.
+pub const HELP: &str = "\
+A seed is expanded to a whole scenario: who there is, what they are configured to, what operators and players do, \
+what goes wrong and when. It is printed, read back and run, and every promise is judged. What we keep is that file: it \
+does not depend on this program's dice, `repull-sim run FILE` runs it, `repull-sim shrink FILE` makes it small.
+
+In about half of the seeds each kind of fault is off. Things begin at any time, when something happens (a pull \
+enters a state, an origin serves, a fault is lifted), and at, a nanosecond before or a nanosecond after an instant at \
+which a run without them turns.
+
+Examples:
+  repull-sim explore --seeds 5000 --twice
+      What CI does for each change: 5,000 seeds, each run twice and compared.
+  repull-sim explore --time 1h --from 1000000 --format json > report.json
+      A night's hunt from other seeds.
+  repull-sim explore scenarios/explore/swarm-restarts.toml --seeds 2000
+      The world, the story and the faults that a file's [swarm] section names.
+  repull-sim explore --shard 3/8 --seeds 80000 --format json > shard-3.json
+      One of eight jobs; `repull-sim merge shard-*.json` joins what they write.
+  repull-sim explore --maximise recovery-time --seeds 20000
+      The longest way back that can be found, as a scenario, beside what is promised.
+
+Exit codes:
+  0  every promise was held, or what broke is known
+  1  a promise was broken that is not in the folder of known failures
+  2  a file or the command line is not understood
+  3  two runs of the same seed differ
+  4  a mark was not reached, and --require-marks was given
+  6  a run did not end within --records-max records";
+
+/// What `explore` takes.
+#[derive(Debug, Args)]
+#[command(after_long_help = HELP)]
+pub struct ExploreArgs {
+    /// Scenario files with a [swarm] section, and folders of them; without any the built-in universe.
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// How many seeds, of all shards together; 5000 if neither this nor --time is given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: Option<u64>,
+    /// Stop after this time: a number with ms, s, m or h.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    time: Option<Duration>,
+    /// Runs made at a time; as many as there are processors if not given. What is found does not depend on it.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
+    /// The first seed.
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    from: u64,
+    /// Failures are written here, a scenario file for each group.
+    #[arg(long, value_name = "DIR", default_value = "explore-out")]
+    out: PathBuf,
+    /// Only every n-th seed, beginning with the i-th: a part of a search that several jobs share.
+    #[arg(long, value_name = "I/N", default_value = "1/1", value_parser = parse_shard)]
+    shard: (u64, u64),
+    /// How scenarios are chosen.
+    #[arg(long, value_enum, default_value_t = ModeArg::Guided)]
+    search: ModeArg,
+    /// The form of the report.
+    #[arg(long, value_enum, default_value_t = FormArg::Text)]
+    format: FormArg,
+    /// Fail with exit code 4 if a mark was not reached.
+    #[arg(long)]
+    require_marks: bool,
+    /// Make each run twice and compare the two.
+    #[arg(long)]
+    twice: bool,
+    /// Hunt for the worst of this beside broken promises, and write it as a scenario.
+    #[arg(long, value_enum, value_name = "WHAT")]
+    maximise: Option<MaximiseArg>,
+    /// Stop at the first failure that is not known.
+    #[arg(long)]
+    first: bool,
+    /// Files of failures that are known, each with its report in refs: told apart, not counted.
+    #[arg(long, value_name = "DIR", default_value = "scenarios/known")]
+    known: PathBuf,
+    /// Give a run up that makes more records than this.
+    #[arg(long, value_name = "N", default_value_t = RECORDS_MAX, value_parser = clap::value_parser!(u64).range(1..))]
+    records_max: u64,
+    /// Write the scenario of this one seed and leave: what --search swarm makes of it.
+    #[arg(long, value_name = "SEED")]
+    print: Option<u64>,
+}
+
+/// How scenarios are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ModeArg {
+    /// Anything at any time.
+    Random,
+    /// Each kind of fault off in about half of the seeds, aimed at the instants at which something turns.
+    Swarm,
+    /// The same, and what reached something new is changed and tried again.
+    Guided,
+}
+
+impl From<ModeArg> for Mode {
+    fn from(mode: ModeArg) -> Self {
+        match mode {
+            ModeArg::Random => Self::Random,
+            ModeArg::Swarm => Self::Swarm,
+            ModeArg::Guided => Self::Guided,
+        }
+    }
+}
+
+/// What can be made as bad as can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MaximiseArg {
+    /// From when nothing is in the way any more to frames.
+    RecoveryTime,
+}
+
+/// The form of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FormArg {
+    /// For people.
+    Text,
+    /// For programs, and for `repull-sim merge`: one JSON object.
+    Json,
+}
+
+/// Searches and tells; returns the exit code.
+pub fn explore(args: &ExploreArgs) -> u8 {
+    let sources = match sources(&args.paths) {
+        Ok(sources) => sources,
+        Err(told) => {
+            eprintln!("{told}");
+            return exit::USAGE;
+        }
+    };
+    if let Some(seed) = args.print {
+        let scenario = Scenario { id: format!("seed-{seed}"), ..sources[0].expand(seed, true) };
+        print!("{}", crate::scenario::print(&scenario));
+        return exit::HELD;
+    }
+    let conduct = Conduct { twice: args.twice, records_max: args.records_max, ..Conduct::default() };
+    let known = match explore::known_in(&args.known, Conduct { twice: false, ..conduct }) {
+        Ok(known) => known,
+        Err(told) => {
+            eprintln!("repull-sim: {told}");
+            return exit::USAGE;
+        }
+    };
+    let plan = Plan {
+        sources,
+        from: args.from,
+        seeds: args.seeds.or(if args.time.is_some() { None } else { Some(5_000) }),
+        shard: args.shard,
+        mode: args.search.into(),
+        maximises: args.maximise.is_some(),
+        conduct,
+        jobs: args.jobs.map_or_else(processors, usize::from),
+        stops_at_first: args.first,
+    };
+    let hunt = Hunt::begin(args.time);
+    let mut progress = Progress::new("seeds");
+    let mut tally =
+        explore::search(&plan, &hunt.is_over, known, |tally| progress.on_tally(tally, hunt.time()));
+    progress.end();
+    let is_cut = hunt.is_interrupted.load(Ordering::Relaxed);
+    let how = how(args);
+    let mut report = Report::of(&tally, "explore", &how, args.shard, hunt.time(), is_cut);
+    if let Err(error) = write_found(&args.out, &tally.found, &how, &mut report) {
+        eprintln!("repull-sim: {}: {error}", args.out.display());
+        return exit::USAGE;
+    }
+    if args.maximise.is_some()
+        && let Err(error) = write_worst(&args.out, &mut tally, &how, &mut report)
+    {
+        eprintln!("repull-sim: {}: {error}", args.out.display());
+        return exit::USAGE;
+    }
+    tell(args.format, &report);
+    verdict(&report, args.require_marks)
+}
+
+/// Reads files with a `[swarm]` section; without any path there is the universe.
+fn sources(paths: &[PathBuf]) -> Result<Vec<Source>, String> {
+    if paths.is_empty() {
+        return Ok(vec![Source::Universe]);
+    }
+    let files = runner::find_files(paths).map_err(|told| format!("repull-sim: {told}"))?;
+    let scenarios = runner::read_files(&files)
+        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+    let swarms: Vec<Source> = scenarios
+        .into_iter()
+        .filter(|scenario| scenario.swarm.is_some())
+        .map(|file| Source::File(Box::new(file)))
+        .collect();
+    if swarms.is_empty() {
+        return Err("repull-sim: none of these has a [swarm] section: add one (`repull-sim props swarm` tells its keys), or \
+                    name no file to search the built-in universe"
+            .to_owned());
+    }
+    Ok(swarms)
+}
+
+/// Returns the command that makes this search again.
+fn how(args: &ExploreArgs) -> String {
+    let mut how = "repull-sim explore".to_owned();
+    for path in &args.paths {
+        how.push_str(&format!(" {}", path.display()));
+    }
+    how.push_str(&format!(" --from {}", args.from));
+    if let Some(seeds) = args.seeds {
+        how.push_str(&format!(" --seeds {seeds}"));
+    }
+    if args.shard != (1, 1) {
+        how.push_str(&format!(" --shard {}/{}", args.shard.0, args.shard.1));
+    }
+    if args.search != ModeArg::Guided {
+        how.push_str(&format!(" --search {}", Mode::from(args.search).name()));
+    }
+    if args.maximise.is_some() {
+        how.push_str(" --maximise recovery-time");
+    }
+    how
+}
+
+/// Writes a file for each group, and names it in the report.
+pub(super) fn write_found(out: &Path, found: &Found, how: &str, report: &mut Report) -> std::io::Result<()> {
+    for group in &mut report.groups {
+        if let Some(example) = found.groups.get(&group.group)
+            && group.known.is_none()
+        {
+            let path = explore::save(out, &group.group, example, how)?;
+            group.file = Some(path.display().to_string());
+            group.replay = Some(format!("repull-sim run {}", path.display()));
+        }
+    }
+    Ok(())
+}
+
+/// Writes the scenarios of the worst recovery times.
+fn write_worst(out: &Path, tally: &mut Tally, how: &str, report: &mut Report) -> std::io::Result<()> {
+    for worst in report.worst.iter_mut() {
+        let Some(known) = tally.worst.get(&worst.what).filter(|_| is_recovery(&worst.what)) else { continue };
+        let stem = format!("worst-{}", worst.what.replace(' ', "-"));
+        let title = format!("The longest found until {}", worst.what);
+        let (observed, bound) = (known.measured.observed, known.measured.bound);
+        let told = [
+            format!("Found by {how}, seed {}.", known.seed),
+            format!("{}: {} ms of {} ms promised.", worst.what, observed.as_millis(), bound.as_millis()),
+        ];
+        let path = explore::write(out, &stem, &title, &told, &known.scenario)?;
+        worst.file = Some(path.display().to_string());
+    }
+    Ok(())
+}
+
+pub(super) fn tell(format: FormArg, report: &Report) {
+    match format {
+        FormArg::Text => print!("{}", report.text()),
+        FormArg::Json => print!("{}", report.json()),
+    }
+}
+
+/// Returns the exit code of a report.
+pub(super) fn verdict(report: &Report, requires_marks: bool) -> u8 {
+    let differs = Group::differs().promise;
+    let is_broken = |group: &&GroupReport| group.group.promise != NO_VERDICT;
+    if report.news().any(|group| group.group.promise == differs) {
+        exit::NOT_DETERMINISTIC
+    } else if report.news().any(|group| is_broken(&group)) {
+        exit::BROKEN
+    } else if report.news().next().is_some() {
+        exit::NO_VERDICT
+    } else if requires_marks && !report.marks_missed.is_empty() {
+        exit::MARK_MISSED
+    } else {
+        exit::HELD
+    }
+}
+
+pub(super) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// When a hunt ends: by its time, or by Ctrl-C.
+pub(super) struct Hunt {
+    began: Instant,
+    pub(super) is_over: Arc<AtomicBool>,
+    pub(super) is_interrupted: Arc<AtomicBool>,
+}
+
+impl Hunt {
+    /// Begins, and listens for Ctrl-C from here on: the first ends the hunt with its summary, the second at once.
+    #[expect(clippy::disallowed_methods, reason = "how long to search is a matter of the wall clock")]
+    pub(super) fn begin(time: Option<Duration>) -> Self {
+        let hunt = Self { began: Instant::now(), is_over: Arc::default(), is_interrupted: Arc::default() };
+        let (is_over, is_interrupted) = (Arc::clone(&hunt.is_over), Arc::clone(&hunt.is_interrupted));
+        // It ends with the process.
+        std::thread::spawn(move || {
+            let Ok(runtime) = proxyd::env::runtime() else { return };
+            runtime.block_on(async {
+                let out = async {
+                    match time {
+                        Some(time) => tokio::time::sleep(time).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    () = out => is_over.store(true, Ordering::Relaxed),
+                    Ok(()) = tokio::signal::ctrl_c() => {
+                        is_interrupted.store(true, Ordering::Relaxed);
+                        is_over.store(true, Ordering::Relaxed);
+                        eprintln!("\nending; once more to leave at once");
+                    }
+                }
+                if tokio::signal::ctrl_c().await.is_ok() {
+                    std::process::exit(130);
+                }
+            });
+        });
+        hunt
+    }
+
+    /// Returns how long it has lasted.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how long a search has taken is a matter of the wall clock"
+    )]
+    pub(super) fn time(&self) -> Duration {
+        self.began.elapsed()
+    }
+}
+
+/// A line while a hunt goes on.
+pub(super) struct Progress {
+    noun: &'static str,
+    is_terminal: bool,
+    /// When the last line was written.
+    told: Duration,
+}
+
+impl Progress {
+    pub(super) fn new(noun: &'static str) -> Self {
+        Self { noun, is_terminal: std::io::stderr().is_terminal(), told: Duration::ZERO }
+    }
+
+    pub(super) fn on_tally(&mut self, tally: &Tally, time: Duration) {
+        // A file, not a terminal, wants to hear less often.
+        let every = Duration::from_millis(if self.is_terminal { 250 } else { 10_000 });
+        if time < self.told + every {
+            return;
+        }
+        self.told = time;
+        let rate = u128::from(tally.seeds) * 1_000 / time.as_millis().max(1);
+        let (news, known) = tally.found.counts();
+        let known = if known > 0 { format!(" and {known} known") } else { String::new() };
+        let cells: usize = REACHABLE.iter().map(|(_, events)| events.len()).sum();
+        let line = format!(
+            "{} {}, {rate}/s, marks {}/{}, cells {}/{cells}, {} ways, {news} failing groups{known}",
+            tally.seeds,
+            self.noun,
+            tally.marks.len(),
+            MARKS.len(),
+            tally.cells.len().min(cells),
+            tally.ways.len(),
+        );
+        let (start, end) = if self.is_terminal { ("\r", "  ") } else { ("", "\n") };
+        eprint!("{start}{line}{end}");
+        // A progress line that cannot be written is no reason to stop.
+        let _ = std::io::stderr().flush();
+    }
+
+    pub(super) fn end(&self) {
+        if self.is_terminal {
+            eprint!("\r{:100}\r", "");
+        }
+    }
+}
+
+/// Reads `3/8`.
+fn parse_shard(text: &str) -> Result<(u64, u64), String> {
+    let hint = || "a part and how many, such as 3/8".to_owned();
+    let (part, parts) = text.split_once('/').ok_or_else(hint)?;
+    let (part, parts): (u64, u64) = (part.parse().map_err(|_| hint())?, parts.parse().map_err(|_| hint())?);
+    if part == 0 || part > parts {
+        return Err(format!("parts count from 1 to {parts}"));
+    }
+    Ok((part, parts))
+}
+
+/// Reads `90s`, `2m`, `1h`, `500ms`.
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let millis_per = match &text[digits..] {
+        "ms" => 1,
+        "" | "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        unit => return Err(format!("`{unit}` is no unit of time; use ms, s, m or h")),
+    };
+    let number: u64 =
+        text[..digits].parse().map_err(|_| "a number with ms, s, m or h, such as 1h".to_owned())?;
+    match number.checked_mul(millis_per) {
+        Some(0) | None => Err("more than nothing, and less than for ever".to_owned()),
+        Some(millis) => Ok(Duration::from_millis(millis)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_read_as_written() {
+        assert_eq!(parse_shard("3/8"), Ok((3, 8)));
+        for wrong in ["0/8", "9/8", "3", "a/b", "3/0", ""] {
+            assert!(parse_shard(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn times_read_as_written() {
+        let check = |text, millis| assert_eq!(parse_time(text).ok(), Some(Duration::from_millis(millis)));
+        check("1h", 3_600_000);
+        check("90s", 90_000);
+        check("250ms", 250);
+        assert!(parse_time("0s").is_err() && parse_time("5d").is_err());
+    }
+}
