@@ -38,6 +38,7 @@ pub mod real;
 pub mod report;
 pub mod runner;
 pub mod scenario;
+pub mod shrink;
 pub mod trace;
 pub mod view;
 pub mod viewer;

@@ -3,10 +3,13 @@
 pub mod bench;
 pub mod check;
 pub mod defects;
+pub mod diff;
 pub mod exit;
 pub mod netns;
 pub mod props;
 pub mod prove;
 pub mod replay;
 pub mod run;
+pub mod shrink;
 pub mod view;
+pub mod why;
