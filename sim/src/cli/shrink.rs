@@ -225,7 +225,7 @@ fn the_story(shrunk: &Shrunk, file: &str) -> String {
     let Finding { promise, at, text, .. } = &shrunk.finding;
     let findings = std::slice::from_ref(&shrunk.finding);
     let head = format!("how it fails ({}): `{promise}` at {at}: {text}\n", crate::plane::name(Plane::Core));
-    head + &story::story(&scenario, file, findings, outcome.oracles.scene(), &outcome.cast, &records)
+    head + &story(&scenario, file, findings, outcome.oracles.scene(), &outcome.cast, &records)
 }
 
 fn id_of(file: &str) -> String {

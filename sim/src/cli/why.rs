@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::exit;
 use crate::{
-    report::story::is_notable,
+    report::is_notable,
     runner,
     scenario,
     shrink::why::{JUMP_MIN, Point, Why, WhyWish, why},

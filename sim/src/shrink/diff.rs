@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use proxy_core::time::Instant;
 
 use crate::{
-    report::story::is_notable,
+    report::is_notable,
     trace::{Cast, Logged, Record, What, words},
 };
 

@@ -117,7 +117,7 @@ pub enum NotShrunk {
     NoVerdict,
 }
 
-/// Shrinks a scenario. `path` is what it is called in its new head, `id` what the new file will be called.
+/// Shrinks a scenario. The name at the end of `path` goes into messages, and its stem must be the id.
 ///
 /// # Errors
 /// There is nothing to shrink, and why.

@@ -12,7 +12,7 @@ use super::{failure::Failure, trial::each};
 use crate::{
     dice::Dice,
     oracle::Finding,
-    report::story::is_notable,
+    report::is_notable,
     runner::RECORDS_MAX,
     scenario::model::Scenario,
     trace::{Cast, Record},
@@ -107,7 +107,7 @@ pub fn why(scenario: &Scenario, wish: WhyWish) -> Option<Why> {
             whose.extend(made.into_iter().map(|point| (of, point)));
         }
     }
-    let runs = points.iter().chain(whose.iter().map(|(_, point)| point)).map(|point| point.runs).sum();
+    let runs: usize = points.iter().chain(whose.iter().map(|(_, point)| point)).map(|point| point.runs).sum();
     let is_jump = |(before, after): &(usize, usize)| {
         points[*after].percent().saturating_sub(points[*before].percent()) >= JUMP_MIN
     };
@@ -124,7 +124,7 @@ fn steepest(points: &[Point]) -> Option<usize> {
 
 /// Returns so many records before the failure, the beginning among them, at what a reader can name.
 fn spread(records: &[Record], failed: u64, points: usize) -> Vec<u64> {
-    let before = || records.iter().filter(|record| record.step < failed);
+    let before = || records.iter().filter(move |record| record.step < failed);
     let named: Vec<u64> = before().filter(|record| is_notable(record)).map(|record| record.step).collect();
     let all: Vec<u64> = if named.len() < points { before().map(|record| record.step).collect() } else { named };
     let mut steps = vec![0];
