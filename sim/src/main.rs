@@ -133,20 +133,13 @@ enum Command {
     /// other fault, output or number does the same ("any fault: kill, term and vanish alike"), and where the threshold
     /// lies ("down ≥ 2.0 s needed: 1.9 s holds").
     #[command(
-        after_help = "Examples:
-  repull-sim shrink found.toml
-      Prints the small file and the story of its                       failure.
-
-  repull-sim shrink found.toml --seed 7 --write
-      Keeps it in                       scenarios/regressions, under the scenario's name and the promise's. Another file of that name is                       never overwritten: a number is added.
-
-Exit codes:
-  0  nothing to shrink: with this seed every                       promise is held
-  1  it fails, and was shrunk
-  2  the file, the promise or the command line is                       not understood
-  3  two runs of it differ
-  4  it fails by a mark it does not reach, which                       cannot be shrunk
-  6  its run does not end"
+        after_help = "Examples:\n  repull-sim shrink found.toml\n      Prints the small file and the story of its \
+                      failure.\n\n  repull-sim shrink found.toml --seed 7 --write\n      Keeps it in \
+                      scenarios/regressions, under the scenario's name and the promise's. Another file of that name \
+                      is never overwritten: a number is added.\n\nExit codes:\n  0  nothing to shrink: with this seed \
+                      every promise is held\n  1  it fails, and was shrunk\n  2  the file, the promise or the command \
+                      line is not understood\n  3  two runs of it differ\n  4  it fails by a mark it does not reach, \
+                      which cannot be shrunk\n  6  its run does not end"
     )]
     Shrink {
         /// The scenario.

@@ -95,6 +95,15 @@ pub struct Shrunk {
     pub before: Size,
     /// How much is left.
     pub after: Size,
+    failure: Failure,
+}
+
+impl Shrunk {
+    /// Returns whether another scenario fails by the same promise, in the same words beside numbers and names.
+    pub fn is_failure_of(&self, other: &Scenario) -> bool {
+        let outcome = World::run(other, self.seed, Keep::default());
+        outcome.findings.iter().any(|finding| Failure::of(finding, other) == self.failure)
+    }
 }
 
 /// Other seeds a shrunk file is tried with.
@@ -146,7 +155,7 @@ pub fn shrink(text: &str, path: &str, wish: &Wish) -> Result<Shrunk, NotShrunk> 
     }
     let failure = Failure::of(finding, &loaded.scenario);
     let place = (finding.line > 0).then(|| text::place_of(&explicit, finding.line)).flatten();
-    let mut trial = Trial::new(file, seed, failure, wish.jobs);
+    let mut trial = Trial::new(file, seed, failure.clone(), wish.jobs);
     trial.runs = 2;
     // A smaller case does not do more; one that goes wild is no smaller.
     trial.limit(first.steps * 3 + 100_000, loaded.warnings.len());
@@ -170,6 +179,7 @@ pub fn shrink(text: &str, path: &str, wish: &Wish) -> Result<Shrunk, NotShrunk> 
         runs: trial.runs,
         before,
         after,
+        failure,
     })
 }
 
