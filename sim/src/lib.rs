@@ -16,6 +16,7 @@
 //! | [`oracle`] | the promises, judged from records |
 //! | [`view`] | traces as text and pcapng |
 //! | [`plane`], [`agree`] | the same scenario on other ground, and whether it went the same way |
+//! | [`shrink`] | failures made small and understood |
 //! | [`runner`], [`report`], [`cli`] | scenario files run, told, and the commands for it |
 //!
 //! All rooms but [`real`], [`runner`] and [`cli`] are sans-IO: time is handed in, dice come from a seed, equal inputs

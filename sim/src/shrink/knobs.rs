@@ -8,7 +8,7 @@ use super::{
 use crate::scenario::unit::TIME;
 
 /// A second, in nanoseconds.
-const SECOND: i128 = 1_000_000_000;
+pub(super) const SECOND: i128 = 1_000_000_000;
 
 /// A number of a file.
 #[derive(Clone, Debug)]
@@ -192,7 +192,8 @@ impl Knob {
         };
         match self.what {
             What::For if is_process() => "down".to_owned(),
-            What::At | What::For | What::Count | What::Run | What::Little | What::Setting => key.to_owned(),
+            What::At => "moment".to_owned(),
+            What::For | What::Count | What::Run | What::Little | What::Setting => key.to_owned(),
         }
     }
 
@@ -303,10 +304,11 @@ pub(super) fn lower(mut draft: Draft, trial: &mut Trial) -> Draft {
     for path in paths {
         let Some(knob) = knobs(&draft).into_iter().find(|knob| knob.path == path) else { continue };
         let (least, _) = knob.least(&draft, trial);
-        let round = knob.unit.round(least).min(knob.value);
-        for value in [round, least] {
-            if value >= knob.value && knob.unit.round(knob.value) == knob.value {
-                break;
+        let is_round = knob.unit.round(knob.value) == knob.value;
+        for value in [knob.unit.round(least), least] {
+            // What is no round number may become a larger one that is.
+            if value >= knob.value && is_round {
+                continue;
             }
             let Some(case) = knob.set(&draft, value).filter(|case| case.text != draft.case.text) else {
                 continue;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     draft::{Draft, Gone, Times},
+    knobs::{SECOND, What, knobs},
     text::{Edit, Kind, Part},
     trial::{Case, Trial},
 };
@@ -41,7 +42,12 @@ pub(super) fn cut_short(mut draft: Draft, trial: &mut Trial, seed: u64) -> Draft
     ] {
         draft = accept_first(draft, trial, |draft| draft.without(gone.clone(), &times, false));
     }
-    draft
+    // Runs that hold go on to the end, so that matters most. A second more lets what is due then come.
+    let end = (i128::from(times.failed.as_nanos()) / SECOND + 2) * SECOND;
+    accept_first(draft, trial, |draft| {
+        let time = knobs(draft).into_iter().find(|knob| knob.what == What::Run && knob.value > end)?;
+        time.set(draft, end)
+    })
 }
 
 fn accept_first(draft: Draft, trial: &mut Trial, make: impl Fn(&Draft) -> Option<Case>) -> Draft {

@@ -108,14 +108,14 @@ fn alternatives(draft: &Draft, part: &Part, trial: &mut Trial) -> Option<String>
             let alike = ALIKE.iter().find(|alike| alike.contains(&word))?;
             ("fault", alike.to_vec())
         }
-        "via" => ("via", of(words::list(OUTPUTS))),
-        "leave" => ("leave", of(words::list(LEAVES))),
+        "via" => ("output", of(words::list(OUTPUTS))),
+        "leave" => ("way to leave", of(words::list(LEAVES))),
         "ending" => ("ending", of(words::list(ENDINGS))),
         "then" => ("then", of(words::list(THENS))),
         "direction" => ("direction", of(words::list(DIRECTIONS))),
         "how" => ("how", of(words::list(HOWS))),
         "by" if words::find(CUTS, word).is_some() => ("by", of(words::list(CUTS))),
-        "like" => ("like", Like::ALL.into_iter().map(Like::name).collect()),
+        "like" => ("software", Like::ALL.into_iter().map(Like::name).collect()),
         _ => return None,
     };
     let span = part.value.clone()?;
