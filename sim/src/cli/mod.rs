@@ -5,6 +5,7 @@ pub mod check;
 pub mod defects;
 pub mod diff;
 pub mod exit;
+mod files;
 pub mod netns;
 pub mod props;
 pub mod prove;

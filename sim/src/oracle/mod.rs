@@ -43,6 +43,7 @@ use proxy_core::{
     io::{EventKind, PullEventKind, PullState},
     time::{Duration, Instant},
 };
+use proxyd::log::words;
 
 pub use self::{
     bounds::Strictness,
@@ -479,6 +480,14 @@ impl Oracles {
     /// Returns what is so.
     pub fn scene(&self) -> &Scene {
         &self.scene
+    }
+}
+
+/// Tells how often the attempts of a stream failed in a row, and how the last one did.
+fn failures_of(stream: &StreamNow) -> String {
+    match &stream.failure {
+        Some(failure) => format!("{} failures, the last one: {}", stream.failures, words::failure(failure)),
+        None => format!("{} failures", stream.failures),
     }
 }
 
