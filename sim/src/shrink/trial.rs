@@ -33,7 +33,7 @@ pub(super) enum Verdict {
     Fails,
     /// It does not, or by something else.
     Not,
-    /// It is no scenario, or one that is warned of.
+    /// It is no scenario, or one that is warned of, or whose run does not end.
     Invalid,
 }
 
@@ -79,12 +79,12 @@ impl Trial {
         (loaded.warnings.len() <= self.warnings_max).then_some(loaded.scenario)
     }
 
-    /// Returns how a case fails, and the records it made.
-    pub(super) fn run(&self, case: &Case, scenario: &Scenario, seed: u64) -> (Option<Finding>, u64) {
+    /// Returns how a case fails, and whether it was given up.
+    pub(super) fn run(&self, case: &Case, scenario: &Scenario, seed: u64) -> (Option<Finding>, bool) {
         let keep = Keep { until: Some(self.records_max), ..Keep::default() };
         let outcome = World::run(scenario, seed, keep);
         let line = case.place.map_or(0, |place| line_at(&case.text, place));
-        (self.failure.find(&outcome.findings, line, scenario).cloned(), outcome.steps)
+        (self.failure.find(&outcome.findings, line, scenario).cloned(), outcome.is_cut)
     }
 
     /// Returns whether a case fails by the same promise.
@@ -125,9 +125,11 @@ impl Trial {
                 }
             }
         }
-        let judge = |(case, scenario): &(&Case, Scenario)| match self.run(case, scenario, self.seed).0 {
-            Some(_) => Verdict::Fails,
-            None => Verdict::Not,
+        let judge = |(case, scenario): &(&Case, Scenario)| match self.run(case, scenario, self.seed) {
+            (Some(_), _) => Verdict::Fails,
+            (None, false) => Verdict::Not,
+            // Nobody knows what it would have come to.
+            (None, true) => Verdict::Invalid,
         };
         let found = each(&open, self.jobs, judge);
         self.runs += open.len();
