@@ -79,18 +79,16 @@ pub(super) fn measure(draft: &Draft, trial: &mut Trial) -> Vec<(usize, String)> 
 
 /// Writes remarks behind the lines they are about. Returns the text and where each stands.
 pub(super) fn write(text: &str, remarks: &[(usize, String)]) -> (String, Vec<Remark>) {
-    // One of a line after the other; those below stay where they are.
-    let mut written = text.to_owned();
-    let mut told = Vec::new();
-    for (place, words) in remarks.iter().rev() {
-        let edit = text::remark(&written, *place, words);
-        let line = text::line_at(&written, *place);
-        if let Some((with, _)) = text::apply(&written, vec![edit], None) {
-            written = with;
-            told.push(Remark { line, text: words.clone() });
-        }
+    let line = |place: usize| text::line_at(text, place);
+    let mut edits = Vec::new();
+    // What is about one line stands behind it together, in the order of what it is about.
+    for of_line in remarks.chunk_by(|(a, _), (b, _)| line(*a) == line(*b)) {
+        let words: Vec<&str> = of_line.iter().map(|(_, words)| words.as_str()).collect();
+        edits.extend(of_line.first().map(|(place, _)| text::remark(text, *place, &words.join("; "))));
     }
-    told.reverse();
+    let told = remarks.iter().map(|(place, words)| Remark { line: line(*place), text: words.clone() });
+    let told = told.collect();
+    let written = text::apply(text, edits, None).map_or_else(|| text.to_owned(), |(text, _)| text);
     (written, told)
 }
 
