@@ -342,7 +342,10 @@ pub(super) fn untidy(text: &str) -> Vec<Edit> {
             let after = code[at + 1..].trim_start();
             let is_quoted = comment_at(&format!("{}#", &code[..at])) != Some(at);
             if after.starts_with('}') && !is_quoted {
-                edits.push(Edit::cut(start + at..start + at + 1));
+                // One space stays before the bracket.
+                let end = code.len() - after.len();
+                let end = if end > at + 1 { end - 1 } else { end };
+                edits.push(Edit::cut(start + at..start + end));
             }
         }
         start += line.len();
@@ -467,7 +470,7 @@ never = "shed"
     #[test]
     fn nothing_is_left_of_what_went() {
         let tidied = |text: &str| apply(text, untidy(text), None).map(|(text, _)| text);
-        assert_eq!(tidied("a = { b = 1, }\n\n\nc = 1\n").as_deref(), Some("a = { b = 1 }\n\nc = 1\n"));
+        assert_eq!(tidied("a = { b = 1,   }\n\n\nc = 1\n").as_deref(), Some("a = { b = 1 }\n\nc = 1\n"));
         assert_eq!(tidied("a = \", }\"   # , }\n").as_deref(), Some("a = \", }\"   # , }\n"));
     }
 
