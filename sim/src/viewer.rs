@@ -459,7 +459,10 @@ impl Viewer {
         } else if stamp.number == last.number + 1 {
             Order::Next
         } else {
-            self.report.lost += u64::from(stamp.number - last.number - 1);
+            // Where the origin's clock jumps a new epoch begins, and pictures before its keyframe are left out.
+            if runs_on(last.time, stamp.time) {
+                self.report.lost += u64::from(stamp.number - last.number - 1);
+            }
             Order::Gap
         };
         if track == Track::Video && order != Order::Next && stamp.kind != StampKind::Key {

@@ -16,7 +16,7 @@ use super::{exit, files};
 use crate::{
     agree::{self, Aspect, Comparison, Gist, KNOWN_FILE, Known, KnownError, compare, side_by_side},
     plane::{self, Plane, Unrunnable},
-    runner::{self, Job},
+    runner::Job,
     scenario::model::Scenario,
     trace::{Cast, Record},
     world::Keep,

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use super::{exit, files};
 use crate::{
-    runner,
     trace::words,
     world::{Keep, World},
 };

@@ -1,20 +1,51 @@
-//! What a player sees (I9, I10): the model players judge every tag themselves, see [`crate::viewer`].
+//! What a player sees (I9, I10): the model players judge every tag themselves, see [`crate::viewer`]. What they do not
+//! see within a play has been left out for a slow one, and told.
 
-use super::{Findings, Kinds, Oracle, PLAYER, Scene};
-use crate::trace::{Record, What};
+use std::collections::BTreeMap;
+
+use proxy_core::io::EventKind;
+
+use super::{EVENT, Findings, Kinds, Oracle, PLAYER, SAW, Scene, scene::name_of};
+use crate::trace::{ActorId, Record, What};
 
 pub(super) const NAME: &str = "picture";
 
-/// Takes what players of the proxy complain about.
+/// Takes what players of the proxy complain about, and counts what they miss.
 #[derive(Debug, Default)]
-pub(super) struct Picture;
+pub(super) struct Picture {
+    /// By proxy and `app/stream`.
+    left_out: BTreeMap<(ActorId, String), LeftOut>,
+}
+
+/// Frames of a stream that its players did not get, all of them together.
+#[derive(Debug, Default)]
+struct LeftOut {
+    told: u64,
+    missed: u64,
+    /// More were missed than told, and that was said.
+    is_found: bool,
+}
 
 impl Oracle for Picture {
     fn kinds(&self) -> Kinds {
-        PLAYER
+        PLAYER | SAW | EVENT
     }
 
     fn on_record(&mut self, record: &Record, scene: &Scene, findings: &mut Findings) {
+        if let What::Event(event) = &record.what {
+            let stream = event.stream.and_then(|id| scene.streams.get(&(record.actor, id.0)));
+            if let (EventKind::PlayerShed { frames, .. }, Some(stream)) = (&event.kind, stream) {
+                let whose = (record.actor, name_of(&stream.key));
+                self.left_out.entry(whose).or_default().told += frames;
+            }
+            return;
+        }
+        if let What::Saw { seat, saw } = &record.what {
+            if saw.lost > 0 {
+                self.on_lost(seat.0, u64::from(saw.lost), scene, findings);
+            }
+            return;
+        }
         let What::PlayerViolation { seat, text } = &record.what else { return };
         let Some(player) = scene.players.get(seat.0 as usize) else { return };
         // Who plays from an origin judges the origin, not us.
@@ -26,14 +57,36 @@ impl Oracle for Picture {
     }
 }
 
+impl Picture {
+    fn on_lost(&mut self, seat: u32, frames: u64, scene: &Scene, findings: &mut Findings) {
+        let Some(player) = scene.players.get(seat as usize) else { return };
+        // Behind a second proxy it may have been that one which left them out; from outside it may be told later.
+        let is_first_hand = scene.settings.contains_key(&player.from) && scene.settings.len() == 1;
+        if !is_first_hand || scene.is_outside || scene.drips {
+            return;
+        }
+        let left_out = self.left_out.entry((player.from, player.stream.clone())).or_default();
+        left_out.missed += frames;
+        if left_out.missed > left_out.told && !left_out.is_found {
+            left_out.is_found = true;
+            let (missed, told) = (left_out.missed, left_out.told);
+            let text = format!(
+                "{} by {:?}: {missed} frames are missing between others of one play, and {told} were told as left out",
+                player.stream, player.output
+            );
+            findings.broken(NAME, player.actor, text);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use proxy_core::io::PlayOutput;
+    use proxy_core::io::{ConnId, PlayOutput};
 
     use super::*;
     use crate::{
         oracle::story::{ORIGIN, PLAYER, PROXY, Story},
-        trace::{ActorId, SeatId},
+        trace::{ActorId, Saw, SeatId},
     };
 
     fn check(from: ActorId) -> Vec<String> {
@@ -52,6 +105,29 @@ mod tests {
                 What::PlayerViolation { seat, text: "video begins without a keyframe".to_owned() },
             );
         })
+    }
+
+    #[test]
+    fn frames_are_missing_only_if_that_is_told() {
+        let check = |told: u64| {
+            Story::told::<Picture>(|story| {
+                story.register(1, "live/a");
+                story.player(0, PlayOutput::Rtmp, "live/a", 5);
+                story.seats(1, 5);
+                if told > 0 {
+                    story.event(1, EventKind::PlayerShed { conn: ConnId(5), frames: told });
+                }
+                story.saw(0, Saw { frames: 1, lost: 3, ..Saw::default() });
+            })
+        };
+        assert_eq!(check(3), [""; 0]);
+        assert_eq!(
+            check(2),
+            [
+                "picture: live/a by Rtmp: 3 frames are missing between others of one play, and 2 were told as left out"
+            ]
+        );
+        assert_eq!(check(0).len(), 1);
     }
 
     #[test]

@@ -381,6 +381,8 @@ pub struct Saw {
     pub headers: u32,
     /// Metadata.
     pub metadata: u32,
+    /// Frames left out between others of one play.
+    pub lost: u32,
     /// Plays of the origin not seen before.
     pub plays: u32,
     /// Lives of the publisher not seen before.

@@ -171,6 +171,7 @@ fn describe_saw(saw: &Saw) -> String {
         (saw.keys, "keyframes"),
         (saw.video - saw.keys, "other video frames"),
         (saw.frames - saw.video, "audio frames"),
+        (saw.lost, "gaps of a frame"),
         (saw.plays, "new plays"),
         (saw.lives, "new lives of the publisher"),
     ] {
