@@ -142,6 +142,12 @@ impl Proxy {
         }
     }
 
+    /// Rolls other dice from here on, for whoever asks what else could have come of the same beginning. Ids stay as they
+    /// are numbered.
+    pub fn roll_anew(&mut self, seed: u64) {
+        self.dice = Dice::new(seed);
+    }
+
     /// Takes one input. Cannot fail.
     ///
     /// # Panics

@@ -17,6 +17,7 @@
 //! | [`view`] | traces as text and pcapng |
 //! | [`plane`], [`agree`] | the same scenario on other ground, and whether it went the same way |
 //! | [`explore`] | seeds become scenarios: the search for what nobody wrote down |
+//! | [`shrink`] | failures made small and understood |
 //! | [`runner`], [`report`], [`cli`] | scenario files run, told, and the commands for it |
 //!
 //! All rooms but [`real`], [`runner`] and [`cli`] are sans-IO: time is handed in, dice come from a seed, equal inputs
@@ -40,6 +41,7 @@ pub mod real;
 pub mod report;
 pub mod runner;
 pub mod scenario;
+pub mod shrink;
 pub mod trace;
 pub mod view;
 pub mod viewer;

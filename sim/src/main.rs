@@ -15,6 +15,7 @@ use sim::{
         bench::{self, BenchOptions},
         check,
         defects::{self, DefectOptions, Handful},
+        diff::{self as cli_diff, DiffOptions},
         exhaust::{self, ExhaustArgs},
         exit,
         explore::{self, ExploreArgs},
@@ -22,12 +23,15 @@ use sim::{
         props,
         prove::{self, ProveOptions},
         real, replay, run,
+        shrink::{self as cli_shrink, ShrinkOptions},
         view::{self, ViewAs},
+        why::{self as cli_why, WhyOptions},
     },
     origin::Like,
     plane::{Plane, netns},
     report::Format,
     runner,
+    shrink::Wish,
 };
 
 const EXAMPLES: &str = "\
@@ -126,6 +130,91 @@ enum Command {
         /// How many of the last records to print.
         #[arg(long, value_name = "N", default_value_t = 40)]
         last: usize,
+    },
+    /// Make a failing scenario as small as it can be, and measure what of it matters.
+    ///
+    /// Takes away events, hosts, players, settings and expectations, then moves times and counts down to where it just
+    /// still fails, until nothing more can go: a last pass has tried each part alone. Every case must fail by the same
+    /// promise, in the same words beside numbers and names, and is run once on plane core. Comments and layout of what
+    /// stays survive; ranges become the values the seed makes of them. Behind each line stands what was measured: which
+    /// other fault, output or number does the same ("any fault: kill, term and vanish alike"), and where the threshold
+    /// lies ("down ≥ 2.0 s needed: 1.9 s holds").
+    #[command(
+        after_help = "Examples:\n  repull-sim shrink found.toml\n      Prints the small file and the story of its \
+                      failure.\n\n  repull-sim shrink found.toml --seed 7 --write\n      Keeps it in \
+                      scenarios/regressions, under the scenario's name and the promise's. Another file of that name \
+                      is never overwritten: a number is added.\n\nExit codes:\n  0  nothing to shrink: with this seed \
+                      every promise is held\n  1  it fails, and was shrunk\n  2  the file, the promise or the command \
+                      line is not understood\n  3  two runs of it differ\n  4  it fails by a mark it does not reach, \
+                      which cannot be shrunk\n  6  its run does not end"
+    )]
+    Shrink {
+        /// The scenario.
+        file: PathBuf,
+        /// The seed; the file's first if not given.
+        #[arg(long, value_name = "N")]
+        seed: Option<u64>,
+        /// The promise that must break; the first that does if not given. `expect: NAME` for an expectation.
+        #[arg(long, value_name = "NAME")]
+        promise: Option<String>,
+        /// Write the file to this folder.
+        #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "scenarios/regressions")]
+        write: Option<PathBuf>,
+        /// Runs made at a time; as many as there are processors if not given. What comes of it is the same.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+        jobs: Option<u16>,
+        /// The form of the report.
+        #[arg(long, value_enum, default_value_t = TableArg::Text)]
+        format: TableArg,
+    },
+    /// Tell how likely a failure is from each point of its run on, and where that jumps.
+    ///
+    /// Runs the beginning again as it was and rolls other dice from a point on, at points spread over the run; then halves
+    /// the stretch in which the likelihood grows most. Before the jump the failure was one of many ends, after it nearly
+    /// the only one: what lies between decided. Then only the network's, the names' or the proxy's dice are rolled anew
+    /// from there, which tells whose they were.
+    #[command(
+        after_help = "Example:\n  repull-sim why found.toml --seed 7 --points 20\n\nExit codes:\n  0  every promise is \
+                      held: there is nothing to ask why\n  1  it fails, and this is when that was decided\n  2  the \
+                      file or the command line is not understood"
+    )]
+    Why {
+        /// The scenario.
+        file: PathBuf,
+        /// The seed; the file's first if not given.
+        #[arg(long, value_name = "N")]
+        seed: Option<u64>,
+        /// Points spread over the run.
+        #[arg(long, value_name = "K", default_value_t = 10, value_parser = clap::value_parser!(u16).range(2..=1000))]
+        points: u16,
+        /// Runs in all: half of them at these points.
+        #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(20..=1_000_000))]
+        runs: u32,
+        /// Runs made at a time; as many as there are processors if not given. What comes of it is the same.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+        jobs: Option<u16>,
+        /// The form of the report.
+        #[arg(long, value_enum, default_value_t = TableArg::Text)]
+        format: TableArg,
+    },
+    /// Tell where two runs part, and what led to it.
+    ///
+    /// Each is a trace that `run --out` has kept, or a scenario, which is run: FILE with its first seed, FILE@SEED with
+    /// that one. Told are the first record that differs at all, such as a packet a microsecond later, and the first that
+    /// tells another story: of everybody what is named, without times and numbers; with its causes, one behind the other.
+    #[command(
+        after_help = "Examples:\n  repull-sim diff found.toml@7 found.toml@8\n  repull-sim diff before.trace \
+                      after.trace\n\nExit codes:\n  0  the same, record by record\n  1  they differ\n  2  a file is \
+                      not understood"
+    )]
+    Diff {
+        /// A .trace, or a scenario with or without @SEED.
+        a: String,
+        /// The other.
+        b: String,
+        /// The form of the report.
+        #[arg(long, value_enum, default_value_t = TableArg::Text)]
+        format: TableArg,
     },
     /// Tell what is wrong in scenario files: place, offending word, allowed ones.
     Check {
@@ -400,9 +489,14 @@ enum FormatArg {
     Github,
 }
 
+/// Returns how many runs are made at a time.
+fn jobs_or_all(jobs: Option<u16>) -> usize {
+    let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+    jobs.map_or_else(processors, usize::from)
+}
+
 impl RunArgs {
     fn into_options(self) -> run::RunOptions {
-        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
         let real = match self.plane {
             PlaneArg::Netns | PlaneArg::Container => {
                 let options = netns::Options::default();
@@ -420,7 +514,7 @@ impl RunArgs {
             paths: self.paths,
             plane: self.plane.into(),
             seed: self.seed,
-            jobs: self.jobs.map_or_else(processors, usize::from),
+            jobs: jobs_or_all(self.jobs),
             records_max: self.records_max,
             format: match self.format {
                 FormatArg::Text => Format::Text,
@@ -493,6 +587,24 @@ fn main() -> ExitCode {
         }
         Command::Replay { file, seed, until, last } => {
             return ExitCode::from(replay::replay(&replay::ReplayOptions { path: file, seed, until, last }));
+        }
+        Command::Shrink { file, seed, promise, write, jobs, format } => {
+            let wish = Wish { seed, promise, jobs: jobs_or_all(jobs) };
+            let json = format == TableArg::Json;
+            return ExitCode::from(cli_shrink::run(&ShrinkOptions { path: file, wish, write, json }));
+        }
+        Command::Why { file, seed, points, runs, jobs, format } => {
+            return ExitCode::from(cli_why::run(&WhyOptions {
+                path: file,
+                seed,
+                points: usize::from(points),
+                runs: runs as usize,
+                jobs: jobs_or_all(jobs),
+                json: format == TableArg::Json,
+            }));
+        }
+        Command::Diff { a, b, format } => {
+            return ExitCode::from(cli_diff::run(&DiffOptions { a, b, json: format == TableArg::Json }));
         }
         Command::Check { paths, explain } => {
             let told = check::run(&paths, explain, &mut std::io::stdout(), &mut std::io::stderr());

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod check;
 pub mod defects;
+pub mod diff;
 pub mod exhaust;
 pub mod exit;
 pub mod explore;
@@ -13,4 +14,6 @@ pub mod prove;
 pub mod real;
 pub mod replay;
 pub mod run;
+pub mod shrink;
 pub mod view;
+pub mod why;

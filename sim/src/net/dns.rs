@@ -173,6 +173,11 @@ impl Dns {
         })
     }
 
+    /// Rolls the dice of another seed from here on.
+    pub(crate) fn roll_anew(&mut self, seed: u64) {
+        self.seed = seed;
+    }
+
     /// The dice of one lookup: what others ask does not shift them.
     fn dice(&self, client: HostId, name: &str, now: Instant) -> Dice {
         let name = name.bytes().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));

@@ -107,6 +107,12 @@ impl Pair {
         Self { last: Instant::ZERO, bridge: Rolls::new(seed, place), faults: None }
     }
 
+    /// Rolls the dice of another seed from here on; packets overtake each other no more than before.
+    pub(crate) fn roll_anew(&mut self, seed: u64, place: u64) {
+        self.bridge = Rolls::new(seed, place);
+        self.faults = None;
+    }
+
     /// The dice for faults of the sender's wire, and of the receiver's.
     pub(crate) fn faults(&mut self, seed: u64, place: u64) -> &mut (Rolls, Rolls) {
         self.faults.get_or_insert_with(|| {

@@ -353,6 +353,16 @@ impl Net {
         }
     }
 
+    /// Rolls the dice of another seed from here on. What is under way arrives when it was to.
+    pub(crate) fn roll_anew(&mut self, seed: u64) {
+        self.seed = seed;
+        self.router.roll_anew(seed);
+        for (number, host) in self.hosts.iter_mut().enumerate() {
+            let place = u64::try_from(number).unwrap_or(u64::MAX);
+            host.sequence = Dice::new(seed, Purpose::Sequence, place);
+        }
+    }
+
     /// Makes a bridge; the machine gets its gateway address.
     pub fn add_bridge(&mut self, name: &str, spec: BridgeSpec) -> BridgeId {
         self.router.add_bridge(name, spec)

@@ -100,6 +100,11 @@ impl Conntrack {
         }
     }
 
+    /// Rolls the dice of another seed from here on.
+    pub(crate) fn roll_anew(&mut self, seed: u64) {
+        self.ports = Dice::new(seed, Purpose::Masquerade, 0);
+    }
+
     pub(crate) const fn set_spec(&mut self, spec: ConntrackSpec) {
         self.spec = spec;
     }

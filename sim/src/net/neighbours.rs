@@ -105,6 +105,11 @@ impl Neighbours {
         }
     }
 
+    /// Rolls the dice of another seed from here on.
+    pub(crate) fn roll_anew(&mut self, seed: u64) {
+        self.seed = seed;
+    }
+
     /// Returns whom `namespace` still takes for the owner of `ip`, if it is mistaken.
     pub(crate) fn stale(
         &mut self,

@@ -270,6 +270,16 @@ impl Router {
         }
     }
 
+    /// Rolls the dice of another seed from here on.
+    pub(crate) fn roll_anew(&mut self, seed: u64) {
+        self.seed = seed;
+        self.neighbours.roll_anew(seed);
+        self.conntrack.roll_anew(seed);
+        for ((from, to), pair) in &mut self.pairs {
+            pair.roll_anew(seed, u64::from(from.0) << 16 | u64::from(to.0));
+        }
+    }
+
     /// Makes a bridge; the machine gets its gateway address.
     pub fn add_bridge(&mut self, name: &str, spec: BridgeSpec) -> BridgeId {
         let id = BridgeId(u16::try_from(self.bridges.len()).expect("a world has few bridges"));

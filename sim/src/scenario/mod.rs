@@ -29,7 +29,7 @@ mod read;
 mod schema;
 mod show;
 mod timeline;
-mod unit;
+pub(crate) mod unit;
 mod values;
 pub mod vocabulary;
 pub(crate) mod words;

@@ -15,19 +15,19 @@ const RATES: [(&str, i128); 4] = [("gbit", 1_000_000_000), ("mbit", 1_000_000), 
 
 /// How a kind of number is written.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Unit {
+pub(crate) struct Unit {
     /// What it is called, with its article.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     /// What to write instead of a mistake.
-    pub(super) hint: &'static str,
+    pub(crate) hint: &'static str,
     /// From text to the number.
-    pub(super) parse: fn(&str) -> Option<i128>,
+    pub(crate) parse: fn(&str) -> Option<i128>,
     /// From the number to the shortest text.
-    pub(super) show: fn(i128) -> String,
+    pub(crate) show: fn(i128) -> String,
 }
 
 /// Times, in nanoseconds.
-pub(super) const TIME: Unit = Unit {
+pub(crate) const TIME: Unit = Unit {
     name: "a time",
     hint: "write a number with ns, us, ms, s, m or h, such as \"1.5s\"",
     parse: |text| parse_with(text, &TIMES),
@@ -35,7 +35,7 @@ pub(super) const TIME: Unit = Unit {
 };
 
 /// Shares, in millionths.
-pub(super) const SHARE: Unit = Unit {
+pub(crate) const SHARE: Unit = Unit {
     name: "a share",
     hint: "write percent, such as 5 or \"0.5 %\"",
     parse: |text| parse_with(text, &[("%", 10_000)]).or_else(|| parse_with(text, &[(" %", 10_000)])),
@@ -43,7 +43,7 @@ pub(super) const SHARE: Unit = Unit {
 };
 
 /// Rates, in bits per second.
-pub(super) const RATE: Unit = Unit {
+pub(crate) const RATE: Unit = Unit {
     name: "a rate",
     hint: "write a number with bit, kbit, mbit or gbit per second, such as \"500kbit\"",
     parse: |text| parse_with(text, &RATES),
@@ -51,7 +51,7 @@ pub(super) const RATE: Unit = Unit {
 };
 
 /// Whole numbers.
-pub(super) const WHOLE: Unit = Unit {
+pub(crate) const WHOLE: Unit = Unit {
     name: "a whole number",
     hint: "write digits without quotes",
     parse: |text| text.parse().ok(),
@@ -59,12 +59,12 @@ pub(super) const WHOLE: Unit = Unit {
 };
 
 /// Returns both ends of `a..b`.
-pub(super) fn split_range(text: &str) -> Option<(&str, &str)> {
+pub(crate) fn split_range(text: &str) -> Option<(&str, &str)> {
     text.split_once("..").map(|(from, to)| (from.trim(), to.trim()))
 }
 
 /// Returns the largest step both numbers are whole multiples of, of those people count in.
-pub(super) fn step(from: i128, to: i128) -> i128 {
+pub(crate) fn step(from: i128, to: i128) -> i128 {
     let is_step = |step: &i128| from % step == 0 && to % step == 0;
     [1_000_000, 1_000].into_iter().find(is_step).unwrap_or(1)
 }

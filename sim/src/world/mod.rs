@@ -124,6 +124,32 @@ pub struct Keep {
     pub until: Option<u64>,
     /// How strictly bounds are judged.
     pub strictness: Strictness,
+    /// From here on the dice of another seed.
+    pub reroll: Option<Reroll>,
+}
+
+/// Another seed's dice from a record on: the same beginning, and what else could have come of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reroll {
+    /// The record: all up to it, and what else its instant's wake brings, is as it was.
+    pub after: u64,
+    /// The seed from then on.
+    pub seed: u64,
+    /// Whose dice.
+    pub whose: Whose,
+}
+
+/// Whose dice are rolled anew. They are split by purpose, so that the others go on as they would have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// Everybody's.
+    All,
+    /// The network's: latency, loss, sequence numbers.
+    Network,
+    /// The name service's: the order of addresses.
+    Names,
+    /// The proxies': jitter, the order in which streams dial.
+    Proxies,
 }
 
 /// A world.
@@ -458,6 +484,9 @@ impl<'a> World<'a> {
             self.now = self.now.max(at);
             self.cause = cause;
             self.line = 0;
+            if self.keep.reroll.is_some_and(|reroll| self.tracer.step() >= reroll.after) {
+                self.roll_anew();
+            }
             self.wake(wake);
             self.settle();
             if self.tracer.step() - began.1 > STEPS_PER_INSTANT_MAX {
@@ -468,6 +497,23 @@ impl<'a> World<'a> {
                     "time stands still: a busy loop".to_owned(),
                 );
             }
+        }
+    }
+
+    /// Rolls the dice of another seed from here on: the network's, the DNS's, the proxies'. Ranges of the scenario are
+    /// values already.
+    fn roll_anew(&mut self) {
+        let Some(reroll) = self.keep.reroll.take() else { return };
+        let is_for = |whose: Whose| reroll.whose == Whose::All || reroll.whose == whose;
+        if is_for(Whose::Network) {
+            self.net.roll_anew(reroll.seed);
+        }
+        if is_for(Whose::Names) {
+            self.dns.roll_anew(reroll.seed);
+        }
+        if is_for(Whose::Proxies) {
+            self.seed = reroll.seed;
+            self.proxies_roll_anew();
         }
     }
 

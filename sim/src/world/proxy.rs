@@ -182,6 +182,14 @@ impl World<'_> {
         self.add_static_streams(p);
     }
 
+    /// Every running process rolls the dice of another seed from here on.
+    pub(super) fn proxies_roll_anew(&mut self) {
+        for (p, proxy) in self.proxies.iter_mut().enumerate() {
+            let place = proxy.lives << 16 | p as u64;
+            proxy.core.roll_anew(Dice::nth(self.seed, "proxy", place).roll());
+        }
+    }
+
     /// The process is gone, with everything it knew; its sockets are the kernel's business.
     pub(super) fn stop_proxy(&mut self, p: usize) {
         let proxy = &mut self.proxies[p];
