@@ -160,6 +160,11 @@ impl Counted {
             .collect();
         if stream.state == PullState::Streaming {
             texts.extend(self.against_tracks(&name, told));
+            if let (Some(told), Some(addr)) = (told.get("originSock"), stream.addr)
+                && (told["peer_ip"] != addr.ip().to_string() || told["peer_port"] != addr.port())
+            {
+                texts.push(format!("{name} is told to come from {told}, and it comes from {addr}"));
+            }
         }
         texts
     }
@@ -220,6 +225,7 @@ mod tests {
         };
         let fine = r#""bytesSpeed":3973,"totalBytes":3973,"readerCount":0"#;
         assert_eq!(check("getMediaList", &list(fine)), [""; 0]);
+        assert_eq!(check("getMediaList", &list(r#""originSock":null"#)).len(), 1);
         assert_eq!(
             check("getMediaList", &list(r#""bytesSpeed":3972,"totalBytes":3973,"readerCount":1"#)),
             [
