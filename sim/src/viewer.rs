@@ -3,6 +3,7 @@
 //! | check | what breaks it |
 //! |---|---|
 //! | headers come before the frames that need them, and again after each change of play or life | a relay that forgets |
+//! | a connection begins with one header for each track | a relay that does not forget |
 //! | video begins with a keyframe, at the start and after each gap, change of play, change of life | broken pictures |
 //! | frames are those the origin sent, byte for byte, of this stream | mixed or damaged frames |
 //! | nothing of an older play or life after a newer one | late news acting on a newer life |
@@ -274,11 +275,17 @@ impl Viewer {
         self.check_rising(track, timestamp, now);
         self.note_outage(now);
         self.report.headers += 1;
+        let hash = media::header_hash(payload);
         let state = self.sitting.track(track);
-        state.header = Some(media::header_hash(payload));
+        // A joiner is told what its first frame needs: another header before that is one that its stream has left.
+        let is_second = state.out.is_none() && state.header.is_some_and(|before| before != hash);
+        state.header = Some(hash);
         state.header_since_frame = true;
         state.header_since_outage = true;
         self.keep(|| Seen::Header { track, timestamp, payload: Bytes::copy_from_slice(payload) });
+        if is_second {
+            self.violation(&format!("{track:?} begins with two different sequence headers"), now);
+        }
     }
 
     fn on_frame(
@@ -459,7 +466,11 @@ impl Viewer {
         } else if stamp.number == last.number + 1 {
             Order::Next
         } else {
-            self.report.lost += u64::from(stamp.number - last.number - 1);
+            // Where the origin's clock jumps a new epoch begins, and pictures before its keyframe are left out.
+            if runs_on(last.time, stamp.time) {
+                self.report.lost += u64::from(stamp.number - last.number - 1);
+                self.report.leaps += 1;
+            }
             Order::Gap
         };
         if track == Track::Video && order != Order::Next && stamp.kind != StampKind::Key {

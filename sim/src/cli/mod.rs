@@ -4,6 +4,7 @@ pub mod bench;
 pub mod check;
 pub mod defects;
 pub mod exit;
+mod files;
 pub mod props;
 pub mod prove;
 pub mod real;

@@ -12,11 +12,11 @@ use std::{
 use proxy_core::time::Duration;
 use serde_json::{Value, json};
 
-use super::exit;
+use super::{exit, files};
 use crate::{
     agree::{self, Aspect, Comparison, Gist, KNOWN_FILE, Known, KnownError, compare, side_by_side},
     plane::{self, Plane, Unrunnable, netns},
-    runner::{self, Job},
+    runner::Job,
     scenario::model::Scenario,
     trace::{Cast, Record},
     world::Keep,
@@ -77,21 +77,13 @@ struct Proof {
 
 /// Runs, compares and tells; returns the exit code.
 pub fn prove(options: &ProveOptions) -> u8 {
-    let files = match runner::find_files(&options.paths) {
+    let files = match files::find(&options.paths) {
         Ok(files) => files,
-        Err(error) => {
-            eprintln!("repull-sim: {error}");
-            return exit::USAGE;
-        }
+        Err(code) => return code,
     };
-    let scenarios = match runner::read_files(&files) {
+    let scenarios = match files::read(&files) {
         Ok(scenarios) => scenarios,
-        Err(problems) => {
-            for problem in &problems {
-                eprintln!("{problem}");
-            }
-            return exit::USAGE;
-        }
+        Err(code) => return code,
     };
     let known = match find_known(options) {
         Ok(known) => known,

@@ -2,9 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::exit;
+use super::{exit, files};
 use crate::{
-    runner,
     trace::words,
     world::{Keep, World},
 };
@@ -24,21 +23,13 @@ pub struct ReplayOptions {
 
 /// Replays and prints; returns the exit code.
 pub fn replay(options: &ReplayOptions) -> u8 {
-    let files = match runner::find_files(std::slice::from_ref(&options.path)) {
+    let files = match files::find(std::slice::from_ref(&options.path)) {
         Ok(files) => files,
-        Err(error) => {
-            eprintln!("repull-sim: {error}");
-            return exit::USAGE;
-        }
+        Err(code) => return code,
     };
-    let scenarios = match runner::read_files(&files) {
+    let scenarios = match files::read(&files) {
         Ok(scenarios) => scenarios,
-        Err(problems) => {
-            for problem in &problems {
-                eprintln!("{problem}");
-            }
-            return exit::USAGE;
-        }
+        Err(code) => return code,
     };
     let [scenario] = &scenarios[..] else {
         eprintln!("repull-sim: {}: replay takes one scenario", options.path.display());

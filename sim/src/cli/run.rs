@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::exit;
+use super::{exit, files};
 use crate::{
     plane::{self, Plane},
     report::{self, Format, Report, story},
@@ -40,24 +40,16 @@ pub struct RunOptions {
 
 /// Runs and tells; returns the exit code.
 pub fn run(options: &RunOptions) -> u8 {
-    let mut files = match runner::find_files(&options.paths) {
+    let mut files = match files::find(&options.paths) {
         Ok(files) => files,
-        Err(error) => {
-            eprintln!("repull-sim: {error}");
-            return exit::USAGE;
-        }
+        Err(code) => return code,
     };
     if let Err(code) = resolve_ranges(&mut files, options) {
         return code;
     }
-    let scenarios = match runner::read_files(&files) {
+    let scenarios = match files::read(&files) {
         Ok(scenarios) => scenarios,
-        Err(problems) => {
-            for problem in &problems {
-                eprintln!("{problem}");
-            }
-            return exit::USAGE;
-        }
+        Err(code) => return code,
     };
     let mut jobs = Vec::new();
     for (file, scenario) in scenarios.iter().enumerate() {

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     raw::media::Track,
-    trace::{ActorId, Inward, Record, What},
+    trace::{ActorId, Inward, Record, What, words::kebab},
 };
 
 pub(super) const NAME: &str = "detection";
@@ -243,12 +243,15 @@ impl Detection {
                  {bound} (track_stall_timeout), or told as gone"
             ),
             Silent::Bytes => format!(
-                "{name} is {:?} on a connection that has been silent for {silence}, whose origin answered pings before: \
+                "{name} is {} on a connection that has been silent for {silence}, whose origin answered pings before: \
                  that was to be noticed within {bound} (a ping and ping_timeout)",
-                stream.state
+                kebab(&stream.state)
             ),
             Silent::State => {
-                format!("{name} has been {:?} for {silence}: at most {bound} were promised", stream.state)
+                format!(
+                    "{name} has been {} for {silence}: at most {bound} were promised",
+                    kebab(&stream.state)
+                )
             }
         }
     }
@@ -404,7 +407,7 @@ mod tests {
         assert_eq!(check(2_000), [""; 0]);
         assert_eq!(
             check(2_001),
-            ["detection: live/a has been Connecting for 2.001 s: at most 2.000 s were promised"]
+            ["detection: live/a has been connecting for 2.001 s: at most 2.000 s were promised"]
         );
     }
 
@@ -428,7 +431,7 @@ mod tests {
             })
         };
         assert_eq!(waits(true), [""; 0]);
-        assert!(waits(false)[0].contains("has been AwaitingMedia for 30.500 s: at most 20.000 s"));
+        assert!(waits(false)[0].contains("has been awaiting-media for 30.500 s: at most 20.000 s"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proxy_core::io::{EventKind, PullState};
 
 use super::{EVENT, Findings, Kinds, Oracle, STEP, Scene};
-use crate::trace::{ActorId, Record, What};
+use crate::trace::{ActorId, Record, What, words::kebab};
 
 pub(super) const NAME: &str = "events";
 
@@ -53,22 +53,31 @@ impl Oracle for Events {
         if let EventKind::PullStepped { state, event, next } = &event.kind {
             if *state != chain.stepped {
                 complain(format!(
-                    "a step by {event:?} is told from state {state:?}, and the step before led to {:?}",
-                    chain.stepped
+                    "a step by {} is told from state {}, and the step before led to {}",
+                    kebab(event),
+                    kebab(state),
+                    kebab(&chain.stepped)
                 ));
             }
             chain.stepped = *next;
         } else if let EventKind::PullEntered { state, .. } = &event.kind {
             if *state != chain.stepped {
-                complain(format!("{state:?} was entered, and the step before led to {:?}", chain.stepped));
+                complain(format!(
+                    "{} was entered, and the step before led to {}",
+                    kebab(state),
+                    kebab(&chain.stepped)
+                ));
             }
             if *state == chain.entered {
-                complain(format!("{state:?} was entered while it was the state"));
+                complain(format!("{} was entered while it was the state", kebab(state)));
             }
             chain.entered = *state;
         } else if let EventKind::Unregistered { .. } = &event.kind {
             if chain.stepped != PullState::Stopped {
-                complain(format!("it was removed in state {:?}, before its pull was stopped", chain.stepped));
+                complain(format!(
+                    "it was removed in state {}, before its pull was stopped",
+                    kebab(&chain.stepped)
+                ));
             }
             self.streams.remove(&whose);
         }
@@ -119,7 +128,7 @@ mod tests {
             story.step(1, S::Streaming, E::Frame, S::Streaming);
         });
         assert!(
-            texts[0].contains("is told from state Streaming, and the step before led to BackingOff"),
+            texts[0].contains("is told from state streaming, and the step before led to backing-off"),
             "{texts:?}"
         );
     }
@@ -131,7 +140,7 @@ mod tests {
             story.enters(1, S::Streaming, None, 0, None);
         });
         assert!(
-            texts[0].contains("Streaming was entered, and the step before led to BackingOff"),
+            texts[0].contains("streaming was entered, and the step before led to backing-off"),
             "{texts:?}"
         );
     }
@@ -142,6 +151,6 @@ mod tests {
             story.register(1, "live/a");
             story.removes(1, "live/a", StreamEnd::Deleted);
         });
-        assert!(texts[0].contains("removed in state BackingOff"), "{texts:?}");
+        assert!(texts[0].contains("removed in state backing-off"), "{texts:?}");
     }
 }

@@ -7,7 +7,7 @@ use proxy_core::{
 };
 
 use super::{Findings, Kinds, Oracle, PLAYER, SAW, STEP, Scene, bounds, scene::name_of, secs};
-use crate::trace::{Record, What};
+use crate::trace::{Record, What, words::kebab};
 
 pub(super) const NAME: &str = "isolation";
 
@@ -41,8 +41,10 @@ impl Oracle for Isolation {
             && !scene.is_stream_touched(record.actor, stream)
         {
             let text = format!(
-                "{} was interrupted by {stimulus:?} and is {next:?}, though no fault has touched its proxy or its origin",
-                name_of(&stream.key)
+                "{} was interrupted by {} and is {}, though no fault has touched its proxy or its origin",
+                name_of(&stream.key),
+                kebab(stimulus),
+                kebab(next)
             );
             findings.broken(NAME, record.actor, text);
         }
@@ -122,7 +124,7 @@ mod tests {
         let texts = check(OTHER_HOST, 1_600, false);
         assert!(texts[0].contains("saw no frame for 1.600 s"), "{texts:?}");
         assert!(texts[0].contains("at most 1.540 s was promised"), "{texts:?}");
-        assert!(check(OTHER_HOST, 100, true)[0].contains("was interrupted by Closed and is BackingOff"));
+        assert!(check(OTHER_HOST, 100, true)[0].contains("was interrupted by closed and is backing-off"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use proxy_core::{
 use serde_json::Value;
 
 use super::{CALLS, EVENT, Findings, IN, Kinds, Oracle, SAMPLE, Scene, scene::name_of};
-use crate::trace::{ActorId, Record, What};
+use crate::trace::{ActorId, Record, What, words::kebab};
 
 pub(super) const NAME: &str = "key-truth";
 
@@ -131,7 +131,7 @@ impl KeyTruth {
                 if body["msg"] == "This stream already exists"
                     && (*was != Some(PullState::Streaming) || !is_there) =>
             {
-                let was = was.map_or("not registered".to_owned(), |state| format!("{state:?}"));
+                let was = was.map_or("not registered".to_owned(), |state| kebab(&state));
                 texts.push(format!(
                     "{}, and it was {was}: a key is refused as taken only while it streams",
                     told("that it already exists")
@@ -176,8 +176,11 @@ impl KeyTruth {
                         word(is_there)
                     ));
                 }
-                if closed == 0 && was.is_some_and(|was| was != PullState::Streaming) {
-                    texts.push(format!("{} while it was {was:?}", told("0 closed")));
+                if closed == 0
+                    && let Some(was) = was
+                    && *was != PullState::Streaming
+                {
+                    texts.push(format!("{} while it was {}", told("0 closed"), kebab(was)));
                 }
             }
             "listStreamProxy" if key.is_some() && (code == 0) != is_there => {
@@ -306,7 +309,7 @@ mod tests {
         assert_eq!(
             texts,
             [
-                "key-truth: addStreamProxy of live/a was told that it already exists, and it was BackingOff: a key is \
+                "key-truth: addStreamProxy of live/a was told that it already exists, and it was backing-off: a key is \
               refused as taken only while it streams"
             ]
         );

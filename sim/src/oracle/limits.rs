@@ -6,10 +6,11 @@ use proxy_core::{
     config::Config,
     io::{EventKind, PlayerEnd, PullState},
     proxy::Counts,
+    time::{Duration, Instant},
 };
 
-use super::{BYTES, EVENT, Findings, IN, Kinds, LeftOver, OUT, Oracle, SAMPLE, STEP, Scene};
-use crate::trace::{ActorId, Inward, Outward, Record, Sample, What};
+use super::{BYTES, EVENT, Findings, IN, Kinds, LeftOver, OUT, Oracle, SAMPLE, SAW, STEP, Scene, secs};
+use crate::trace::{ActorId, Inward, Outward, Record, Sample, Saw, What};
 
 pub(super) const NAME: &str = "limits";
 
@@ -18,9 +19,16 @@ const WARM: u32 = 2;
 /// What a relay may hold beyond twice what it held when warm, in bytes.
 const RELAY_SLACK: usize = 256 * 1024;
 
+/// What a joiner gets within this time of its seat was kept for it, but for a few frames that come live.
+const BURST: Duration = Duration::from_millis(20);
+/// So many of them.
+const LIVE_FRAMES: u64 = 2;
+
 /// Counts on its own what the core says it counts.
 #[derive(Debug, Default)]
 pub(super) struct Limits {
+    /// Frames that players got at once, by seat and when they got it.
+    bursts: BTreeMap<(u32, Instant), u64>,
     proxies: BTreeMap<ActorId, Books>,
 }
 
@@ -62,10 +70,16 @@ struct Relays {
 
 impl Oracle for Limits {
     fn kinds(&self) -> Kinds {
-        SAMPLE | EVENT | STEP | IN | OUT | BYTES
+        SAMPLE | EVENT | STEP | IN | OUT | BYTES | SAW
     }
 
     fn on_record(&mut self, record: &Record, scene: &Scene, findings: &mut Findings) {
+        if let What::Saw { seat, saw } = &record.what {
+            if let Some(text) = self.burst(seat.0, saw, record.at, scene) {
+                findings.broken(NAME, record.actor, text);
+            }
+            return;
+        }
         let proxy = record.actor;
         let books = self.proxies.entry(proxy).or_default();
         if let What::Out(Outward::Transmit { conn, len }) = &record.what {
@@ -97,6 +111,7 @@ impl Oracle for Limits {
     }
 
     fn forget(&mut self, proxy: ActorId) {
+        self.bursts.clear();
         self.proxies.remove(&proxy);
     }
 
@@ -119,6 +134,28 @@ impl Oracle for Limits {
                 }
             }
         }
+    }
+}
+
+impl Limits {
+    /// What a joiner gets at once is a group of pictures that was kept for it.
+    fn burst(&mut self, seat: u32, saw: &Saw, at: Instant, scene: &Scene) -> Option<String> {
+        let player = scene.players.get(seat as usize)?;
+        if !scene.settings.contains_key(&player.from) || at.since(player.seated_at) > BURST {
+            return None;
+        }
+        let frames = self.bursts.entry((seat, player.seated_at)).or_default();
+        let frames_max = scene.config(player.from).relay.gop_frames_max as u64;
+        let was_well = *frames <= frames_max + LIVE_FRAMES;
+        *frames += u64::from(saw.frames);
+        (was_well && *frames > frames_max + LIVE_FRAMES).then(|| {
+            format!(
+                "a player of {} got {frames} frames within {} of its seat: a group of {frames_max} at most is kept for \
+                 joiners (relay.gop_frames_max)",
+                player.stream,
+                secs(BURST)
+            )
+        })
     }
 }
 

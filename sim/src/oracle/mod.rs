@@ -11,6 +11,7 @@
 mod alarms;
 pub mod bounds;
 mod cells;
+mod counts;
 mod demand;
 mod detection;
 mod dial_budget;
@@ -43,6 +44,7 @@ use proxy_core::{
     io::{EventKind, PullEventKind, PullState},
     time::{Duration, Instant},
 };
+use proxyd::log::words;
 
 pub use self::{
     bounds::Strictness,
@@ -69,6 +71,10 @@ pub const PROMISES: &[(&str, &str)] = &[
         "what is told is so: streaming means frames arrive, anything else names its next attempt or its final reason",
     ),
     (
+        counts::NAME,
+        "what lists count, bytes, frames, readers and re-pulls, is what can be counted at the sockets",
+    ),
+    (
         idempotence::NAME,
         "what a player gets before its first frame is the same after every re-pull as at the first play",
     ),
@@ -83,7 +89,8 @@ pub const PROMISES: &[(&str, &str)] = &[
     ),
     (
         picture::NAME,
-        "a player gets headers, then video from a keyframe, frames of its stream alone, in order, on a rising clock",
+        "a player gets headers, then video from a keyframe, frames of its stream alone, in order, none left out unless \
+         that is told, on a rising clock",
     ),
     (manners::NAME, "the proxy behaves towards origins and players as the protocol says"),
     (seats::NAME, "players are kept, parked or cut exactly as the policy says, and always told why"),
@@ -322,6 +329,7 @@ impl Oracles {
             Some(Box::<replies::Replies>::default()),
             Some(Box::<isolation::Isolation>::default()),
             Some(Box::<state_truth::StateTruth>::default()),
+            inside(Box::<counts::Counts>::default()),
             Some(Box::<idempotence::Idempotence>::default()),
             Some(Box::<retry_law::RetryLaw>::default()),
             inside(Box::<dial_budget::DialBudget>::default()),
@@ -479,6 +487,14 @@ impl Oracles {
     /// Returns what is so.
     pub fn scene(&self) -> &Scene {
         &self.scene
+    }
+}
+
+/// Tells how often the attempts of a stream failed in a row, and how the last one did.
+fn failures_of(stream: &StreamNow) -> String {
+    match &stream.failure {
+        Some(failure) => format!("{} failures, the last one: {}", stream.failures, words::failure(failure)),
+        None => format!("{} failures", stream.failures),
     }
 }
 

@@ -1,20 +1,54 @@
-//! What a player sees (I9, I10): the model players judge every tag themselves, see [`crate::viewer`].
+//! What a player sees (I9, I10): the model players judge every tag themselves, see [`crate::viewer`]. What they do not
+//! see within a play has been left out for a slow one, and told.
 
-use super::{Findings, Kinds, Oracle, PLAYER, Scene};
-use crate::trace::{Record, What};
+use std::collections::BTreeMap;
+
+use proxy_core::io::EventKind;
+
+use super::{EVENT, Findings, Kinds, Oracle, PLAYER, SAW, Scene, scene::name_of};
+use crate::trace::{ActorId, Record, What};
 
 pub(super) const NAME: &str = "picture";
 
-/// Takes what players of the proxy complain about.
+/// Takes what players of the proxy complain about, and counts what they miss.
 #[derive(Debug, Default)]
-pub(super) struct Picture;
+pub(super) struct Picture {
+    /// By proxy and `app/stream`.
+    left_out: BTreeMap<(ActorId, String), LeftOut>,
+}
+
+/// Gaps within a play that the players of a stream saw, all of them together, and how many may be.
+#[derive(Debug, Default)]
+struct LeftOut {
+    allowed: u64,
+    seen: u64,
+    /// More were seen than may be, and that was said.
+    is_found: bool,
+}
+
+/// A player that skips frames sees a gap of its pictures and one of its sound.
+const TRACKS: u64 = 2;
 
 impl Oracle for Picture {
     fn kinds(&self) -> Kinds {
-        PLAYER
+        PLAYER | SAW | EVENT
     }
 
     fn on_record(&mut self, record: &Record, scene: &Scene, findings: &mut Findings) {
+        if let What::Event(event) = &record.what {
+            let stream = event.stream.and_then(|id| scene.streams.get(&(record.actor, id.0)));
+            if let (EventKind::PlayerShed { .. }, Some(stream)) = (&event.kind, stream) {
+                let whose = (record.actor, name_of(&stream.key));
+                self.left_out.entry(whose).or_default().allowed += TRACKS;
+            }
+            return;
+        }
+        if let What::Saw { seat, saw } = &record.what {
+            if saw.leaps > 0 {
+                self.on_leaps(seat.0, u64::from(saw.leaps), scene, findings);
+            }
+            return;
+        }
         let What::PlayerViolation { seat, text } = &record.what else { return };
         let Some(player) = scene.players.get(seat.0 as usize) else { return };
         // Who plays from an origin judges the origin, not us.
@@ -26,14 +60,39 @@ impl Oracle for Picture {
     }
 }
 
+impl Picture {
+    fn on_leaps(&mut self, seat: u32, leaps: u64, scene: &Scene, findings: &mut Findings) {
+        let Some(player) = scene.players.get(seat as usize) else { return };
+        // Behind a second proxy it may have been that one which left them out; from outside it may be told later.
+        let is_first_hand = scene.settings.contains_key(&player.from) && scene.settings.len() == 1;
+        if !is_first_hand || scene.is_outside || scene.drips {
+            return;
+        }
+        let left_out = self.left_out.entry((player.from, player.stream.clone())).or_default();
+        left_out.seen += leaps;
+        if left_out.seen > left_out.allowed && !left_out.is_found {
+            left_out.is_found = true;
+            let text = format!(
+                "{} by {:?}: frames are missing between others of one play, {} times on a track, and {} times its players \
+                 were told to have skipped some",
+                player.stream,
+                player.output,
+                left_out.seen,
+                left_out.allowed / TRACKS
+            );
+            findings.broken(NAME, player.actor, text);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use proxy_core::io::PlayOutput;
+    use proxy_core::io::{ConnId, PlayOutput};
 
     use super::*;
     use crate::{
         oracle::story::{ORIGIN, PLAYER, PROXY, Story},
-        trace::{ActorId, SeatId},
+        trace::{ActorId, Saw, SeatId},
     };
 
     fn check(from: ActorId) -> Vec<String> {
@@ -52,6 +111,30 @@ mod tests {
                 What::PlayerViolation { seat, text: "video begins without a keyframe".to_owned() },
             );
         })
+    }
+
+    #[test]
+    fn frames_are_missing_only_if_that_is_told() {
+        let check = |sheds: u64| {
+            Story::told::<Picture>(|story| {
+                story.register(1, "live/a");
+                story.player(0, PlayOutput::Rtmp, "live/a", 5);
+                story.seats(1, 5);
+                for _ in 0..sheds {
+                    story.event(1, EventKind::PlayerShed { conn: ConnId(5), frames: 7 });
+                }
+                story.saw(0, Saw { frames: 1, leaps: 3, ..Saw::default() });
+            })
+        };
+        assert_eq!(check(2), [""; 0]);
+        assert_eq!(
+            check(1),
+            [
+                "picture: live/a by Rtmp: frames are missing between others of one play, 3 times on a track, and 1 times its \
+                 players were told to have skipped some"
+            ]
+        );
+        assert_eq!(check(0).len(), 1);
     }
 
     #[test]

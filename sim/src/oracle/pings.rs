@@ -18,7 +18,7 @@ use proxy_core::{
 use super::{
     BYTES, EVENT, Findings, Kinds, Oracle, STEP, Scene, StreamNow, TIME, alarms::Alarms, scene::name_of, secs,
 };
-use crate::trace::{ActorId, Outward, Record, What};
+use crate::trace::{ActorId, Outward, Record, What, words::kebab};
 
 pub(super) const NAME: &str = "pings";
 
@@ -99,10 +99,10 @@ impl Oracle for Pings {
                 NAME,
                 proxy,
                 format!(
-                    "{} is {:?} and was to ping its origin by {due}, {last}: one every {} while media flows, every {} while \
+                    "{} is {} and was to ping its origin by {due}, {last}: one every {} while media flows, every {} while \
                      none does, were promised (pull.ping_interval_ms, pull.ping_interval_silent_ms)",
                     name_of(&stream.key),
-                    stream.state,
+                    kebab(&stream.state),
                     secs(pull.ping_interval),
                     secs(pull.ping_interval_silent)
                 ),
@@ -195,7 +195,7 @@ mod tests {
         assert_eq!(check(&[1_000, 2_000, 3_000], 0, 4_000), [""; 0]);
         let texts = check(&[1_000, 3_100], 0, 4_000);
         assert_eq!(texts.len(), 1, "{texts:?}");
-        assert!(texts[0].contains("AwaitingMedia and was to ping its origin by 2.000000s"), "{texts:?}");
+        assert!(texts[0].contains("awaiting-media and was to ping its origin by 2.000000s"), "{texts:?}");
     }
 
     #[test]

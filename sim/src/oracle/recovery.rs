@@ -18,10 +18,11 @@ use super::{
     ARRIVED, EVENT, Findings, Kinds, Oracle, PHASE, PLAYER, SAW, STEP, Scene, StreamNow, TIME, TIMELINE,
     alarms::Alarms,
     bounds::{self, Standing},
+    failures_of,
     scene::{key_named, name_of},
     secs,
 };
-use crate::trace::{ActorId, Moment, Phase, Record, What};
+use crate::trace::{ActorId, Moment, Phase, Record, What, words::kebab};
 
 pub(super) const NAME: &str = "recovery";
 
@@ -294,13 +295,12 @@ impl Recovery {
             None => "no frame of it has ever arrived".to_owned(),
         };
         format!(
-            "{} is {:?} after {took} since {since}, when its origin served and nothing was in the way: Streaming within {} \
-             was promised; {last}, {} failures, the last one {:?}",
+            "{} is {} after {took} since {since}, when its origin served and nothing was in the way: streaming within {} \
+             was promised; {last}, {}",
             name_of(&stream.key),
-            stream.state,
+            kebab(&stream.state),
             secs(bound),
-            stream.failures,
-            stream.failure
+            failures_of(stream)
         )
     }
 
@@ -321,7 +321,7 @@ fn is_fresh(stream: &StreamNow, at: Instant) -> bool {
 
 fn thinks(scene: &Scene, proxy: ActorId, name: &str) -> String {
     match scene.stream_named(proxy, name) {
-        Some((_, stream)) => format!("{:?}", stream.state),
+        Some((_, stream)) => kebab(&stream.state),
         None => "not registered".to_owned(),
     }
 }
@@ -372,8 +372,8 @@ mod tests {
     fn a_stream_that_does_not_come_back_is_found() {
         let (texts, _) = check(None, false, true);
         assert_eq!(texts.len(), 2);
-        assert!(texts[0].contains("live/a is BackingOff after"), "{texts:?}");
-        assert!(texts[0].contains("Streaming within 13.550 s was promised"), "{texts:?}");
+        assert!(texts[0].contains("live/a is backing-off after"), "{texts:?}");
+        assert!(texts[0].contains("streaming within 13.550 s was promised"), "{texts:?}");
     }
 
     #[test]
@@ -382,7 +382,7 @@ mod tests {
         assert!(!is_well);
         assert_eq!(texts.len(), 1);
         assert!(texts[0].contains("a player of live/a by Rtmp has seen no frame for"), "{texts:?}");
-        assert!(texts[0].contains("the proxy thinks the stream is Streaming"), "{texts:?}");
+        assert!(texts[0].contains("the proxy thinks the stream is streaming"), "{texts:?}");
     }
 
     #[test]

@@ -15,11 +15,11 @@ use proxy_core::{
 };
 
 use super::{
-    EVENT, Findings, Kinds, Oracle, STEP, Scene, StreamNow,
+    EVENT, Entered, Findings, Kinds, Oracle, STEP, Scene, StreamNow,
     scene::{CallNow, name_of},
     secs,
 };
-use crate::trace::{ActorId, Call, Record, What};
+use crate::trace::{ActorId, Call, Inward, Record, What};
 
 pub(super) const NAME: &str = "removal";
 
@@ -123,10 +123,8 @@ impl Book {
         at: Instant,
     ) -> Option<String> {
         let asked = |verb: &str| {
-            let asks = |call: &CallNow| {
-                call.proxy == proxy && call.call.name.starts_with(verb) && is_about(&call.call, key)
-            };
-            (!scene.calls.values().any(asks)).then(|| format!("no {verb} of it is under way"))
+            let asks = |call: &CallNow| call.call.name.starts_with(verb) && is_about(&call.call, key);
+            (!calls_behind(proxy, scene).any(asks)).then(|| format!("no {verb} of it is under way"))
         };
         let Some(end) = &self.end else { return Some("its pull was not stopped before".to_owned()) };
         let has_failed = self.failed.is_some() && self.failed == scene.inward.map(|inward| inward.step);
@@ -179,6 +177,24 @@ impl Book {
     }
 }
 
+/// Returns the calls that what a core does now may be an answer to: the one whose request entered it last. Where the
+/// request does not tell whose it is, as behind a daemon's HTTP server, it may be any under way.
+fn calls_behind(proxy: ActorId, scene: &Scene) -> impl Iterator<Item = &CallNow> {
+    let request = match scene.inward {
+        Some(Entered { proxy: of, what: Inward::Request { id }, .. }) if of == proxy => {
+            scene.requests.get(&(proxy, id))
+        }
+        Some(_) | None => None,
+    };
+    let is_behind =
+        move |number: u32| request.is_some_and(|request| request.call.is_none_or(|call| call == number));
+    scene
+        .calls
+        .iter()
+        .filter(move |(number, call)| call.proxy == proxy && is_behind(**number))
+        .map(|(_, call)| call)
+}
+
 /// Returns whether a call is about a key; one that names less is about all that fit.
 fn is_about(call: &Call, key: &StreamKey) -> bool {
     if let Some(name) = &call.stream {
@@ -196,10 +212,7 @@ mod tests {
     use proxy_core::io::{ConnectError, PullFailure};
 
     use super::*;
-    use crate::{
-        oracle::story::{Story, dial},
-        trace::Inward,
-    };
+    use crate::oracle::story::{Story, dial};
 
     fn check(tell: impl FnOnce(&mut Story)) -> Vec<String> {
         Story::told::<Removal>(tell)
@@ -241,6 +254,20 @@ mod tests {
         assert_eq!(
             asks("delStreamProxy", "live/a", StreamEnd::Shutdown),
             ["removal: live/a was removed as Shutdown, and the process goes on"]
+        );
+    }
+
+    #[test]
+    fn it_is_the_call_that_entered_last_that_removes() {
+        let findings = check(|story| {
+            streams(story, &[]);
+            story.at(5_000).asks("delStreamProxy", Some("live/a"), &[], true);
+            story.asks("close_streams", Some("live/b"), &[], true);
+            stops(story, StreamEnd::Deleted);
+        });
+        assert_eq!(
+            findings,
+            ["removal: live/a was removed as Deleted, and no delStreamProxy of it is under way"]
         );
     }
 

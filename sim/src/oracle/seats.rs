@@ -26,7 +26,7 @@ use super::{
     BYTES, EVENT, Entered, Findings, IN, Kinds, OUT, Oracle, PLAYER, PlaceNow, STEP, Scene, TIME,
     alarms::Alarms, scene::name_of, secs,
 };
-use crate::trace::{ActorId, Inward, Outward, Record, What};
+use crate::trace::{ActorId, Inward, Outward, Record, What, words::kebab};
 
 pub(super) const NAME: &str = "seats";
 
@@ -384,7 +384,7 @@ impl Seats {
                 let now = stream.and_then(|id| scene.streams.get(&(proxy, id)))?;
                 let hold = config.pull.player_hold;
                 match now.outage_since {
-                    None => says(format!("{} is {:?}", name_of(&now.key), now.state)),
+                    None => says(format!("{} is {}", name_of(&now.key), kebab(&now.state))),
                     Some(since) if since + hold > at => says(format!(
                         "{} is down for {} only: {} were promised",
                         name_of(&now.key),

@@ -11,7 +11,7 @@ use proxyd::log::words;
 use serde_json::Value;
 
 use super::{CALLS, CallNow, EVENT, Findings, Kinds, Oracle, STEP, Scene, StreamNow, scene::name_of, secs};
-use crate::trace::{ActorId, Record, What};
+use crate::trace::{ActorId, Record, What, words::kebab};
 
 pub(super) const NAME: &str = "state-truth";
 
@@ -52,7 +52,7 @@ fn judge_event(kind: &EventKind, stream: &StreamNow, at: Instant) -> Option<Stri
             Some(last) => format!("the last frame arrived {} before", secs(at.since(last))),
             None => "no frame has arrived at its socket".to_owned(),
         };
-        return Some(format!("Streaming was told, and {last}"));
+        return Some(format!("streaming was told, and {last}"));
     }
     let EventKind::PullEntered { state: PullState::BackingOff, failure, next_attempt, .. } = kind else {
         return None;
@@ -85,7 +85,7 @@ fn judge(call: &CallNow, body: &Value, scene: &Scene, at: Instant) -> Vec<String
         return texts;
     }
     let mut disagrees = |what: String| {
-        let state = stream.map_or("not registered".to_owned(), |stream| format!("{:?}", stream.state));
+        let state = stream.map_or("not registered".to_owned(), |stream| kebab(&stream.state));
         texts.push(format!("{name} told {shown} {what}, and its state is {state}"));
     };
     if name == "isMediaOnline" && key.is_some() && (body["online"] == true) != online {
@@ -191,7 +191,7 @@ fn judge_list(call: &CallNow, body: &Value, scene: &Scene, proxy: ActorId, at: I
     let surplus: Vec<&String> = listed.difference(&online).collect();
     if !missing.is_empty() || !surplus.is_empty() {
         texts.push(format!(
-            "getMediaList told {} streams, {} are Streaming: missing {missing:?}, surplus {surplus:?}",
+            "getMediaList told {} streams, {} are streaming: missing {missing:?}, surplus {surplus:?}",
             listed.len(),
             online.len()
         ));
@@ -296,7 +296,7 @@ mod tests {
         });
         assert_eq!(
             texts,
-            ["state-truth: live/a: Streaming was told, and the last frame arrived 0.700 s before"]
+            ["state-truth: live/a: streaming was told, and the last frame arrived 0.700 s before"]
         );
     }
 

@@ -381,6 +381,8 @@ pub struct Saw {
     pub headers: u32,
     /// Metadata.
     pub metadata: u32,
+    /// How often frames of a track are missing between others of one play.
+    pub leaps: u32,
     /// Plays of the origin not seen before.
     pub plays: u32,
     /// Lives of the publisher not seen before.

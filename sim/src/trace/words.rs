@@ -129,13 +129,13 @@ fn describe_event(event: &Event) -> String {
         event.stream.map_or_else(String::new, |stream| format!("stream {} #{}: ", stream.0, event.number));
     let text = match &event.kind {
         EventKind::PullStepped { state, event, next } if state == next => {
-            format!("{} in {}", kebab(event), words::state(*state))
+            format!("{} in {}", kebab(event), kebab(state))
         }
         EventKind::PullStepped { state, event, next } => {
-            format!("{} in {}, so {}", kebab(event), words::state(*state), words::state(*next))
+            format!("{} in {}, so {}", kebab(event), kebab(state), kebab(next))
         }
         EventKind::PullEntered { state, failure, failures, next_attempt } => {
-            let mut text = format!("is {}", words::state(*state));
+            let mut text = format!("is {}", kebab(state));
             if let Some(failure) = failure {
                 let _ = write!(text, ", {} (failure {failures})", words::failure(failure));
             }
@@ -171,6 +171,7 @@ fn describe_saw(saw: &Saw) -> String {
         (saw.keys, "keyframes"),
         (saw.video - saw.keys, "other video frames"),
         (saw.frames - saw.video, "audio frames"),
+        (saw.leaps, "gaps between frames"),
         (saw.plays, "new plays"),
         (saw.lives, "new lives of the publisher"),
     ] {

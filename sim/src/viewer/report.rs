@@ -71,8 +71,10 @@ pub struct Report {
     pub headers: u64,
     /// Metadata messages.
     pub metadata: u64,
-    /// Frames of a play that did not come, between others that did.
+    /// Frames of a play that did not come, between others that did and whose clock runs on.
     pub lost: u64,
+    /// How often some did not come, on each track.
+    pub leaps: u64,
     /// Frames that came again across a re-pull.
     pub repeated: u64,
     /// Plays of the origin seen.

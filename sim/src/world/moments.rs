@@ -162,7 +162,7 @@ fn gates(scenario: &Scenario, anchor: &Anchor, above: usize) -> Vec<usize> {
         }),
         Anchor::Watching(host) => last(&|act| matches!(act, Act::Play { players, .. } if players == host)),
         // An expectation stands below every event: it is about what follows what went wrong.
-        Anchor::Entered(..) if above == scenario.events.len() => last(&|act| matches!(act, Act::Fault(_))),
+        Anchor::Entered(..) if above >= scenario.events.len() => last(&|act| matches!(act, Act::Fault(_))),
         Anchor::Entered(..) => above.checked_sub(1).into_iter().collect(),
         Anchor::Zero | Anchor::Start(_) | Anchor::Cleared(_) | Anchor::Replied(_) | Anchor::End => Vec::new(),
     }

@@ -12,7 +12,7 @@ use super::{Look, Names, Window, state_of, within};
 use crate::{
     oracle::{Findings, Scene, Strictness},
     scenario::model::{Layer, Level, Never, PullRef, Wanted},
-    trace::{ActorId, Outward, What},
+    trace::{ActorId, Outward, What, words::kebab},
 };
 
 /// One such expectation.
@@ -325,8 +325,9 @@ impl Change {
             }
             Wanted::Entered { pull, state, .. } => missing(*pull).map(|name| {
                 format!(
-                    "{name} ({}) has not entered {state:?} since {}, it is {}: it was wanted {over}",
+                    "{name} ({}) has not entered {} since {}, it is {}: it was wanted {over}",
                     names.pull(*pull),
+                    kebab(state),
                     shown(window.from),
                     state_of(scene, name)
                 )
@@ -443,8 +444,9 @@ fn never(
                 return None;
             };
             let name = &pull?.1;
-            (*next != PullState::Streaming)
-                .then(|| format!("{name} left Streaming for {next:?} by {event:?} at {}", record.at))
+            (*next != PullState::Streaming).then(|| {
+                format!("{name} left streaming for {} by {} at {}", kebab(next), kebab(event), record.at)
+            })
         }
         Never::Replayed => {
             let Some(EventKind::PullStepped { next: PullState::Replaying, .. }) = event else { return None };

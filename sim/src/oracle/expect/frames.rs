@@ -11,7 +11,7 @@ use super::{Look, Names, Window, within};
 use crate::{
     oracle::{Findings, Scene, alarms::Alarms, secs},
     scenario::model::HostRef,
-    trace::{ActorId, What},
+    trace::{ActorId, What, words::kebab},
 };
 
 /// Waits for players.
@@ -257,7 +257,7 @@ impl Frames {
         let Some(player) = scene.players.get(seat as usize) else { return format!("seat {seat}") };
         let host = scene.host_of(player.actor).map_or("?", |host| names.host(host));
         let state = scene.stream_named(player.from, &player.stream);
-        let thinks = state.map_or("not registered".to_owned(), |(_, stream)| format!("{:?}", stream.state));
+        let thinks = state.map_or("not registered".to_owned(), |(_, stream)| kebab(&stream.state));
         let link = if player.is_connected { "connected" } else { "not connected" };
         let how = format!("{link}; the proxy thinks its stream is {thinks}");
         format!("{host} at {} by {:?} ({how})", player.stream, player.output)

@@ -22,14 +22,14 @@ use proxy_core::{
 use self::{change::Change, frames::Frames, replies::Replies};
 use super::{
     CALLS, EVENT, Findings, Kinds, OUT, Oracle, PHASE, PLAYER, SAW, STEP, Scene, Strictness, TIME, TIMELINE,
-    scene::name_of,
+    failures_of, scene::name_of,
 };
 use crate::{
     scenario::{
         model::{Expect, HostRef, PullRef, Scenario, Wanted, When},
         moment_words,
     },
-    trace::{ActorId, Moment, Phase, Record, What},
+    trace::{ActorId, Moment, Phase, Record, What, words::kebab},
     world::moments::{BELOW_ALL, Happened, Moments},
 };
 
@@ -384,9 +384,9 @@ fn state_of(scene: &Scene, name: &str) -> String {
     let found = scene.settings.keys().find_map(|proxy| scene.stream_named(*proxy, name));
     match found {
         Some((_, stream)) if stream.state == PullState::BackingOff => {
-            format!("BackingOff, {} failures, the last one {:?}", stream.failures, stream.failure)
+            format!("{}, {}", kebab(&stream.state), failures_of(stream))
         }
-        Some((_, stream)) => format!("{:?} since {}", stream.state, stream.entered_at),
+        Some((_, stream)) => format!("{} since {}", kebab(&stream.state), stream.entered_at),
         None => "not registered".to_owned(),
     }
 }

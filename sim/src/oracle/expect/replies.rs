@@ -12,7 +12,7 @@ use crate::{
         model::{Act, ReplyWanted, Scenario},
         moment_words,
     },
-    trace::{ActorId, What},
+    trace::{ActorId, What, words::kebab},
 };
 
 const NAME: &str = "expect: reply";
@@ -178,10 +178,10 @@ fn judge_refusal(asked: &CallNow, scene: &Scene, at: Instant) -> Option<String> 
             None => "no frame of it has ever arrived".to_owned(),
         };
         format!(
-            "it was refused as existing, and {last}: that is true for {} only; the proxy thinks {} is {:?}",
+            "it was refused as existing, and {last}: that is true for {} only; the proxy thinks {} is {}",
             secs(stream.policy.stall),
             name_of(&key),
-            stream.state
+            kebab(&stream.state)
         )
     })
 }

@@ -196,7 +196,7 @@ fn what_never_should_happen_is_found_in_its_window_alone() {
     assert_eq!(
         texts,
         [
-            "expect: never: live/a left Streaming for BackingOff by Closed at 2.000000s, between 1.000000s and 3.000000s"
+            "expect: never: live/a left streaming for backing-off by closed at 2.000000s, between 1.000000s and 3.000000s"
         ]
     );
 }
@@ -261,7 +261,7 @@ fn a_state_is_entered_in_time_or_not() {
     assert_eq!(told(Some(900)).len(), 1);
     let texts = told(None);
     assert!(
-        texts[0].contains("live/a (p1) has not entered BackingOff since 1.000000s, it is Streaming since"),
+        texts[0].contains("live/a (p1) has not entered backing-off since 1.000000s, it is streaming since"),
         "{texts:?}"
     );
 }
@@ -282,7 +282,7 @@ fn a_removal_comes_in_time_or_not() {
     assert_eq!(told(Some(500)), [""; 0]);
     assert!(
         told(None)[0]
-            .contains("live/a (p1) is Streaming since 0.000000s: its removal was wanted within 0.500 s")
+            .contains("live/a (p1) is streaming since 0.000000s: its removal was wanted within 0.500 s")
     );
 }
 

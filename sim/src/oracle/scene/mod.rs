@@ -19,7 +19,7 @@ pub(super) use self::follow::begins_attempt;
 use super::bounds::{self, Policy};
 use crate::{
     raw::media::Track,
-    scenario::model::{Act, Event, Fault, HostRef, Role, Scenario},
+    scenario::model::{Act, Event, Fault, FaultEvent, HostRef, Role, Scenario},
     trace::{ActorId, Call, Cast, Inward, Phase, Sample},
 };
 
@@ -83,6 +83,8 @@ pub struct Scene {
     touched: BTreeSet<HostRef>,
     /// Something happened that may touch everybody.
     all_touched: bool,
+    /// An origin leaves out frames of its own accord.
+    pub drips: bool,
     /// Calls without an answer.
     pub calls: BTreeMap<u32, CallNow>,
     /// Requests to the core without a reply.
@@ -403,6 +405,9 @@ impl Scene {
             self.burst_max = self.burst_max.max(bounds::burst(publisher, bounds::BURST));
         }
         for event in &scenario.events {
+            if let Act::Fault(FaultEvent { fault: Fault::Drip { .. }, .. }) = &event.act {
+                self.drips = true;
+            }
             if let Act::Fault(fault) = &event.act
                 && let Fault::Term(back) | Fault::Kill(back) | Fault::Vanish(back) = &fault.fault
             {
