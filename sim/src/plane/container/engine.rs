@@ -483,7 +483,7 @@ async fn work(
             }
             Step::End => {
                 for _ in 0..ENDED_TRIES {
-                    if id.as_deref().is_none_or(|id| !is_cared_for(id)) {
+                    if id.as_deref().is_none_or(|id| !is_cared_for(id, &name)) {
                         break;
                     }
                     tokio::time::sleep(ENDED_EVERY).await;
@@ -524,12 +524,20 @@ async fn look(machine: u32, podman: &[String], name: &str) -> Result<(String, Ma
     Ok((id.to_owned(), Made { pid, ip, device: device(machine, pid) }))
 }
 
-/// Returns whether somebody of the engine still looks after a container: while it runs, and until its network is taken
-/// apart. Whoever starts it before that may find it taken apart afterwards.
-fn is_cared_for(container: &str) -> bool {
+/// Returns whether somebody of the engine still looks after a container: while it runs, and until its network and files
+/// are taken apart, by its monitor and by whoever was attached to it. Whoever starts it before that may find it taken
+/// apart afterwards.
+fn is_cared_for(container: &str, name: &str) -> bool {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let names_it = |line: Vec<u8>| String::from_utf8_lossy(&line).contains(container);
-    entries.map(|entry| fs::read(entry.path().join("cmdline")).unwrap_or_default()).any(names_it)
+    let mut lines = entries.map(|entry| fs::read(entry.path().join("cmdline")).unwrap_or_default());
+    lines.any(|line| names_it(&line, container, name))
+}
+
+/// Returns whether a command line is about a container.
+fn names_it(line: &[u8], container: &str, name: &str) -> bool {
+    line.split(|byte| *byte == 0).any(|word| {
+        word == name.as_bytes() || word.windows(container.len()).any(|part| part == container.as_bytes())
+    })
 }
 
 /// Returns the first process of a container, as we count processes.
@@ -596,6 +604,10 @@ fn limits() -> Vec<String> {
 }
 
 /// Removes an engine's files and control groups once its processes are gone.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "whoever drops a world waits for its end, and nothing else is done meanwhile"
+)]
 fn remove(home: &Path, prefix: &str) {
     debug_assert!(prefix.starts_with(PREFIX), "only what is ours is removed");
     for _ in 0..GONE_TRIES {
@@ -665,6 +677,16 @@ fn end_machine(home: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_looks_after_a_container_names_it_or_its_number() {
+        let check = |line: &[u8]| names_it(line, "4f2a", "rps-1-c0-srs");
+        assert!(check(b"conmon\0-c\x004f2a\0"));
+        assert!(check(b"podman\0container\0cleanup\0--x=/a/4f2a/b\0"));
+        assert!(check(b"podman\0start\0rps-1-c0-srs\0"));
+        assert!(!check(b"podman\0start\0rps-1-c0-srs2\0"));
+        assert!(!check(b""));
+    }
 
     #[test]
     fn the_other_end_of_a_cable_is_found_by_its_number() {
