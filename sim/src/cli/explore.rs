@@ -381,7 +381,7 @@ impl Progress {
             self.noun,
             tally.marks.len(),
             MARKS.len(),
-            tally.cells.len().min(cells),
+            tally.cells_reached(),
             tally.ways.len(),
         );
         let (start, end) = if self.is_terminal { ("\r", "  ") } else { ("", "\n") };

@@ -138,7 +138,7 @@ pub fn run(seed: u64, scenario: Scenario, conduct: Conduct) -> Attempt {
 }
 
 /// Returns the failure of a run: of several findings the first.
-pub fn failure_of(outcome: &Outcome, scenario: &Scenario) -> Option<Failure> {
+fn failure_of(outcome: &Outcome, scenario: &Scenario) -> Option<Failure> {
     let of = |finding: &Finding| Failure {
         group: Group::of(finding, scenario, &outcome.cast),
         text: finding.text.clone(),

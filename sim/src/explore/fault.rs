@@ -71,8 +71,9 @@ pub(super) fn roll(name: &'static str, on: HostRef, scenario: &Scenario, dice: &
         "network-disconnect" => Fault::Disconnect { ip: next_ip(on, scenario, dice) },
         "conntrack-flush" => Fault::ConntrackFlush,
         "move-address" => {
-            // Somebody who dials an address goes on dialling that.
-            if !world::is_named(scenario, on) {
+            // Somebody who dials an address goes on dialling that; and a player that only listens never learns that its proxy
+            // has gone elsewhere.
+            if model.is_none() || !world::is_named(scenario, on) {
                 return None;
             }
             Fault::MoveAddress { ip: NextIp::New, taken: taken(dice) }

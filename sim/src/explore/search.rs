@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     dice::Dice,
-    oracle::Measured,
+    oracle::{Measured, REACHABLE},
     report::Group,
     scenario::{MARKS, model::Scenario},
 };
@@ -294,6 +294,13 @@ impl Tally {
             self.compare(attempt);
         }
         is_new
+    }
+
+    /// Returns how many of the reachable cells were reached.
+    pub fn cells_reached(&self) -> usize {
+        let all =
+            REACHABLE.iter().flat_map(|(state, events)| events.iter().map(move |event| (*state, *event)));
+        all.filter(|(state, event)| self.cells.contains_key(&(*state as usize, *event as usize))).count()
     }
 
     /// Keeps what took longest.

@@ -235,7 +235,8 @@ fn behaviour(like: Like, dice: &mut Dice) -> Behaviour {
             7 => to.media_before_start = true,
             8 => to.metadata = dice.one(crate::scenario::words::METADATA).1,
             9 => {
-                to.window = dice.one(&[1_000, 5_000, 50_000]);
+                // Below 32 KiB the core believes no window, and an origin that does would wait for ever.
+                to.window = dice.one(&[33_000, 50_000, 200_000]);
                 to.stops_unacknowledged = dice.chance(50);
             }
             10 => to.csids = dice.one(&[Csids::USUAL, Csids::SHARED, Csids::FAR]),

@@ -98,7 +98,7 @@ impl Idempotence {
         findings: &mut Findings,
     ) {
         let Some(player) = scene.players.get(seat as usize) else { return };
-        if self.is_changed || !scene.settings.contains_key(&player.from) {
+        if self.is_changed || scene.audio_comes_late || !scene.settings.contains_key(&player.from) {
             return;
         }
         let first = self.first.entry((player.from, player.stream.clone(), player.output)).or_insert(opening);

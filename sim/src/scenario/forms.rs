@@ -42,10 +42,9 @@ pub(crate) static SWARM: Form = Form {
     place: "[swarm]",
     text: "What a search adds to this file's world and story, another choice for each seed",
     groups: &[&[
-        or(
+        may(
             "faults",
             Kind::WordList(faults::names),
-            "[]",
             "kinds of faults; without it every kind that fits a host",
         ),
         or("on", Kind::Hosts(Roles::ANY), "[]", "hosts they happen to; without it all"),
@@ -53,18 +52,12 @@ pub(crate) static SWARM: Form = Form {
         or("at_most", Kind::Whole(1, 100), "4", "faults in a run, at most"),
         may("between", Kind::Span, "when they begin: { min, max }; without it at any time of the run"),
         or("lasts", Kind::Span, "{ min = \"50ms\", max = \"8s\" }", "how long they last"),
-        or(
+        may(
             "calls",
             Kind::WordList(|| list(words::MEDDLINGS)),
-            "[]",
             "what operators do beside the story; without it nothing",
         ),
-        or(
-            "knobs",
-            Kind::WordList(|| list(words::KNOBS)),
-            "[]",
-            "what of the world varies; without it nothing",
-        ),
+        may("knobs", Kind::WordList(|| list(words::KNOBS)), "what of the world varies; without it nothing"),
     ]],
 };
 
@@ -605,6 +598,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Form> {
         &TIMELINE,
         &REPLY,
         &FAULT,
+        &SWARM,
     ];
     let verbs = VERBS.iter().map(|(_, form)| form);
     TABLES.iter().chain(verbs).chain(EXPECTS).copied()

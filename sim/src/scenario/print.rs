@@ -10,8 +10,8 @@ use super::{
     form::{Form, Key},
     forms::{self, VERBS},
     model::{
-        Act, Anchor, Call, Comeback, DnsAnswer, Event, Expect, Fault, FaultEvent, Host, HostRef, Meddling,
-        Name, PullRef, ReplyWanted, Role, Scenario, Swarm, Wanted, When,
+        Act, Anchor, Call, Comeback, DnsAnswer, Event, Expect, Fault, FaultEvent, Host, HostRef, Knob,
+        Meddling, Name, PullRef, ReplyWanted, Role, Scenario, Swarm, Wanted, When,
     },
     print_who::{config, model_pairs, net_pairs, player_pairs, pull_pairs, whole_content},
     show::{Pairs, args, key_text, list, next_ip, quote, rate, section, share, shift, span, texts, time},
@@ -337,15 +337,17 @@ impl<'a> Printer<'a> {
 
     fn swarm(&self, swarm: &Swarm) -> Pairs {
         let mut pairs = Pairs::of(&forms::SWARM);
-        pairs.put("faults", list(swarm.faults.iter().map(|name| quote(name))));
+        let some = |words: Vec<String>| (!words.is_empty()).then(|| list(words.into_iter()));
+        pairs.maybe("faults", some(swarm.faults.iter().map(|name| quote(name)).collect()));
         pairs.put("on", self.hosts(&swarm.on));
         pairs.put("at_least", swarm.at_least.to_string());
         pairs.put("at_most", swarm.at_most.to_string());
         pairs.maybe("between", swarm.between.map(|(min, max)| span(min, max)));
         pairs.put("lasts", span(swarm.lasts.0, swarm.lasts.1));
         let call = |call: &Meddling| quote(words::word(words::MEDDLINGS, *call));
-        pairs.put("calls", list(swarm.calls.iter().map(call)));
-        pairs.put("knobs", list(swarm.knobs.iter().map(|knob| quote(words::word(words::KNOBS, *knob)))));
+        pairs.maybe("calls", some(swarm.calls.iter().map(call).collect()));
+        let knob = |knob: &Knob| quote(words::word(words::KNOBS, *knob));
+        pairs.maybe("knobs", some(swarm.knobs.iter().map(knob).collect()));
         pairs
     }
 

@@ -535,9 +535,6 @@ pub(super) fn offer<W: AsRef<str>>(word: &str, words: impl IntoIterator<Item = W
 
 fn unknown_key(form: &Form, name: &str, known: impl Iterator<Item = &'static str>) -> String {
     let known: Vec<_> = known.collect();
-    if std::ptr::eq(form, &forms::ROOT) && name == "swarm" {
-        return "[swarm] is no part of the form: it is kept for a search to come; leave it out".to_owned();
-    }
     let homes: Vec<_> = forms::all().filter(|form| form.key(name).is_some()).map(|form| form.place).collect();
     let belongs = match homes.as_slice() {
         [first, ..] if likely(name, known.iter().copied()).is_none() => format!("; it belongs to {first}"),

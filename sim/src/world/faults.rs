@@ -505,10 +505,14 @@ impl World<'_> {
     pub(super) fn settled_at(&mut self, host: HostRef, ip: Ipv4Addr) {
         let namespace = self.members[usize::from(host.0)].namespaces[0];
         self.addresses.insert(ip, namespace);
-        self.homes.insert(host, ip);
+        let before = self.homes.insert(host, ip);
         let actor = self.members[usize::from(host.0)].actor;
         self.note(actor, What::Address { ip });
         if let Some(spec) = self.scenario.hosts[usize::from(host.0)].publish {
+            // A userland proxy leads to the address it was started with: another one needs another proxy.
+            if before != Some(ip) {
+                self.net.unpublish(spec.port, self.now);
+            }
             publish(&mut self.net, namespace, spec);
         }
         self.set_names();

@@ -101,6 +101,8 @@ pub struct Scene {
     pub samples: BTreeMap<ActorId, Sample>,
     /// The longest time from keyframe to keyframe of any publisher.
     pub gop_max: Duration,
+    /// A publisher's audio begins later than its video: what is given out before a picture depends on when one comes.
+    pub audio_comes_late: bool,
     /// The longest time between frames of any publisher.
     pub frame_max: Duration,
     /// The bytes that [`bounds::BURST`] frames in a row of any publisher become at most.
@@ -401,6 +403,7 @@ impl Scene {
         });
         for publisher in models.chain(changed) {
             self.gop_max = self.gop_max.max(bounds::gop(publisher));
+            self.audio_comes_late |= publisher.audio.as_ref().is_some_and(|audio| !audio.from.is_zero());
             self.frame_max = self.frame_max.max(bounds::frame(publisher));
             self.burst_max = self.burst_max.max(bounds::burst(publisher, bounds::BURST));
         }
