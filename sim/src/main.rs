@@ -14,8 +14,8 @@ use sim::{
     cli::{
         bench::{self, BenchOptions},
         check,
-        diff::{self as cli_diff, DiffOptions},
         defects::{self, DefectOptions, Handful},
+        diff::{self as cli_diff, DiffOptions},
         exit, netns as cli_netns, props,
         prove::{self, ProveOptions},
         replay, run,

@@ -344,9 +344,10 @@ fn remove(item: &mut Item, way: &[Step]) -> bool {
     match way {
         [] => false,
         [Step::Key(key)] => item.as_table_like_mut().is_some_and(|table| table.remove(key).is_some()),
-        [Step::Key(key), rest @ ..] => {
-            item.as_table_like_mut().and_then(|table| table.get_mut(key)).is_some_and(|item| remove(item, rest))
-        }
+        [Step::Key(key), rest @ ..] => item
+            .as_table_like_mut()
+            .and_then(|table| table.get_mut(key))
+            .is_some_and(|item| remove(item, rest)),
         [Step::Entry(index)] => {
             if let Some(tables) = item.as_array_of_tables_mut() {
                 tables.remove(*index);

@@ -90,7 +90,11 @@ impl Pipe {
 }
 
 impl AsyncRead for Pipe {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        to: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, to)
     }
 }
@@ -224,7 +228,8 @@ fn video(timestamp: u32, head: [u8; 5], len: usize, out: &mut Vec<u8>) {
 /// Serves whoever comes: a frame of each length in turn, every 40 ms, a keyframe each second.
 async fn origin(mut stream: DuplexStream, frames: Arc<Vec<usize>>) {
     let mut handshake = Some(ServerHandshake::start(&[9; 1528]));
-    let options = ServerOptions { chunk_size: 4096, streams_max: 8, hops_max: 8, limits: ChunkLimits::PLAYER };
+    let options =
+        ServerOptions { chunk_size: 4096, streams_max: 8, hops_max: 8, limits: ChunkLimits::PLAYER };
     let mut session = ServerSession::new(options, 3073);
     let (mut buffer, mut is_playing, mut number) = (vec![0; 16 * 1024], false, 0_u32);
     let mut tick = tokio::time::interval(Duration::from_millis(40));

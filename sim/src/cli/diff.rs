@@ -47,7 +47,8 @@ pub fn run(options: &DiffOptions) -> u8 {
 fn read(name: &str) -> Result<Logged, String> {
     let (path, seed) = match name.rsplit_once('@') {
         Some((path, seed)) if !Path::new(name).exists() => {
-            let seed: u64 = seed.parse().map_err(|_| format!("{name}: `@` is followed by a seed, a whole number"))?;
+            let seed: u64 =
+                seed.parse().map_err(|_| format!("{name}: `@` is followed by a seed, a whole number"))?;
             (path, Some(seed))
         }
         Some(_) | None => (name, None),
@@ -77,7 +78,13 @@ fn read(name: &str) -> Result<Logged, String> {
 pub fn told(found: Option<&Difference>, names: [&str; 2], runs: [&Logged; 2]) -> String {
     let mut out = String::new();
     for (letter, (name, run)) in ["A", "B"].iter().zip(names.iter().zip(runs)) {
-        let _ = writeln!(out, "{letter}  {name}: {} seed {}, {} records", run.scenario, run.seed, run.records.len());
+        let _ = writeln!(
+            out,
+            "{letter}  {name}: {} seed {}, {} records",
+            run.scenario,
+            run.seed,
+            run.records.len()
+        );
     }
     let Some(found) = found else {
         out.push_str("\nthe same, record by record\n");
@@ -110,7 +117,8 @@ fn lines(parting: &Parting, with_causes: bool, out: &mut String) {
             let _ = writeln!(out, "    ↑ {mark} {cause}");
         }
     }
-    if with_causes && parting.sides.iter().flatten().any(|side| side.causes.iter().any(|(_, shared)| !shared)) {
+    if with_causes && parting.sides.iter().flatten().any(|side| side.causes.iter().any(|(_, shared)| !shared))
+    {
         out.push_str("  ↑ led to what stands above it; ≠ the other run has nothing of the kind\n");
     }
 }

@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 use super::exit;
 use crate::{
     report::is_notable,
-    runner,
-    scenario,
+    runner, scenario,
     shrink::why::{JUMP_MIN, Point, Why, WhyWish, why},
     trace::{Record, words},
     world::Whose,
@@ -136,7 +135,13 @@ fn jump(found: &Why, before: usize, after: usize, text: &str) -> String {
         to.percent()
     );
     for (whose, point) in &found.whose {
-        let _ = writeln!(out, "  other dice of {} alone: {} of {} fail", name_of(*whose), point.fails, point.runs);
+        let _ = writeln!(
+            out,
+            "  other dice of {} alone: {} of {} fail",
+            name_of(*whose),
+            point.fails,
+            point.runs
+        );
     }
     // What is named is told; of a stretch without names, everything.
     let between: Vec<&Record> =

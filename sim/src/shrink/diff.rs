@@ -208,7 +208,10 @@ mod tests {
         let story = found.story.expect("it is another");
         assert_eq!(story.actor, "srs");
         let [Some(ours), Some(theirs)] = story.sides else { panic!("both go on") };
-        assert!(ours.line.contains("serves") && theirs.line.contains("serves no more"), "{ours:?} {theirs:?}");
+        assert!(
+            ours.line.contains("serves") && theirs.line.contains("serves no more"),
+            "{ours:?} {theirs:?}"
+        );
         assert_eq!(ours.causes.len(), 3, "back to the beginning");
         assert!(ours.causes.iter().all(|(_, is_shared)| *is_shared));
     }

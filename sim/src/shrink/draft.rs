@@ -86,7 +86,9 @@ impl Draft {
     /// Returns a value within a part.
     pub(super) fn within(&self, part: &Part, key: &str) -> Option<&Part> {
         let is_it = |other: &&Part| {
-            other.path.len() == part.path.len() + 1 && other.path.starts_with(&part.path) && other.key() == key
+            other.path.len() == part.path.len() + 1
+                && other.path.starts_with(&part.path)
+                && other.key() == key
         };
         self.parts.iter().find(is_it)
     }
@@ -215,7 +217,9 @@ impl Draft {
             Act::Fault(fault) => {
                 let parted = match &fault.fault {
                     Fault::Partition { with, .. } => !with.is_empty() && with.iter().all(host),
-                    Fault::Dns { name, .. } => gone.hosts.iter().any(|of| self.host(*of) == Some(name.as_str())),
+                    Fault::Dns { name, .. } => {
+                        gone.hosts.iter().any(|of| self.host(*of) == Some(name.as_str()))
+                    }
                     Fault::Term(_)
                     | Fault::Kill(_)
                     | Fault::Vanish(_)
@@ -364,7 +368,8 @@ fn moments(expect: &Expect) -> Vec<(&'static str, &When)> {
 
 /// Returns whether nothing is left of what an expectation is about.
 fn is_expect_of_gone(expect: &Expect, gone: &Gone) -> bool {
-    let all_gone = |hosts: &[HostRef]| !hosts.is_empty() && hosts.iter().all(|host| gone.hosts.contains(host));
+    let all_gone =
+        |hosts: &[HostRef]| !hosts.is_empty() && hosts.iter().all(|host| gone.hosts.contains(host));
     let pull_gone = |pull: &PullRef| gone.pulls.contains(pull);
     match &expect.what {
         Wanted::FramesAt { players, .. } | Wanted::Told { players, .. } => all_gone(players),

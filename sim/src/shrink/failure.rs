@@ -38,8 +38,10 @@ impl Failure {
 /// a player that sees nothing is one thing while the proxy streams and another while nobody has added the stream.
 fn gist(text: &str, scenario: &Scenario) -> Vec<String> {
     let hosts = scenario.hosts.iter().map(|host| host.name.as_str());
-    let names: BTreeSet<&str> =
-        hosts.chain(scenario.pulls.iter().map(|pull| pull.name.as_str())).chain(["Rtmp", "HttpFlv"]).collect();
+    let names: BTreeSet<&str> = hosts
+        .chain(scenario.pulls.iter().map(|pull| pull.name.as_str()))
+        .chain(["Rtmp", "HttpFlv"])
+        .collect();
     let is_word = |word: &&str| !word.is_empty() && !word.contains(|c: char| c.is_ascii_digit() || c == '/');
     let words = text.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | ':' | '(' | ')'));
     let kept = words.filter(is_word).filter(|word| !names.contains(word)).filter(|word| !is_unit(word));

@@ -39,7 +39,10 @@ use crate::{
     cli::defects::DEFECT,
     oracle::{Finding, MARKS_WANTED},
     runner::RECORDS_MAX,
-    scenario::{self, Problem, model::{Act, Role, Scenario}},
+    scenario::{
+        self, Problem,
+        model::{Act, Role, Scenario},
+    },
     world::{Keep, World},
 };
 
@@ -139,7 +142,8 @@ pub fn shrink(text: &str, path: &str, wish: &Wish) -> Result<Shrunk, NotShrunk> 
     let explicit = on_core_with(&loaded.explicit, &loaded.scenario, seed);
     let loaded = scenario::load(&explicit, file, None).map_err(NotShrunk::Problems)?;
     let keep = Keep { until: Some(RECORDS_MAX), ..Keep::default() };
-    let (first, second) = (World::run(&loaded.scenario, seed, keep), World::run(&loaded.scenario, seed, keep));
+    let (first, second) =
+        (World::run(&loaded.scenario, seed, keep), World::run(&loaded.scenario, seed, keep));
     if first.hash != second.hash {
         return Err(NotShrunk::Differs);
     }

@@ -66,7 +66,9 @@ fn without_events(mut draft: Draft, trial: &mut Trial, seed: u64) -> Draft {
     let expects = (0..draft.scenario.expects.len()).filter(|index| Some(*index) != missed);
     let units: Vec<Unit> = events.map(Unit::Event).chain(expects.map(Unit::Expect)).collect();
     let case = halve(&draft, &units, trial, |draft, gone| draft.without(gone_of(gone), &times, false));
-    let Some(mut draft) = case.and_then(|case| Draft::new(case, trial)) else { return pin(draft, trial, &times) };
+    let Some(mut draft) = case.and_then(|case| Draft::new(case, trial)) else {
+        return pin(draft, trial, &times);
+    };
     let times = draft.times(trial, seed).clone();
     pin(draft, trial, &times)
 }
@@ -114,7 +116,9 @@ fn is_optional(part: &Part) -> bool {
         return false;
     }
     // Events, expectations, hosts and pulls go as such, with what hangs on them.
-    if is_whole(&["timeline"], 1) || is_whole(&["timeline", "events"], 2) || is_whole(&["timeline", "events"], 3)
+    if is_whole(&["timeline"], 1)
+        || is_whole(&["timeline", "events"], 2)
+        || is_whole(&["timeline", "events"], 3)
     {
         return false;
     }
@@ -124,7 +128,8 @@ fn is_optional(part: &Part) -> bool {
     if is_whole(&["host"], 1) || is_whole(&["host"], 2) || is_whole(&["pull"], 1) || is_whole(&["pull"], 2) {
         return false;
     }
-    let is_of_event = part.is_below(&["timeline", "events"]) && part.kind == Kind::Pair && part.path.len() == 4;
+    let is_of_event =
+        part.is_below(&["timeline", "events"]) && part.kind == Kind::Pair && part.path.len() == 4;
     !(is_of_event && KEPT_OF_EVENTS.contains(&part.key()))
 }
 
@@ -172,9 +177,8 @@ fn halve<U: Copy>(
                 without(draft, &all).filter(|case| case.text != draft.case.text)
             });
             // What makes no case is no case that fails.
-            let cases: Vec<Case> = cases
-                .map(|case| case.unwrap_or_else(|| Case { text: String::new(), place: None }))
-                .collect();
+            let cases: Vec<Case> =
+                cases.map(|case| case.unwrap_or_else(|| Case { text: String::new(), place: None })).collect();
             let Some(index) = trial.first_failing(&cases) else { break };
             let chunk = chunks[index].to_vec();
             at += index * size;

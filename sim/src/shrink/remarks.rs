@@ -187,7 +187,9 @@ fn shown(unit: Unit, value: i128) -> String {
         Some(number) if unit == Unit::Time && number.bytes().all(|byte| byte.is_ascii_digit()) => {
             format!("{number}.0 s")
         }
-        Some(number) if unit == Unit::Time && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') => {
+        Some(number)
+            if unit == Unit::Time && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') =>
+        {
             format!("{number} s")
         }
         Some(_) | None => text,

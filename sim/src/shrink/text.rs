@@ -24,7 +24,11 @@ impl Edit {
 }
 
 /// Changes a text. Returns it with where a place of it has come to; nothing if that place itself is cut out.
-pub(super) fn apply(text: &str, mut edits: Vec<Edit>, place: Option<usize>) -> Option<(String, Option<usize>)> {
+pub(super) fn apply(
+    text: &str,
+    mut edits: Vec<Edit>,
+    place: Option<usize>,
+) -> Option<(String, Option<usize>)> {
     edits.sort_by_key(|edit| (edit.span.start, edit.span.end));
     let mut out = String::with_capacity(text.len());
     let (mut at, mut moved) = (0, None);
@@ -208,10 +212,8 @@ impl Walk<'_> {
             .map(|(name, item)| (name.to_owned(), table.key(name).and_then(Key::span), item))
             .collect();
         // Where each pair of an inline table is, so that one can be cut out with its comma.
-        let places: Vec<Span> = entries
-            .iter()
-            .filter_map(|(_, key, item)| Some(key.clone()?.start..item.span()?.end))
-            .collect();
+        let places: Vec<Span> =
+            entries.iter().filter_map(|(_, key, item)| Some(key.clone()?.start..item.span()?.end)).collect();
         for (name, key, item) in entries {
             path.push(Step::Key(name));
             match item {
@@ -219,7 +221,8 @@ impl Walk<'_> {
                 Item::Value(value) => {
                     if let (Some(key), Some(span)) = (key, value.span()) {
                         let whole = key.start..span.end;
-                        let cut = if is_inline { self.cut_of(&whole, &places) } else { self.lines_of(&whole) };
+                        let cut =
+                            if is_inline { self.cut_of(&whole, &places) } else { self.lines_of(&whole) };
                         self.note(path, Kind::Pair, vec![cut], Some(value));
                     }
                     self.value(value, path);
@@ -431,7 +434,8 @@ never = "shed"
         };
         let all = parts(TEXT);
         let part = all.iter().find(|part| name(part) == way);
-        let part = part.unwrap_or_else(|| panic!("no {way} in {:?}", all.iter().map(name).collect::<Vec<_>>()));
+        let part =
+            part.unwrap_or_else(|| panic!("no {way} in {:?}", all.iter().map(name).collect::<Vec<_>>()));
         let edits = part.cut.iter().cloned().map(Edit::cut).collect();
         let (text, _) = apply(TEXT, edits, None).expect("spans of the text");
         assert!(Document::parse(text.as_str()).is_ok(), "{text}");

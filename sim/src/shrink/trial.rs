@@ -8,10 +8,7 @@ use std::{
     },
 };
 
-use super::{
-    failure::Failure,
-    text::line_at,
-};
+use super::{failure::Failure, text::line_at};
 use crate::{
     oracle::Finding,
     scenario::{self, model::Scenario},

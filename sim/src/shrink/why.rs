@@ -126,7 +126,8 @@ fn steepest(points: &[Point]) -> Option<usize> {
 fn spread(records: &[Record], failed: u64, points: usize) -> Vec<u64> {
     let before = || records.iter().filter(move |record| record.step < failed);
     let named: Vec<u64> = before().filter(|record| is_notable(record)).map(|record| record.step).collect();
-    let all: Vec<u64> = if named.len() < points { before().map(|record| record.step).collect() } else { named };
+    let all: Vec<u64> =
+        if named.len() < points { before().map(|record| record.step).collect() } else { named };
     let mut steps = vec![0];
     for number in 1..points {
         steps.extend(all.get((all.len() * number / (points - 1)).saturating_sub(1)));

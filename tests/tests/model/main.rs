@@ -132,7 +132,11 @@ impl Model {
         };
         if taken.host != host {
             for old in std::mem::take(&mut taken.waiters).into_keys() {
-                prop_assert_eq!(world.replies.get(&old), Some(&Reply::Superseded), "another add took its place");
+                prop_assert_eq!(
+                    world.replies.get(&old),
+                    Some(&Reply::Superseded),
+                    "another add took its place"
+                );
             }
             taken.host = host;
         }
@@ -185,7 +189,8 @@ impl Model {
             }
             Op::Update { stream, host, now } => {
                 let key = World::key(STREAMS[stream]);
-                let id = world.request(Request::Update { key, url: Some(url(host, stream)), options: None, now });
+                let id =
+                    world.request(Request::Update { key, url: Some(url(host, stream)), options: None, now });
                 self.asked.insert(id);
                 let reply = world.replies.get(&id);
                 match self.taken.get_mut(&stream) {
@@ -201,7 +206,8 @@ impl Model {
                 self.players.insert(conn, Player { stream, since: world.now, left: false });
             }
             Op::HangUp { player } => {
-                let sits = |(conn, player): &(&ConnId, &mut Player)| !player.left && !world.closed.contains(conn);
+                let sits =
+                    |(conn, player): &(&ConnId, &mut Player)| !player.left && !world.closed.contains(conn);
                 let found = self.players.iter_mut().filter(sits).nth(player);
                 if let Some((conn, player)) = found {
                     player.left = true;
