@@ -319,7 +319,7 @@ pub(super) fn lower(mut draft: Draft, trial: &mut Trial) -> Draft {
         for value in [knob.unit.round(least), least] {
             // What is no round number may become a larger one that is.
             if value >= knob.value && is_round {
-                continue;
+                break;
             }
             let Some(case) = knob.set(&draft, value).filter(|case| case.text != draft.case.text) else {
                 continue;
