@@ -91,21 +91,22 @@ pub fn told(found: Option<&Difference>, names: [&str; 2], runs: [&Logged; 2]) ->
         return out;
     };
     out.push_str("\nthe first record that differs at all\n");
-    lines(&found.exact, false, &mut out);
+    lines(&found.exact, false, runs, &mut out);
     match &found.story {
         Some(story) => {
             let _ = writeln!(out, "\nwhere they tell another story, of {}", story.actor);
-            lines(story, true, &mut out);
+            lines(story, true, runs, &mut out);
         }
         None => out.push_str("\nthey tell the same story: what happened to everybody, in the same order\n"),
     }
     out
 }
 
-fn lines(parting: &Parting, with_causes: bool, out: &mut String) {
-    for (letter, side) in ["A", "B"].iter().zip(&parting.sides) {
+fn lines(parting: &Parting, with_causes: bool, runs: [&Logged; 2], out: &mut String) {
+    for ((letter, run), side) in ["A", "B"].iter().zip(runs).zip(&parting.sides) {
         let Some(side) = side else {
-            let _ = writeln!(out, "  {letter} {:>8}  (nothing more)", "");
+            let end = run.records.last().map(|record| record.at.to_string()).unwrap_or_default();
+            let _ = writeln!(out, "  {letter} {:>8}  (nothing more: its run ends at {end})", "");
             continue;
         };
         let _ = writeln!(out, "  {letter} {}", side.line);

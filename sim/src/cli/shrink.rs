@@ -139,7 +139,7 @@ fn file_of(shrunk: &Shrunk, id: &str, path: &str) -> String {
         some => format!("with {some} of {SEEDS_TRIED} other seeds too"),
     };
     let head = format!(
-        "Shrunk from {name}, seed {}. It fails {seeds}; without any one of its lines it does not. Remarks behind lines are \
+        "Shrunk from {name}, seed {}. It fails {seeds}; nothing more of it can go. Remarks behind lines are \
          measured. `{promise}` breaks at {at}: {text}.",
         shrunk.seed
     );

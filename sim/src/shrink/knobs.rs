@@ -5,10 +5,13 @@ use super::{
     text::{Edit, Part, Step},
     trial::{Case, Trial, Verdict},
 };
-use crate::scenario::unit::TIME;
+use crate::scenario::unit::{SHARE, TIME};
 
 /// A second, in nanoseconds.
 pub(super) const SECOND: i128 = 1_000_000_000;
+
+/// A hundredth, in millionths.
+const PERCENT: i128 = 10_000;
 
 /// A number of a file.
 #[derive(Clone, Debug)]
@@ -43,6 +46,8 @@ pub(super) enum What {
 pub(super) enum Unit {
     Time,
     Whole,
+    /// Percent, in millionths.
+    Share,
 }
 
 /// Between which values a file fails.
@@ -59,6 +64,7 @@ impl Unit {
         match self {
             Self::Time => (TIME.show)(value),
             Self::Whole => value.to_string(),
+            Self::Share => (SHARE.show)(value),
         }
     }
 
@@ -71,6 +77,7 @@ impl Unit {
             Self::Time => (value / 10).max(1),
             // Three digits are enough for anybody.
             Self::Whole => 10_i128.pow(digits(value).saturating_sub(3)),
+            Self::Share => PERCENT,
         }
     }
 
@@ -83,6 +90,8 @@ impl Unit {
             Self::Time if value >= SECOND / 100 => SECOND / 100,
             Self::Time => 1,
             Self::Whole => 10_i128.pow(digits(value).saturating_sub(1)),
+            Self::Share if value >= 10 * PERCENT => 5 * PERCENT,
+            Self::Share => PERCENT,
         };
         (value + step - 1) / step * step
     }
@@ -119,6 +128,9 @@ fn knob(draft: &Draft, part: &Part) -> Option<Knob> {
             let (before, rest) = text.split_once("..")?;
             let (most, after) = rest.split_once('}')?;
             (Unit::Whole, most.parse().ok()?, (format!("\"{before}.."), format!("}}{after}\"")))
+        }
+        (Some(text), _) if text.ends_with('%') => {
+            (Unit::Share, (SHARE.parse)(text)?, ("\"".to_owned(), "\"".to_owned()))
         }
         (Some(text), _) => (Unit::Time, (TIME.parse)(text)?, ("\"".to_owned(), "\"".to_owned())),
         (None, Some(number)) => (Unit::Whole, i128::from(number), (String::new(), String::new())),
@@ -248,6 +260,7 @@ impl Knob {
         let step = match self.unit {
             Unit::Time => SECOND,
             Unit::Whole => 1,
+            Unit::Share => PERCENT,
         };
         let mut fails = self.value;
         for more in [self.value + (self.value).max(step), self.value + 3 * (self.value).max(step)] {
@@ -306,7 +319,7 @@ pub(super) fn lower(mut draft: Draft, trial: &mut Trial) -> Draft {
         for value in [knob.unit.round(least), least] {
             // What is no round number may become a larger one that is.
             if value >= knob.value && is_round {
-                continue;
+                break;
             }
             let Some(case) = knob.set(&draft, value).filter(|case| case.text != draft.case.text) else {
                 continue;

@@ -174,10 +174,7 @@ impl Marks {
 
 #[cfg(test)]
 mod tests {
-    use proxy_core::{
-        io::{PlayOutput, PullEventKind as E, StreamEnd},
-        time::Duration,
-    };
+    use proxy_core::io::{PlayOutput, PullEventKind as E, StreamEnd};
 
     use super::*;
     use crate::{
