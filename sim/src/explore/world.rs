@@ -85,7 +85,7 @@ pub(super) fn make(seed: u64) -> Scenario {
         let model = PlayerModel {
             count: dice.one(&[1, 1, 1, 2]),
             retry: dice.chance(40).then(|| dice.wide_millis(10, 3_000)),
-            read_rate: dice.chance(8).then(|| dice.one(&[20, 400, 4_000])),
+            read_rate: dice.chance(8).then(|| dice.one(&[4_000, 40_000])),
         };
         scenario.hosts.push(host(&format!("viewer{n}"), None, None, Role::Player(model)));
     }
