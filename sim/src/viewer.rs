@@ -467,10 +467,8 @@ impl Viewer {
             Order::Next
         } else {
             // Where the origin's clock jumps a new epoch begins, and pictures before its keyframe are left out.
-            if runs_on(last.time, stamp.time) {
-                self.report.lost += u64::from(stamp.number - last.number - 1);
-                self.report.leaps += 1;
-            }
+            self.report.leaps += u64::from(runs_on(last.time, stamp.time));
+            self.report.lost += u64::from(stamp.number - last.number - 1);
             Order::Gap
         };
         if track == Track::Video && order != Order::Next && stamp.kind != StampKind::Key {

@@ -14,13 +14,17 @@ use super::{
 };
 use crate::{
     dice::Dice,
+    origin::{Behaviour, Handshake},
     scenario::{
         self, FAULTS, Problem,
-        model::{Act, CutBy, Event, Fault, FaultEvent, HostRef, Role, Scenario},
+        model::{Act, Behaving, CutBy, Event, Fault, FaultEvent, HostRef, Role, Scenario},
     },
     trace::{Inward, Outward, Record, What},
     world::{Keep, World},
 };
+
+/// S0, S1 and S2.
+const HANDSHAKE_BYTES: usize = 1 + 2 * 1536;
 
 /// How long a fault lasts: longer than a dial waits before it is tried again, shorter than most patience.
 const LASTS: Duration = Duration::from_millis(1_500);
@@ -60,17 +64,27 @@ pub fn cases(story: &Scenario) -> Vec<Case> {
             cases.extend(instants.iter().map(|at| Case { at: *at, on, fault: fault.clone() }));
         }
     }
-    let said = said_before_media(&records);
+    let said = said_before_media(&records).saturating_sub(HANDSHAKE_BYTES as u64);
     for (at, on) in accepted {
-        // The connection is there a moment after it was accepted, and nothing has been said on it.
-        let at = Instant::from_nanos(at.as_nanos() + 1);
+        // C0 and C1 come with the connection, and are answered in the same instant.
+        let before = Instant::from_nanos(at.as_nanos() - 1);
+        let truncated = (0..HANDSHAKE_BYTES).filter_map(|len| truncated(story, on, len));
+        cases.extend(truncated.map(|fault| Case { at: before, on, fault }));
+        let behind = Instant::from_nanos(at.as_nanos() + 1);
         for byte in 0..=said {
             for by in [CutBy::Fin, CutBy::Reset, CutBy::Silence] {
-                cases.push(Case { at, on, fault: Fault::Cut { at: byte, by } });
+                cases.push(Case { at: behind, on, fault: Fault::Cut { at: byte, by } });
             }
         }
     }
     cases
+}
+
+/// An origin's connections end in the handshake, after so many bytes.
+fn truncated(story: &Scenario, on: HostRef, len: usize) -> Option<Fault> {
+    let Role::Origin(model) = &story.hosts.get(usize::from(on.0))?.role else { return None };
+    let behaviour = Behaviour { handshake: Handshake::Truncated { len }, ..model.behaviour.clone() };
+    Some(Fault::Behave(Box::new(Behaving { name: "handshake-truncated", behaviour })))
 }
 
 /// Returns when origins accepted a connection of a proxy's.

@@ -163,7 +163,7 @@ fn sections(text: &str, values: &[Span]) -> Vec<Section> {
         if trimmed.starts_with('[') {
             let span = lead.take().unwrap_or(at)..text.len();
             if let Some(before) = sections.last_mut() {
-                before.span.end = span.start;
+                before.span.end = before.span.end.min(span.start);
             }
             let path = header(trimmed, &sections);
             sections.push(Section { path, span });
@@ -171,6 +171,12 @@ fn sections(text: &str, values: &[Span]) -> Vec<Section> {
             lead.get_or_insert(at);
         } else {
             lead = None;
+            // A divider is of none of the sections beside it.
+            if is_divider(trimmed)
+                && let Some(before) = sections.last_mut()
+            {
+                before.span.end = before.span.end.min(at);
+            }
         }
     }
     sections

@@ -71,9 +71,9 @@ pub struct Report {
     pub headers: u64,
     /// Metadata messages.
     pub metadata: u64,
-    /// Frames of a play that did not come, between others that did and whose clock runs on.
+    /// Frames of a play that did not come, between others that did.
     pub lost: u64,
-    /// How often some did not come, on each track.
+    /// How often some did not come on a track whose clock runs on.
     pub leaps: u64,
     /// Frames that came again across a re-pull.
     pub repeated: u64,
