@@ -178,7 +178,7 @@ pub fn exhaust(
                     let scenario = case.of(story);
                     let number = index as u64;
                     // What ran is what the file says, of each kind at least once.
-                    let is_read = index % READ_EVERY == 0;
+                    let is_read = index.is_multiple_of(READ_EVERY);
                     if is_read
                         && let Err(problems) =
                             scenario::read(&scenario::print(&scenario), &format!("{}.toml", scenario.id))
