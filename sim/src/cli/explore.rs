@@ -326,6 +326,7 @@ impl Hunt {
                     }
                 };
                 tokio::select! {
+                    biased;
                     () = out => is_over.store(true, Ordering::Relaxed),
                     Ok(()) = tokio::signal::ctrl_c() => {
                         is_interrupted.store(true, Ordering::Relaxed);
