@@ -155,6 +155,8 @@ fn what(draft: &Draft, part: &Part) -> Option<What> {
         return match key {
             "at" if part.path.len() == 4 => Some(What::At),
             "for" | "down" => Some(What::For),
+            // Oftener is no smaller a story, and takes as many steps more.
+            "every" => Some(What::Setting),
             // What an answer is wanted to be, and arguments, are no measures.
             _ if is_reply => None,
             _ => Some(What::Little),

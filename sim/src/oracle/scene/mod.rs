@@ -18,6 +18,7 @@ use proxyd::config::Settings;
 pub(super) use self::follow::begins_attempt;
 use super::bounds::{self, Policy};
 use crate::{
+    origin::Withhold,
     raw::media::Track,
     scenario::model::{Act, Event, Fault, FaultEvent, HostRef, Role, Scenario},
     trace::{ActorId, Call, Cast, Inward, Phase, Sample},
@@ -408,8 +409,9 @@ impl Scene {
             self.burst_max = self.burst_max.max(bounds::burst(publisher, bounds::BURST));
         }
         for event in &scenario.events {
-            if let Act::Fault(FaultEvent { fault: Fault::Drip { .. }, .. }) = &event.act {
-                self.drips = true;
+            if let Act::Fault(FaultEvent { fault, .. }) = &event.act {
+                self.drips |= matches!(fault, Fault::Drip { .. })
+                    || matches!(fault, Fault::Behave(to) if to.behaviour.withhold != Withhold::Nothing);
             }
             if let Act::Fault(fault) = &event.act
                 && let Fault::Term(back) | Fault::Kill(back) | Fault::Vanish(back) = &fault.fault
