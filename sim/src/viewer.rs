@@ -276,9 +276,10 @@ impl Viewer {
         self.note_outage(now);
         self.report.headers += 1;
         let hash = media::header_hash(payload);
-        let state = self.sitting.track(track);
         // A joiner is told what its first frame needs: another header before that is one that its stream has left.
-        let is_second = state.out.is_none() && state.header.is_some_and(|before| before != hash);
+        let has_begun = self.sitting.begun;
+        let state = self.sitting.track(track);
+        let is_second = !has_begun && state.header.is_some_and(|before| before != hash);
         state.header = Some(hash);
         state.header_since_frame = true;
         state.header_since_outage = true;

@@ -410,7 +410,7 @@ impl Scene {
         }
         for event in &scenario.events {
             if let Act::Fault(FaultEvent { fault, .. }) = &event.act {
-                self.drips |= matches!(fault, Fault::Drip { .. })
+                self.drips |= matches!(fault, Fault::Drip { .. } | Fault::NoMedia { .. })
                     || matches!(fault, Fault::Behave(to) if to.behaviour.withhold != Withhold::Nothing);
             }
             if let Act::Fault(fault) = &event.act
