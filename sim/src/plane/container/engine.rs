@@ -612,7 +612,7 @@ fn remove(home: &Path, prefix: &str) {
     debug_assert!(prefix.starts_with(PREFIX), "only what is ours is removed");
     for _ in 0..GONE_TRIES {
         let left = groups(prefix);
-        // A group's own groups first; one with a process in it stays for now.
+        // A group's own groups first; one with a process in it stays until the next try.
         for group in left.iter().rev() {
             let _ = fs::remove_dir(group);
         }
