@@ -490,10 +490,12 @@ impl Proxy {
         let Some((id, waiter)) = self.registry.take_waiter(request) else { return };
         let Some(stream) = self.registry.get(id) else { return };
         let state = stream.pull.state();
+        // Others may wait for the same attempt with more patience: theirs ends it. Who gives up in this very instant does not
+        // keep it, or this reply would tell of a stream that is gone before it is read.
+        let is_kept = stream.proven || stream.waiters.iter().any(|other| other.until > self.now);
         if waiter.force {
             self.reply(request, Reply::Added { state });
-        } else if stream.proven || !stream.waiters.is_empty() {
-            // Others still wait for the same attempt, with more patience: theirs ends it.
+        } else if is_kept {
             self.reply(request, Reply::AddTimedOut { state: Some(state) });
         } else {
             self.reply(request, Reply::AddTimedOut { state: None });

@@ -268,6 +268,7 @@ impl Model {
             let answered: Vec<(RequestId, &Reply)> =
                 taken.waiters.keys().filter_map(|id| Some((*id, world.replies.get(id)?))).collect();
             let stayed = taken.stays;
+            let asked = taken.waiters.clone();
             for (id, reply) in answered {
                 taken.waiters.remove(&id);
                 match reply {
@@ -276,8 +277,13 @@ impl Model {
                         let is_forced = STREAMS[*stream] == "forced";
                         prop_assert!(is_forced, "added as {:?} without force", state);
                     }
-                    Reply::AddFailed { state: Some(_), .. } | Reply::AddTimedOut { state: Some(_) } => {
+                    Reply::AddFailed { state: Some(_), .. } => {
                         prop_assert!(stayed, "it never succeeded and stays");
+                    }
+                    Reply::AddTimedOut { state: Some(_) } => {
+                        // Who asked later waits longer for the same attempt.
+                        let is_waited_for = asked.values().any(|since| *since > asked[&id]);
+                        prop_assert!(stayed || is_waited_for, "nobody waits, it never succeeded, and it stays");
                     }
                     Reply::AddFailed { state: None, .. } | Reply::AddTimedOut { state: None } => {
                         prop_assert!(!stayed, "a failing add has removed what stays: {:?}", reply);
