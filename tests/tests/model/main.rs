@@ -283,7 +283,10 @@ impl Model {
                     Reply::AddTimedOut { state: Some(_) } => {
                         // Who asked later waits longer for the same attempt.
                         let is_waited_for = asked.values().any(|since| *since > asked[&id]);
-                        prop_assert!(stayed || is_waited_for, "nobody waits, it never succeeded, and it stays");
+                        prop_assert!(
+                            stayed || is_waited_for,
+                            "nobody waits, it never succeeded, and it stays"
+                        );
                     }
                     Reply::AddFailed { state: None, .. } | Reply::AddTimedOut { state: None } => {
                         prop_assert!(!stayed, "a failing add has removed what stays: {:?}", reply);
