@@ -17,7 +17,10 @@ use crate::{
     raw::{
         RawError,
         amf0::{self, Amf},
-        chunk::{ChunkReader, ChunkStyle, ChunkWriter, RawMessage, RawMessageRef, disaggregate, kind},
+        chunk::{
+            ChunkReader, ChunkStyle, ChunkWriter, Continuations, RawMessage, RawMessageRef, disaggregate,
+            kind,
+        },
         flv::FlvReader,
         handshake::ClientHandshake,
         http::HttpReader,
@@ -412,7 +415,7 @@ impl ModelPlayer {
     fn connect(&mut self, out: &mut Vec<u8>) {
         let Target::Rtmp { tc_url, app, .. } = &self.config.target else { return };
         let mut talk = Talk {
-            reader: ChunkReader::new(true),
+            reader: ChunkReader::new(Continuations::Extended),
             writer: ChunkWriter::new(ChunkStyle { chunk_size: 128, ..ChunkStyle::default() }),
             state: PlayerState::Greeting,
             message_stream: 0,

@@ -57,6 +57,9 @@ pub struct ViewerConfig {
     /// Headers must come again after each change of play or life. Not behind a second proxy: stamps count the plays at
     /// the origin, and while the proxy before goes on with one play, the next drops the same header as a repetition.
     pub headers_again: bool,
+    /// One origin alone serves the stream: its GOPs and lives are numbered through all plays. Those of several origins are
+    /// not to be compared; plays are, the world numbers them all together.
+    pub one_origin: bool,
     /// After a silence of this length, which no proxy lets pass for a hiccup, each track must begin with its sequence
     /// header and video with a keyframe. For frames without stamps, where a change of play cannot be seen.
     pub outage_min: Option<Duration>,
@@ -83,6 +86,7 @@ impl ViewerConfig {
             drift_max: Duration::from_millis(200),
             hold_max: Duration::from_secs(1),
             headers_again: true,
+            one_origin: true,
             outage_min: Some(Duration::from_secs(4)),
             needs_metadata: false,
             seen_max: 0,
@@ -195,10 +199,9 @@ impl Viewer {
 
     /// A connection begins: so do the checks.
     pub fn on_connected(&mut self) {
-        let floor = Floor {
-            play: self.floor.play.max(self.newest.play),
-            epoch: self.floor.epoch.max(self.newest.epoch),
-        };
+        let newest_epoch = if self.config.one_origin { self.newest.epoch } else { 0 };
+        let floor =
+            Floor { play: self.floor.play.max(self.newest.play), epoch: self.floor.epoch.max(newest_epoch) };
         self.sitting = Sitting { floor, ..Sitting::default() };
         self.report.connections += 1;
     }
@@ -439,7 +442,8 @@ impl Viewer {
 
     fn check_order(&mut self, track: Track, stamp: &Stamp, now: Instant) -> Order {
         let (play, epoch) = (self.sitting.play, self.sitting.epoch);
-        if stamp.epoch < epoch || stamp.play < play {
+        let is_comparable = self.config.one_origin || stamp.play == play;
+        if stamp.play < play || is_comparable && stamp.epoch < epoch {
             let what = format!(
                 "{track:?} frame {} of life {} play {} after life {epoch} play {play}",
                 stamp.number, stamp.epoch, stamp.play
@@ -450,9 +454,11 @@ impl Viewer {
         (self.sitting.play, self.sitting.epoch) = (stamp.play, stamp.epoch);
         let Some(last) = self.sitting.track(track).last else { return Order::Next };
 
-        let order = if last.epoch != stamp.epoch {
+        // Another proxy pulls anew from one that goes on with its play; all that shows is that something comes again.
+        let is_repulled = !self.config.headers_again && stamp.number <= last.number;
+        let order = if last.epoch != stamp.epoch || last.play != stamp.play && !self.config.one_origin {
             Order::Changed
-        } else if last.play != stamp.play {
+        } else if last.play != stamp.play || is_repulled {
             if stamp.gop < last.gop {
                 let what =
                     format!("{track:?} goes back from GOP {} to {} across a re-pull", last.gop, stamp.gop);

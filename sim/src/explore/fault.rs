@@ -221,7 +221,8 @@ fn elsewhere(on: HostRef, scenario: &Scenario, dice: &mut Dice) -> Option<(Strin
         Role::Proxy(_) | Role::Player(_) => None,
     });
     let origins: Vec<_> = origins.collect();
-    let stream = world::origin(scenario, on)?.streams.first()?.clone();
+    // Whoever asks is sent to this one: of several streams each would have to keep its own.
+    let [stream] = world::origin(scenario, on)?.streams.as_slice() else { return None };
     let (app, _) = stream.split_once('/')?;
     let (host, model) = dice.one(&origins);
     let authority =

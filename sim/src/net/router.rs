@@ -417,9 +417,18 @@ impl Router {
 
     /// Puts faults on a namespace's wires, on top of what the bridge does, or takes them off.
     pub fn set_link(&mut self, host: HostId, ingress: Option<LinkSpec>, egress: Option<LinkSpec>) {
+        let mut had_queue = false;
         for veth in &mut self.hosts[usize::from(host.0)].veths {
+            let faults = [&veth.ingress_fault, &veth.egress_fault];
+            had_queue |= faults.into_iter().flatten().any(|link| link.spec().bandwidth.is_some());
             veth.ingress_fault = ingress.map(|spec| Box::new(Link::new(spec)));
             veth.egress_fault = egress.map(|spec| Box::new(Link::new(spec)));
+        }
+        if had_queue {
+            // What comes now does not wait behind a queue that is no more.
+            for (_, pair) in self.pairs.iter_mut().filter(|((from, to), _)| *from == host || *to == host) {
+                pair.last = Instant::ZERO;
+            }
         }
     }
 

@@ -214,8 +214,9 @@ impl Detection {
             Silent::Track(track) if is_streaming && !self.gone.contains(&(proxy, id, track)) => {
                 Some((stream.track_at(track)?, self.strictness.of(stream.policy.track_stall)))
             }
+            // Who was frozen asks when it runs again, and waits for the answer.
             Silent::Bytes if stream.ponged && pings(stream.state) && stream.upstream.is_some() => Some((
-                stream.heard_at?,
+                scene.due(proxy, stream.heard_at?),
                 self.strictness.of(bounds::ping_detection(&scene.config(proxy).pull)),
             )),
             Silent::State => {

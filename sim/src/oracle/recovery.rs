@@ -15,7 +15,8 @@ use proxy_core::{
 };
 
 use super::{
-    ARRIVED, EVENT, Findings, Kinds, Oracle, PHASE, PLAYER, SAW, STEP, Scene, StreamNow, TIME, TIMELINE,
+    ARRIVED, EVENT, Findings, Kinds, Oracle, PHASE, PLAYER, PlayerNow, SAW, STEP, Scene, StreamNow, TIME,
+    TIMELINE,
     alarms::Alarms,
     bounds::{self, Standing},
     failures_of,
@@ -127,6 +128,7 @@ impl Oracle for Recovery {
                     None => continue,
                 },
                 Whose::Seat(seat) => match scene.players.get(seat as usize) {
+                    Some(player) if !is_there(player, scene) => continue,
                     Some(player) => format!(
                         "a player of {} by {:?} has seen no frame for {took} since {since}, when its stream's origin served \
                          and nothing was in the way: {} were promised; the proxy thinks the stream is {}",
@@ -244,12 +246,11 @@ impl Recovery {
     fn expect_seat(&mut self, seat: u32, scene: &Scene, at: Instant) {
         let whose = Whose::Seat(seat);
         let Some(player) = scene.players.get(seat as usize) else { return };
-        let is_there = player.is_connected || player.redials;
         let stream = key_named(&player.stream).and_then(|key| scene.keys.get(&(player.from, key)));
         let stream = stream.and_then(|id| scene.streams.get(&(player.from, *id)));
         let bound = stream.and_then(|stream| self.bound_of(player.from, stream, scene));
         match bound {
-            Some(bound) if is_there && !player.is_gone && scene.is_running(player.from) => {
+            Some(bound) if is_there(player, scene) && !player.is_gone && scene.is_running(player.from) => {
                 let redial = if player.redials { REDIAL } else { Duration::ZERO };
                 self.expect(whose, at, bound + scene.gop_max + redial);
             }
@@ -311,6 +312,13 @@ impl Recovery {
             }
         }
     }
+}
+
+/// It sits or will dial again. A connection whose other end is gone leads nowhere, whether that was told or not: who has
+/// nothing to send learns it never.
+fn is_there(player: &PlayerNow, scene: &Scene) -> bool {
+    let life = scene.proxies.get(&player.from).map_or(Instant::ZERO, |proxy| proxy.began_at);
+    if player.is_connected { player.connected_at >= life && !player.is_let_go } else { player.redials }
 }
 
 /// Its frames do arrive.

@@ -32,8 +32,8 @@ pub(super) struct RetryLaw {
 struct Count {
     /// Consecutive failures.
     failures: u32,
-    /// When the present stretch of media began.
-    streaming_since: Option<Instant>,
+    /// When the present stretch of media began, and by what law.
+    streaming_since: Option<(Instant, BackoffLaw)>,
     /// When the next attempt is due.
     next: Option<Instant>,
 }
@@ -99,7 +99,7 @@ impl Count {
             self.next = stream.next_attempt;
         }
         if next == PullState::Streaming && state != PullState::Streaming {
-            self.streaming_since = Some(at);
+            self.streaming_since = Some((at, stream.policy.law));
             if stream.policy.law == BackoffLaw::ZlMediaKit {
                 self.failures = 0;
             }
@@ -108,8 +108,12 @@ impl Count {
 
     /// Failures the core may count: two where media lasted exactly as long as forgives.
     fn forgiven(&self, stream: &StreamNow, scene: &Scene, record: &Record) -> (bool, bool) {
-        let Some(since) = self.streaming_since else { return (false, false) };
-        if stream.policy.law != BackoffLaw::Repull {
+        let Some((since, law)) = self.streaming_since else { return (false, false) };
+        if stream.policy.law != law {
+            // An operator has changed it meanwhile: each has its own moment to forgive.
+            return (true, true);
+        }
+        if law != BackoffLaw::Repull {
             return (false, false);
         }
         let stable = since + scene.config(record.actor).pull.stable_after;
@@ -165,6 +169,10 @@ impl Count {
             return Some(format!("retry {failures} is to come, and retry_count is {retries}"));
         }
         let next = next_attempt?;
+        if scene.may_be_asked(record.actor) {
+            // An operator may have changed the law in this very step.
+            return None;
+        }
         let config = &scene.config(record.actor).pull;
         let is_watched = scene.is_watched(record.actor, stream);
         let outage = record.at.since(stream.outage_since.unwrap_or(record.at));

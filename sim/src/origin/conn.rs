@@ -15,7 +15,7 @@ use super::{
 use crate::raw::{
     RawError,
     amf0::{self, Amf},
-    chunk::{ChunkReader, ChunkStyle, ChunkWriter, RawMessage, RawMessageRef, kind},
+    chunk::{ChunkReader, ChunkStyle, ChunkWriter, Continuations, RawMessage, RawMessageRef, kind},
     handshake::{ServerHandshake, Shaken},
 };
 
@@ -81,7 +81,7 @@ impl Conn {
         let mut conn = Self {
             id,
             stage: Stage::Handshaking(ServerHandshake::new(id.0)),
-            reader: ChunkReader::new(true),
+            reader: ChunkReader::new(Continuations::Extended),
             writer: ChunkWriter::new(behaviour.wire.clone()),
             announced: false,
             outlet: Outlet::new(behaviour.flow, behaviour.cut),

@@ -118,7 +118,8 @@ struct Head {
     len: usize,
     kind: u8,
     stream: u32,
-    extended: bool,
+    /// The field of the extended timestamp, if it has one.
+    extended: Option<u32>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -137,11 +138,22 @@ impl Inbound {
     }
 }
 
+/// Whether chunks of format 3 carry an extended timestamp again, as §5.3.1.3 has it since 2012 and old senders do not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Continuations {
+    /// They do.
+    Extended,
+    /// They do not.
+    Bare,
+    /// Those do that begin with the same four bytes again: how whoever knows nothing of the sender tells them apart.
+    Alike,
+}
+
 /// Chunks to messages; strict.
 #[derive(Clone, Debug)]
 pub struct ChunkReader {
     chunk_size: usize,
-    extended_in_continuations: bool,
+    continuations: Continuations,
     streams: BTreeMap<u32, Inbound>,
     buffer: Vec<u8>,
     start: usize,
@@ -149,14 +161,8 @@ pub struct ChunkReader {
 
 impl ChunkReader {
     /// Makes a reader for the 128-byte chunks every connection begins with (§5.4.1).
-    pub fn new(extended_in_continuations: bool) -> Self {
-        Self {
-            chunk_size: 128,
-            extended_in_continuations,
-            streams: BTreeMap::new(),
-            buffer: Vec::new(),
-            start: 0,
-        }
+    pub fn new(continuations: Continuations) -> Self {
+        Self { chunk_size: 128, continuations, streams: BTreeMap::new(), buffer: Vec::new(), start: 0 }
     }
 
     /// Takes bytes; messages come out of [`Self::poll_message`].
@@ -216,14 +222,25 @@ impl ChunkReader {
         if fmt == 0 {
             next.stream = u32::from_le_bytes([header[7], header[8], header[9], header[10]]);
         }
+        let has_field = match next.extended {
+            _ if fmt < 3 => time == 0xFF_FFFF,
+            None => false,
+            Some(before) => match self.continuations {
+                Continuations::Extended => true,
+                Continuations::Bare => false,
+                Continuations::Alike => {
+                    let there = &input[at..input.len().min(at + 4)];
+                    before.to_be_bytes().starts_with(there)
+                }
+            },
+        };
         if fmt < 3 {
-            next.extended = time == 0xFF_FFFF;
+            next.extended = None;
         }
-        let has_field =
-            if fmt == 3 { next.extended && self.extended_in_continuations } else { next.extended };
         if has_field {
             let Some(field) = input.get(at..at + 4) else { return Ok(None) };
             time = u32::from_be_bytes([field[0], field[1], field[2], field[3]]);
+            next.extended = Some(time);
             at += 4;
         }
         if !continues {
@@ -531,8 +548,8 @@ mod tests {
         RawMessage { kind, stream: 1, timestamp, payload: payload.into() }
     }
 
-    fn read_all(bytes: &[u8], step: usize, extended: bool) -> Vec<RawMessage> {
-        let mut reader = ChunkReader::new(extended);
+    fn read_all(bytes: &[u8], step: usize, continuations: Continuations) -> Vec<RawMessage> {
+        let mut reader = ChunkReader::new(continuations);
         let mut messages = Vec::new();
         for piece in bytes.chunks(step) {
             reader.push(piece);
@@ -575,8 +592,12 @@ mod tests {
                     for (csid, message) in story() {
                         writer.write(csid, &message, &mut bytes);
                     }
-                    for step in [1, 13, bytes.len()] {
-                        let read = read_all(&bytes, step, extended);
+                    let told = if extended { Continuations::Extended } else { Continuations::Bare };
+                    for (step, continuations) in [1, 13, bytes.len()]
+                        .map(|step| [(step, told), (step, Continuations::Alike)])
+                        .as_flattened()
+                    {
+                        let read = read_all(&bytes, *step, *continuations);
                         assert_eq!(read.len(), 1 + story().len());
                         for (found, (_, sent)) in read[1..].iter().zip(story()) {
                             assert_eq!(*found, sent);
@@ -595,7 +616,7 @@ mod tests {
         writer.announce(&mut bytes);
         let pair = [(7, message(kind::VIDEO, 10, 950)), (6, message(kind::AUDIO, 10, 250))];
         writer.write_together(&pair, &mut bytes);
-        let read = read_all(&bytes, 5, true);
+        let read = read_all(&bytes, 5, Continuations::Extended);
         // The shorter one ends first.
         assert_eq!(read[1..], [pair[1].1.clone(), pair[0].1.clone()]);
     }
@@ -607,7 +628,7 @@ mod tests {
         let mut bytes = Vec::new();
         let pair = [(7, message(kind::VIDEO, 0x12_345678, 90)), (6, message(kind::AUDIO, 0x12_345680, 20))];
         writer.write_together(&pair, &mut bytes);
-        let read = read_all(&bytes, bytes.len(), true);
+        let read = read_all(&bytes, bytes.len(), Continuations::Extended);
         assert_eq!(read.len(), 1);
         assert_eq!(disaggregate(&read[0]), Ok(vec![pair[0].1.clone(), pair[1].1.clone()]));
     }
@@ -617,7 +638,7 @@ mod tests {
         // §5.3.2.1: message stream 12345, audio, 1000 ms, then three deltas of 20 ms as formats 0, 2, 3, 3.
         let mut bytes = vec![0x03, 0, 3, 0xE8, 0, 0, 1, 8, 0x39, 0x30, 0, 0, 0xAA];
         bytes.extend_from_slice(&[0x83, 0, 0, 20, 0xBB, 0xC3, 0xCC, 0xC3, 0xDD]);
-        let read = read_all(&bytes, 3, true);
+        let read = read_all(&bytes, 3, Continuations::Extended);
         let times: Vec<u32> = read.iter().map(|message| message.timestamp).collect();
         assert_eq!(times, [1000, 1020, 1040, 1060]);
         assert!(read.iter().all(|message| message.stream == 12_345));
@@ -626,7 +647,7 @@ mod tests {
     #[test]
     fn what_no_writer_may_send_is_told() {
         let check = |bytes: &[u8], expected: RawError| {
-            let mut reader = ChunkReader::new(true);
+            let mut reader = ChunkReader::new(Continuations::Extended);
             reader.push(bytes);
             assert_eq!(reader.poll_message(), Err(expected));
         };

@@ -485,8 +485,11 @@ fn event_names(scenario: &Scenario) -> Vec<Option<String>> {
             | Anchor::Watching(_)
             | Anchor::End => continue,
         };
-        if let Some(name @ None) = names.get_mut(named) {
-            *name = Some(format!("event{}", named + 1));
+        if names.get(named).is_some_and(Option::is_none) {
+            // Events that were moved may still bear the name that another's place has now.
+            let is_free = |name: &String| !names.iter().flatten().any(|taken| taken == name);
+            let name = (named + 1..).map(|number| format!("event{number}")).find(is_free);
+            names[named] = name;
         }
     }
     names

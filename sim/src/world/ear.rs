@@ -1,7 +1,7 @@
 //! An ear of our own on what an origin sends the proxy.
 
 use crate::raw::{
-    chunk::{ChunkReader, kind},
+    chunk::{ChunkReader, Continuations, RawMessage, disaggregate, kind},
     media::{self, Tag},
 };
 
@@ -18,7 +18,7 @@ pub(crate) struct Ear {
 
 impl Ear {
     pub(crate) fn new() -> Self {
-        Self { handshake_left: HANDSHAKE_BYTES, reader: Some(ChunkReader::new(true)) }
+        Self { handshake_left: HANDSHAKE_BYTES, reader: Some(ChunkReader::new(Continuations::Alike)) }
     }
 
     /// Hears bytes, and tells the track of every frame and whether it is a keyframe.
@@ -30,21 +30,12 @@ impl Ear {
         reader.push(bytes);
         loop {
             match reader.poll_message() {
-                Ok(Some(message)) => {
-                    let tag = match message.kind {
-                        kind::VIDEO => media::classify_video(&message.payload),
-                        kind::AUDIO => media::classify_audio(&message.payload),
-                        kind::AGGREGATE => {
-                            // Only that something came: who counts the parts decodes them.
-                            tell(media::Track::Video, false);
-                            continue;
-                        }
-                        _ => continue,
-                    };
-                    if let Tag::Frame { track, key, .. } = tag {
-                        tell(track, key);
+                Ok(Some(message)) if message.kind == kind::AGGREGATE => {
+                    for part in disaggregate(&message).unwrap_or_default() {
+                        tell_frame(&part, &mut tell);
                     }
                 }
+                Ok(Some(message)) => tell_frame(&message, &mut tell),
                 Ok(None) => return,
                 Err(_) => {
                     self.reader = None;
@@ -52,5 +43,16 @@ impl Ear {
                 }
             }
         }
+    }
+}
+
+fn tell_frame(message: &RawMessage, tell: &mut impl FnMut(media::Track, bool)) {
+    let tag = match message.kind {
+        kind::VIDEO => media::classify_video(&message.payload),
+        kind::AUDIO => media::classify_audio(&message.payload),
+        _ => return,
+    };
+    if let Tag::Frame { track, key, .. } = tag {
+        tell(track, key);
     }
 }

@@ -50,6 +50,8 @@ pub(super) struct InForce {
     origins: BTreeMap<usize, BTreeMap<usize, Fault>>,
     /// Answers of names, by name.
     names: BTreeMap<String, BTreeMap<usize, NameFault>>,
+    /// How many faults keep a host's process down.
+    down: BTreeMap<HostRef, u32>,
 }
 
 /// How a name is answered while something is wrong.
@@ -295,6 +297,13 @@ impl World<'_> {
                 let ip = self.next_ip(event.on, *ip);
                 self.net.connect(members.namespaces[0], bridge, ip);
                 self.settled_at(event.on, ip);
+                // Of several alike only the first ever has another address than the one it began with.
+                for namespace in &members.namespaces[1..] {
+                    let own = self.addresses.iter().find(|(_, of)| *of == namespace);
+                    if let Some((ip, _)) = own {
+                        self.net.connect(*namespace, bridge, *ip);
+                    }
+                }
             }
             Fault::AcceptClose
             | Fault::AcceptReset
@@ -348,6 +357,7 @@ impl World<'_> {
 
     fn goes_down(&mut self, members: &Members, comeback: &Comeback, how: Going) {
         let host = self.host_of(members.actor);
+        *self.in_force.down.entry(host).or_default() += 1;
         match members.run {
             Running::Origin(o) => self.stop_origin(usize::from(o), how == Going::Politely),
             Running::Proxy(p) => self.stop_proxy(usize::from(p)),
@@ -380,6 +390,11 @@ impl World<'_> {
                 self.net.revive_host(*namespace, bridge, ip);
             }
             self.settled_at(host, ip);
+        }
+        let down = self.in_force.down.entry(host).or_default();
+        *down = down.saturating_sub(1);
+        if *down > 0 {
+            return;
         }
         match members.run {
             Running::Origin(o) => self.start_origin(usize::from(o), Some(comeback)),

@@ -8,7 +8,7 @@ use std::{
 use bytes::{Buf, Bytes};
 use proxy_core::{io::PlayOutput, time::Instant};
 
-use super::{Happened, Owner, Running, Wake, World};
+use super::{Happened, Owner, Running, Wake, World, timeline::has_one_origin};
 use crate::{
     net::{HostId, NetEvent, SockId},
     player::{Leave, ModelPlayer, PlayerConfig, PlayerState, Reading},
@@ -106,6 +106,7 @@ impl World<'_> {
                 let source = self.timeline.sources.get(stream).map_or(stream.as_str(), String::as_str);
                 let viewer = ViewerConfig {
                     headers_again: !self.timeline.is_chained(stream, at),
+                    one_origin: has_one_origin(self.scenario, source),
                     ..ViewerConfig::stamped(source)
                 };
                 let Some((mut config, _)) = PlayerConfig::from_url(&url, viewer) else { continue };

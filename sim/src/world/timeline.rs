@@ -74,6 +74,15 @@ impl Timeline {
     }
 }
 
+/// Returns whether no more than one origin serves an `app/stream`.
+pub(crate) fn has_one_origin(scenario: &Scenario, source: &str) -> bool {
+    let serve = |host: &&Host| match &host.role {
+        Role::Origin(model) => model.streams.iter().any(|stream| stream == source),
+        Role::Proxy(_) | Role::Player(_) => false,
+    };
+    scenario.hosts.iter().filter(serve).count() <= 1
+}
+
 /// Returns the `app/stream` a url asks its origin for.
 fn source_of(url: &str) -> Option<String> {
     let url = OriginUrl::parse(url).ok()?;

@@ -58,6 +58,7 @@ impl Scene {
                 joined_at: at,
                 is_connected: false,
                 connected_at: at,
+                is_let_go: false,
                 is_seated: false,
                 seated_at: at,
                 last_frame: None,
@@ -72,7 +73,9 @@ impl Scene {
                 {
                     conn.seat = self.is_outside.then_some(seat.0 as usize);
                 }
-                self.with_player(seat.0, |player| (player.is_connected, player.connected_at) = (true, at));
+                self.with_player(seat.0, |player| {
+                    (player.is_connected, player.connected_at, player.is_let_go) = (true, at, false);
+                });
             }
             What::Saw { seat, saw } => self.with_player(seat.0, |player| {
                 if saw.seated {
@@ -195,7 +198,7 @@ impl Scene {
         if moment == Moment::Listening
             && let Some(now) = self.proxies.get_mut(&actor)
         {
-            (now.is_up, now.ran_at) = (true, at);
+            (now.is_up, now.ran_at, now.began_at) = (true, at, at);
             self.forget(actor);
         }
     }
@@ -333,6 +336,12 @@ impl Scene {
     fn forget_conn(&mut self, actor: ActorId, conn: u64) {
         if let Some(now) = self.conns.remove(&(actor, conn)) {
             self.give_up(actor, now.stream, conn);
+            // One that has dialled again since has another connection.
+            if let Some(player) = now.seat.and_then(|seat| self.players.get_mut(seat))
+                && player.connected_at <= now.since
+            {
+                player.is_let_go = true;
+            }
         }
     }
 
@@ -385,6 +394,7 @@ impl Scene {
                 if failure.is_some() {
                     stream.failure.clone_from(failure);
                 }
+                stream.plays += u64::from(*state == PullState::AwaitingMedia);
                 if *state == PullState::Streaming {
                     stream.has_streamed = true;
                     stream.outage_since = None;
@@ -403,7 +413,7 @@ impl Scene {
             (EventKind::PlayerLeft { conn, reason }, _) => {
                 self.move_player(actor, conn.0, None, at);
                 if self.is_outside && *reason != PlayerEnd::Stopped {
-                    self.conns.remove(&(actor, conn.0));
+                    self.forget_conn(actor, conn.0);
                 }
             }
             (EventKind::PlayerConnected { conn, peer }, _) if self.is_outside => {
@@ -474,6 +484,7 @@ impl Scene {
             entered_at: at,
             attempt_at: at,
             attempts: 0,
+            plays: 0,
             failures: 0,
             failure: None,
             next_attempt: None,
@@ -529,6 +540,8 @@ impl Scene {
         if begins_attempt(state, event, next) {
             stream.attempt_at = at;
             stream.attempts += 1;
+            // One that begins anew while the last still looked its name up enters no other state.
+            stream.entered_at = at;
         }
         if self.is_outside && event == PullEventKind::Frame {
             // Nobody hears what arrives at its socket: its word has to do, and players tell what is so.

@@ -125,6 +125,8 @@ pub struct ProxyNow {
     pub frozen: u32,
     /// When it last ran again after a freeze, or began its life.
     pub ran_at: Instant,
+    /// When it began its life.
+    pub began_at: Instant,
 }
 
 /// What entered a core.
@@ -155,6 +157,8 @@ pub struct StreamNow {
     pub attempt_at: Instant,
     /// Attempts begun.
     pub attempts: u64,
+    /// Plays its origins have accepted.
+    pub plays: u64,
     /// Consecutive failures as told.
     pub failures: u32,
     /// Why the last attempt failed.
@@ -252,6 +256,8 @@ pub struct PlayerNow {
     pub is_connected: bool,
     /// Since when.
     pub connected_at: Instant,
+    /// The proxy's end of its connection is gone, whether it has heard of that or not.
+    pub is_let_go: bool,
     /// It has its stream, or waits in its seat.
     pub is_seated: bool,
     /// Since when.

@@ -14,6 +14,7 @@ use crate::{
     world::{
         calls::{Repair, arguments},
         moments::Happened,
+        timeline::has_one_origin,
     },
 };
 
@@ -76,6 +77,7 @@ impl World<'_> {
                 }
                 // Frames of real software carry no stamps.
                 let source = self.timeline.sources.get(&stream).unwrap_or(&stream);
+                let has_one_origin = has_one_origin(self.scenario, source);
                 let source = (!self.has_real_peers()).then(|| source.clone());
                 orders.push(SeatOrder {
                     seat,
@@ -86,6 +88,7 @@ impl World<'_> {
                     url,
                     source,
                     is_chained: self.timeline.is_chained(&stream, at),
+                    has_one_origin,
                     is_real: false,
                 });
                 let joins = What::PlayerJoins {

@@ -113,6 +113,8 @@ pub(super) struct SeatOrder {
     pub(super) source: Option<String>,
     /// The stream comes from a second proxy.
     pub(super) is_chained: bool,
+    /// No more than one origin serves it.
+    pub(super) has_one_origin: bool,
     /// It is ffmpeg, not a model.
     pub(super) is_real: bool,
 }
