@@ -18,11 +18,12 @@ use sim::{
         diff::{self as cli_diff, DiffOptions},
         exhaust::{self, ExhaustArgs},
         exit,
-        explore::{self, ExploreArgs},
+        explore::{self, ExploreArgs, ModeArg},
         merge::{self, MergeArgs},
         props,
         prove::{self, ProveOptions},
         real, replay, run,
+        seek::Seek,
         shrink::{self as cli_shrink, ShrinkOptions},
         view::{self, ViewAs},
         why::{self as cli_why, WhyOptions},
@@ -271,6 +272,15 @@ enum Command {
         /// Only see whether the patches apply.
         #[arg(long)]
         check: bool,
+        /// Leave the scenarios alone, and count the seeds that so many searches of each kind need to find a defect.
+        #[arg(long, value_name = "SEARCHES", conflicts_with = "check", value_parser = clap::value_parser!(u32).range(1..))]
+        search: Option<u32>,
+        /// Seeds after which a search gives up.
+        #[arg(long, value_name = "SEEDS", default_value_t = 20_000, requires = "search", value_parser = clap::value_parser!(u64).range(1..1_000_000))]
+        cap: u64,
+        /// Kinds of search.
+        #[arg(long, value_enum, value_delimiter = ',', default_values = ["random", "swarm", "guided"], requires = "search")]
+        by: Vec<ModeArg>,
     },
     /// Measure how fast the simulated world is.
     Bench {
@@ -625,7 +635,7 @@ fn main() -> ExitCode {
             };
             return ExitCode::from(view::view(&trace, to, output.as_ref()));
         }
-        Command::Defects { names, plane, jobs, handful, turn, check } => {
+        Command::Defects { names, plane, jobs, handful, turn, check, search, cap, by } => {
             let handful = handful.map(|count| Handful { count, turn: turn.unwrap_or(0) });
             let (root, jobs) = (PathBuf::from("."), usize::from(jobs));
             return ExitCode::from(defects::defects(&DefectOptions {
@@ -635,6 +645,7 @@ fn main() -> ExitCode {
                 handful,
                 root,
                 check_only: check,
+                seek: search.map(|searches| Seek { searches, cap, modes: by }),
             }));
         }
         Command::Bench { time, runs, scenarios } => {

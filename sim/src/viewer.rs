@@ -23,7 +23,7 @@ use std::{collections::BTreeSet, mem};
 use bytes::Bytes;
 use proxy_core::time::{Duration, Instant};
 
-pub use self::report::{Gap, NOTES_MAX, Report, Seen, VIOLATIONS_MAX};
+pub use self::report::{Gap, NOTES_MAX, Opening, Report, Seen, VIOLATIONS_MAX};
 use crate::raw::{
     RawError,
     amf0::{self, Amf},
@@ -33,6 +33,9 @@ use crate::raw::{
 
 /// The tracks may disagree on the offset for so many frames, as they do around a jump of the origin's clock.
 pub const SKEW_FRAMES_MAX: u32 = 25;
+
+/// How the violation ends that tells of a joiner with two headers of one track.
+pub const TWO_HEADERS: &str = "begins with two different sequence headers";
 
 /// What a viewer expects.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,6 +138,10 @@ struct Sitting {
     stale: bool,
     /// Metadata has come.
     metadata: bool,
+    /// What has come since the last frame.
+    opening: Opening,
+    /// No picture has come yet, of this connection or of another play.
+    opens: bool,
     /// A frame has come.
     begun: bool,
     video_begun: bool,
@@ -202,7 +209,7 @@ impl Viewer {
         let newest_epoch = if self.config.one_origin { self.newest.epoch } else { 0 };
         let floor =
             Floor { play: self.floor.play.max(self.newest.play), epoch: self.floor.epoch.max(newest_epoch) };
-        self.sitting = Sitting { floor, ..Sitting::default() };
+        self.sitting = Sitting { floor, opens: true, ..Sitting::default() };
         self.report.connections += 1;
     }
 
@@ -251,6 +258,7 @@ impl Viewer {
         match amf0::read_all(payload) {
             Ok(values) if values.first().and_then(Amf::as_text) == Some("onMetaData") => {
                 self.report.metadata += 1;
+                self.sitting.opening.metadata += 1;
                 self.sitting.metadata = true;
                 self.keep(|| Seen::Metadata(values));
             }
@@ -260,6 +268,7 @@ impl Viewer {
                     self.on_status("@setDataFrame", now);
                 }
                 self.report.metadata += 1;
+                self.sitting.opening.metadata += 1;
                 self.sitting.metadata = true;
             }
             // FMS tells the end of a play so.
@@ -278,6 +287,7 @@ impl Viewer {
         self.check_rising(track, timestamp, now);
         self.note_outage(now);
         self.report.headers += 1;
+        self.sitting.opening.headers += 1;
         let hash = media::header_hash(payload);
         // A joiner is told what its first frame needs: another header before that is one that its stream has left.
         let has_begun = self.sitting.begun;
@@ -288,7 +298,7 @@ impl Viewer {
         state.header_since_outage = true;
         self.keep(|| Seen::Header { track, timestamp, payload: Bytes::copy_from_slice(payload) });
         if is_second {
-            self.violation(&format!("{track:?} begins with two different sequence headers"), now);
+            self.violation(&format!("{track:?} {TWO_HEADERS}"), now);
         }
     }
 
@@ -306,6 +316,7 @@ impl Viewer {
         let silence = self.report.last_frame.map_or(Duration::ZERO, |last| now.since(last));
         self.count(track, key, now);
         let stamp = self.check_stamp(track, key, payload, now);
+        self.note_opening(track, key, stamp);
         self.keep(|| Seen::Frame { track, key, timestamp, stamp });
         if needs_header && self.sitting.track(track).header.is_none() {
             self.violation(&format!("{track:?} frame before any sequence header"), now);
@@ -332,7 +343,7 @@ impl Viewer {
         let goes_on = !is_new_play && !self.sitting.track(track).header_since_frame;
         let restart_max = self.config.restart_max.map(|restart_max| restart_max.max(silence / 2));
         let step_max = if is_new_play { restart_max } else { self.config.forward_max };
-        self.check_forward(track, timestamp, order, step_max, now);
+        self.check_forward(track, timestamp, (order, stamp), step_max, now);
         self.check_rising(track, timestamp, now);
         self.check_pace(track, timestamp, stamp.zip(before).filter(|_| goes_on), order, now);
         if let Some(stamp) = stamp.filter(|_| order != Order::Back) {
@@ -341,6 +352,21 @@ impl Viewer {
             self.sitting.track(track).last = Some(stamp);
         }
         self.sitting.track(track).header_since_frame = false;
+    }
+
+    /// A frame ends what came before it; a picture, or sound where there are no pictures, completes an opening.
+    fn note_opening(&mut self, track: Track, key: bool, stamp: Option<Stamp>) {
+        let sitting = &mut self.sitting;
+        sitting.opens |= stamp.is_some_and(|stamp| stamp.play != sitting.play);
+        let has_video = self.report.video > 0 || sitting.video.header.is_some();
+        let is_picture = if has_video { track == Track::Video && key } else { true };
+        if sitting.opens && is_picture {
+            sitting.opens = false;
+            self.report.openings += 1;
+            self.report.opening = mem::take(&mut sitting.opening);
+        } else if !sitting.opens {
+            sitting.opening = Opening::default();
+        }
     }
 
     /// An outage is over with the first header or frame behind it.
@@ -478,7 +504,10 @@ impl Viewer {
             self.report.lost += u64::from(stamp.number - last.number - 1);
             Order::Gap
         };
-        if track == Track::Video && order != Order::Next && stamp.kind != StampKind::Key {
+        // Another life whose clock runs on within one play is nothing a relay could tell from the last one.
+        let is_unseen =
+            last.play == stamp.play && last.epoch != stamp.epoch && runs_on(last.time, stamp.time);
+        if track == Track::Video && order != Order::Next && stamp.kind != StampKind::Key && !is_unseen {
             let what =
                 format!("video goes on without a keyframe at frame {} after {}", stamp.number, last.number);
             self.violation(&what, now);
@@ -544,9 +573,10 @@ impl Viewer {
             Order::Changed | Order::Back => false,
         };
         // Where the origin's own clock jumps, or falls back, the relay's begins anew or waits.
-        let origin = stamps.and_then(|(stamp, last)| step(last.time, stamp.time)).filter(|step| *step >= 0);
-        let (Some(out), Some(origin), true) = (out, origin, is_one_play) else {
-            state.pace = Pace::default();
+        let origin = stamps.and_then(|(stamp, last)| step(last.time, stamp.time));
+        let falls_back = origin.is_some_and(|step| step < 0);
+        let (Some(out), Some(origin), true, false) = (out, origin, is_one_play, falls_back) else {
+            state.pace = Pace { is_held: falls_back, ..Pace::default() };
             return;
         };
         let pace = &mut state.pace;
@@ -575,13 +605,15 @@ impl Viewer {
         &mut self,
         track: Track,
         timestamp: u32,
-        order: Order,
+        (order, stamp): (Order, Option<Stamp>),
         step_max: Option<Duration>,
         now: Instant,
     ) {
         let Some(step_max) = step_max else { return };
         let last = match order {
             Order::Next => self.sitting.track(track).out,
+            // Where the other track has begun this play, both must be in step, and that is judged.
+            Order::Changed if self.has_begun(track.other(), stamp) => None,
             Order::Changed => latest(self.sitting.video.out, self.sitting.audio.out),
             Order::Gap | Order::Back => None,
         };
@@ -590,6 +622,13 @@ impl Viewer {
         if step <= 0x7FFF_FFFF && u128::from(step) > step_max.as_millis() {
             self.violation(&format!("{track:?} timestamp leaps from {last} to {timestamp}"), now);
         }
+    }
+
+    /// A track has had a frame of the same play and life.
+    fn has_begun(&self, track: Track, stamp: Option<Stamp>) -> bool {
+        let state = if track == Track::Video { &self.sitting.video } else { &self.sitting.audio };
+        let is_same = |(stamp, last): (Stamp, Stamp)| (stamp.play, stamp.epoch) == (last.play, last.epoch);
+        stamp.zip(state.last).is_some_and(is_same)
     }
 
     /// One offset serves both tracks of a play, else picture and sound drift apart.

@@ -46,6 +46,24 @@ fn bytes_go_both_ways_and_a_close_is_seen() {
     assert_eq!((counts.sockets, counts.orphans, counts.time_wait), (0, 0, 1), "{counts:?}");
 }
 
+/// Ends that close at the same moment both keep the connection in mind: neither may answer the other's answers.
+#[test]
+fn who_closes_at_the_same_moment_comes_to_rest() {
+    let (mut world, _, a, b) = World::pair(1);
+    world.listen(b, 1935);
+    let (dialled, accepted) = world.connect(a, at(3, 1935));
+    // Each packet comes twice: the second acknowledgement meets an end that is over.
+    let twice = faults(0, 1_000_000, 0);
+    world.net.set_link(b, Some(twice), Some(twice));
+    world.net.close(dialled, world.now);
+    world.net.close(accepted, world.now);
+    world.watch();
+    world.run_for(Duration::from_millis(20));
+    assert_eq!(world.net.counts(world.now).time_wait, 2);
+    let packets = world.packets().len();
+    assert!(packets <= 40, "{packets} packets");
+}
+
 #[test]
 fn bulk_arrives_whole_and_in_order_over_a_clean_wire() {
     let (whole, took) = transfer(1, 4 << 20, faults(0, 0, 0));

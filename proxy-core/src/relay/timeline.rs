@@ -126,6 +126,8 @@ impl Timeline {
             (_, _) if !self.sent => Place::Base,
             // Back on the same clock, but for the fraction of a frame an epoch's base may shift it.
             (Some(own), Some(time)) if (own - time).abs() <= self.backward_max => Place::Epoch(time),
+            // A step back that is none by itself follows the others' jump if it ends nearer to where they are.
+            (Some(_), Some(time)) if self.is_nearer(time, step) => Place::Epoch(time),
             (Some(own), _) => Place::Own(own),
             (None, Some(time)) => Place::Epoch(time),
             (None, None) => {
@@ -134,6 +136,12 @@ impl Timeline {
             }
         };
         Reading { place, is_continuous: step.is_some() || clock.point.is_none(), step }
+    }
+
+    /// Returns whether a time on the epoch's clock is nearer to its last frame than the track's own step is long.
+    fn is_nearer(&self, time: i64, step: Option<i64>) -> bool {
+        let distance = self.point.map(|point| (time - point.time).abs());
+        step.zip(distance).is_some_and(|(step, distance)| step < 0 && distance < -step)
     }
 
     /// Takes a frame that goes out and returns its time in milliseconds: never below the epoch's base, never

@@ -22,8 +22,12 @@ use std::{
 
 use serde_json::Value;
 
-use super::exit;
+use super::{
+    exit,
+    seek::{Seek, Sought},
+};
 use crate::{
+    explore::Mode,
     plane::{self, Plane},
     runner::{self, File},
     scenario::{model::Scenario, words::PLANES},
@@ -50,6 +54,8 @@ pub struct DefectOptions {
     pub root: PathBuf,
     /// Only whether the patches apply.
     pub check_only: bool,
+    /// Search for them by seeds, and leave the scenarios alone.
+    pub seek: Option<Seek>,
 }
 
 /// A rotating choice.
@@ -93,6 +99,8 @@ enum Caught {
     By { scenario: String, promise: String, runs: usize },
     /// Scenarios that name it hold, or fail by something else.
     Survived(String),
+    /// Searches have come to this, of each kind in turn.
+    Sought(Vec<Sought>),
     /// Its patch applies; nothing was run.
     Applies,
     /// It could not be judged.
@@ -128,6 +136,7 @@ fn judge_all(options: &DefectOptions) -> io::Result<u8> {
             eprintln!("{}: caught: {scenario} by {promise}", judged.defect.name)
         }
         Caught::Survived(seen) => eprintln!("{}: SURVIVED: {seen}", judged.defect.name),
+        Caught::Sought(sought) => eprintln!("{}", options.seek_row(&judged.defect.name, sought)),
         Caught::Applies => {}
         Caught::Error(error) => eprintln!("{}: ERROR: {error}", judged.defect.name),
     };
@@ -143,7 +152,48 @@ fn judge_all(options: &DefectOptions) -> io::Result<u8> {
     });
     let mut judged = judged.into_inner().unwrap_or_else(PoisonError::into_inner);
     judged.sort_by(|a, b| a.defect.name.cmp(&b.defect.name));
-    Ok(print(&judged))
+    Ok(match &options.seek {
+        Some(seek) => options.print_seek(seek, &judged),
+        None => print(&judged),
+    })
+}
+
+impl DefectOptions {
+    fn seek_row(&self, name: &str, sought: &[Sought]) -> String {
+        let cap = self.seek.as_ref().map_or(0, |seek| seek.cap);
+        let cells: Vec<String> = sought.iter().map(|sought| sought.tell(cap)).collect();
+        format!("| `{name}` | {} |", cells.join(" | "))
+    }
+
+    /// Prints a table in Markdown: seeds until a defect is found, the median of the searches of a kind.
+    fn print_seek(&self, seek: &Seek, judged: &[Judged]) -> u8 {
+        let modes: Vec<&str> = seek.modes.iter().map(|mode| Mode::from(*mode).name()).collect();
+        println!("| defect | {} |\n|---|{}", modes.join(" | "), "---|".repeat(modes.len()));
+        let (mut missed, mut errors) = (0, 0);
+        for Judged { defect, verdict, .. } in judged {
+            match verdict {
+                Caught::Sought(sought) => {
+                    println!("{}", self.seek_row(&defect.name, sought));
+                    missed += usize::from(sought.iter().all(|sought| sought.median().is_none()));
+                }
+                Caught::Error(error) => {
+                    errors += 1;
+                    println!("| `{}` | ERROR: {error} |", defect.name);
+                }
+                Caught::By { .. } | Caught::Survived(_) | Caught::Applies => {}
+            }
+        }
+        println!(
+            "\n{} planted, {missed} that no search finds within {} seeds, {errors} errors",
+            judged.len(),
+            seek.cap
+        );
+        match (errors, missed) {
+            (0, 0) => exit::HELD,
+            (0, _) => exit::SURVIVED,
+            (_, _) => exit::USAGE,
+        }
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "each thread waits for processes: cargo, and planted binaries")]
@@ -248,7 +298,9 @@ impl Bench<'_> {
         if self.options.check_only {
             return Ok(Caught::Applies);
         }
-        if !self.scenarios.iter().any(|scenario| scenario.defects.contains(&defect.name)) {
+        if self.options.seek.is_none()
+            && !self.scenarios.iter().any(|scenario| scenario.defects.contains(&defect.name))
+        {
             return Ok(Caught::Survived("no scenario names it".to_owned()));
         }
         let binary = build(defect, self.options.plane, &scratch, &lane.join("target"))?;
@@ -256,6 +308,9 @@ impl Bench<'_> {
         if String::from_utf8_lossy(&said.stdout).trim() != defect.name {
             let text = format!("{} says it is not the binary with this defect", binary.display());
             return Err(io::Error::other(text));
+        }
+        if let Some(seek) = &self.options.seek {
+            return Ok(Caught::Sought(seek.seek(&binary)?));
         }
         let caught = self.catch(defect, &binary)?;
         // How much of the field a defect breaks is the core's matter; other planes take too long for it.
@@ -434,6 +489,8 @@ fn print(judged: &[Judged]) -> u8 {
                 let promises = defect.promises.join(" or ");
                 println!("{name:<width$}  SURVIVED: {promises} expected; {seen}");
             }
+            // Told by a table of its own.
+            Caught::Sought(_) => {}
             Caught::Applies => {
                 applied += 1;
                 println!("{name:<width$}  applies");

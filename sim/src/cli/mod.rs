@@ -14,6 +14,7 @@ pub mod prove;
 pub mod real;
 pub mod replay;
 pub mod run;
+pub mod seek;
 pub mod shrink;
 pub mod view;
 pub mod why;

@@ -147,12 +147,12 @@ pub fn search(
         }
         for (source, attempt) in run_generation(plan, &generation, &memory, is_over) {
             take(plan, source, attempt, &mut tally, &mut memory);
+            if plan.stops_at_first && tally.found.has_news() {
+                return tally;
+            }
         }
         memory.forget();
         on_progress(&tally);
-        if plan.stops_at_first && tally.found.has_news() {
-            return tally;
-        }
     }
 }
 

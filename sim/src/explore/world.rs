@@ -229,7 +229,8 @@ fn behaviour(like: Like, dice: &mut Dice) -> Behaviour {
             }
             2 => to.unpublish = dice.one(crate::scenario::words::UNPUBLISH).1,
             3 => to.second_play = dice.one(crate::scenario::words::SECOND_PLAY).1,
-            4 => to.command_delay = dice.wide_millis(1, 900),
+            // Three commands are to be answered within the shortest request_timeout_ms there is.
+            4 => to.command_delay = dice.wide_millis(1, 150),
             5 => to.ping_every = Some(dice.wide_millis(500, 10_000)),
             6 => to.gop_cache = !to.gop_cache,
             7 => to.media_before_start = true,

@@ -13,6 +13,14 @@ use super::{
     tcp::{Holder, patience},
 };
 
+/// How often what a connection in TIME_WAIT has no use for is answered at most: Linux's `tcp_invalid_ratelimit`.
+const INVALID_ANSWERED_EVERY: Duration = Duration::from_millis(500);
+
+/// An acknowledgement of what has come, and nothing else: it is not answered, or two ends would go on for ever.
+fn is_idle(header: &Header, received_next: u32) -> bool {
+    header.payload == 0 && header.flags & (packet::FIN | packet::SYN) == 0 && header.seq == received_next
+}
+
 impl Net {
     /// Returns the next news for the software of a host.
     pub fn poll_event(&mut self) -> Option<NetEvent> {
@@ -141,14 +149,19 @@ impl Net {
                 self.tap.note(now, host, Seen::Delivered, packet);
                 self.on_end_segment(slot, header, packet, now);
             }
-            Some(&Flow::TimeWait { until, sent_end, received_next }) if until > now => {
+            Some(&Flow::TimeWait { until, sent_end, received_next, answered }) if until > now => {
                 self.tap.note(now, host, Seen::Delivered, packet);
                 let opens = header.is_syn() && is_after(header.seq, received_next);
                 if opens && self.listeners.contains_key(&(host, header.dst.port)) {
                     self.flows.remove(&key);
                     self.on_opening(host, header, packet, now);
-                } else if !header.is_rst() {
+                } else if !header.is_rst()
+                    && !is_idle(header, received_next)
+                    && answered.is_none_or(|at| now >= at + INVALID_ANSWERED_EVERY)
+                {
                     // The last ACK was lost, or the peer is confused: say again where we are.
+                    let answered = Some(now);
+                    self.flows.insert(key, Flow::TimeWait { until, sent_end, received_next, answered });
                     let mut answer = self.spares.take(packet::IP_HEADER + packet::TCP_HEADER);
                     packet::write_tcp(
                         &mut answer,
@@ -514,7 +527,7 @@ impl Net {
         let (sent_end, received_next) = (end.sent_end, end.received_next);
         self.ends[index] = Some(end);
         self.free(sock);
-        self.flows.insert(key, Flow::TimeWait { until, sent_end, received_next });
+        self.flows.insert(key, Flow::TimeWait { until, sent_end, received_next, answered: None });
         self.time_waits.push_back((until, key));
     }
 

@@ -241,7 +241,7 @@ struct Train {
 #[derive(Debug)]
 enum Flow {
     End(u32),
-    TimeWait { until: Instant, sent_end: u32, received_next: u32 },
+    TimeWait { until: Instant, sent_end: u32, received_next: u32, answered: Option<Instant> },
 }
 
 #[derive(Debug)]

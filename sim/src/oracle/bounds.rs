@@ -90,12 +90,19 @@ pub struct Standing {
     pub ponged: bool,
     /// Somebody watches.
     pub watched: bool,
+    /// It may be where an origin has sent it, which need not serve.
+    pub redirected: bool,
 }
 
 impl Standing {
     /// The one that costs the most.
-    pub const WORST: Self =
-        Self { state: PullState::AwaitingMedia, failures: u32::MAX, ponged: false, watched: false };
+    pub const WORST: Self = Self {
+        state: PullState::AwaitingMedia,
+        failures: u32::MAX,
+        ponged: false,
+        watched: false,
+        redirected: true,
+    };
 }
 
 /// Halves bounds, to prove that they bite.
@@ -200,7 +207,7 @@ pub fn recovery(config: &Config, policy: &Policy, around: &Circumstances, standi
     let noticed = match standing.state {
         PullState::Streaming => policy.stall.max(policy.track_stall) + pull.replay_timeout,
         PullState::Replaying => pull.replay_timeout,
-        PullState::AwaitingMedia if standing.ponged => {
+        PullState::AwaitingMedia if standing.ponged && !standing.redirected => {
             ping_detection(pull) + pull.lookup_interval + pull.resolve_timeout
         }
         PullState::AwaitingMedia | PullState::Requesting => policy.first_media,
@@ -325,7 +332,13 @@ mod tests {
     fn recovery_is_the_sum_of_what_stands_in_the_way() {
         let around =
             Circumstances { addresses: 1, ttl: Duration::ZERO, streams: 1, gop: Duration::from_secs(1) };
-        let standing = Standing { state: PullState::BackingOff, failures: 3, ponged: false, watched: true };
+        let standing = Standing {
+            state: PullState::BackingOff,
+            failures: 3,
+            ponged: false,
+            watched: true,
+            redirected: false,
+        };
         // Backoff 1 s, lookup 2 s, dial 2 s, handshake 3 s, request 3 s, token 50 ms, GOP 1 s, slack 1.5 s.
         assert_eq!(recovers(standing, around), 13_550);
         assert_eq!(recovers(Standing { watched: false, ..standing }, around), 27_550);

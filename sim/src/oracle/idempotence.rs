@@ -1,8 +1,8 @@
 //! What a player gets before its first picture is the same after re-pull k as at the first play (I2): what an attempt
 //! learns must not change what a later one gives out. This is the shape of ZLMediaKit#3810.
 //!
-//! An *opening* is what a player gets from its connection, or from the first sign of another play, up to the first
-//! keyframe (of audio alone: the first frame). Its sequence headers and metadata are compared with those of the first
+//! An *opening* is what a player gets from its connection, or from behind the last frame of another play, up to the
+//! first keyframe (of audio alone: the first frame). Its sequence headers and metadata are compared with those of the first
 //! opening of the same stream by the same output; where plays between two of them have brought no picture, each of those
 //! may have told its headers as well. Origins that share a stream need not send the same: theirs is not judged.
 
@@ -14,6 +14,7 @@ use super::{EVENT, Findings, Kinds, Oracle, PLAYER, SAW, Scene, TIMELINE};
 use crate::{
     scenario::model::{Act, Fault},
     trace::{ActorId, Record, What},
+    viewer::Opening,
 };
 
 pub(super) const NAME: &str = "idempotence";
@@ -27,31 +28,14 @@ pub(super) struct Idempotence {
     is_changed: bool,
 }
 
-/// What came before a picture.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Opening {
-    headers: u32,
-    metadata: u32,
-}
-
-impl Opening {
-    fn times(self, times: u32) -> Self {
-        Self { headers: self.headers.saturating_mul(times), metadata: self.metadata.saturating_mul(times) }
-    }
-}
-
 #[derive(Clone, Copy, Debug, Default)]
 struct Seat {
-    /// What came since the last frame of before.
-    so_far: Opening,
-    /// An opening is under way.
-    opens: bool,
-    /// Video has ever come.
-    has_video: bool,
     /// Openings completed.
     openings: u32,
     /// The plays its stream had been given at the last one.
     plays: u64,
+    /// None yet on this connection.
+    is_fresh: bool,
 }
 
 impl Oracle for Idempotence {
@@ -65,35 +49,12 @@ impl Oracle for Idempotence {
         } else if let What::Event(event) = &record.what {
             self.is_changed |= matches!(event.kind, EventKind::TrackGone(_));
         } else if let What::PlayerConnected { seat, .. } = &record.what {
-            let seat = self.seat(seat.0);
-            (seat.so_far, seat.opens) = (Opening::default(), true);
-        } else if let What::Saw { seat: number, saw } = &record.what {
-            let seat = self.seat(number.0);
-            seat.so_far.headers += saw.headers;
-            seat.so_far.metadata += saw.metadata;
-            seat.has_video |= saw.video > 0;
-            // Behind a second proxy a play of the origin's begins where nothing does for this one.
-            seat.opens |= saw.plays > 0 && scene.settings.len() == 1;
-            let is_open = if seat.has_video { saw.keys > 0 } else { saw.frames > 0 };
-            if seat.opens && is_open {
-                let opening = seat.so_far;
-                (seat.so_far, seat.opens) = (Opening::default(), false);
-                seat.openings += 1;
-                let nth = seat.openings;
-                let before = seat.plays;
-                let stream = scene.players.get(number.0 as usize);
-                let stream = stream.and_then(|player| scene.stream_named(player.from, &player.stream));
-                seat.plays = stream.map_or(before, |(_, stream)| stream.plays);
-                let plays = seat.plays.saturating_sub(before);
-                // Who reads after a long time has several in one read.
-                if saw.plays > 1 {
-                    return;
-                }
-                self.judge(number.0, (nth, plays), opening, scene, record, findings);
-            } else if !seat.opens && saw.frames > 0 {
-                // In the middle of a play, unless the next one begins behind the last frame of this read.
-                seat.so_far = Opening { headers: saw.headers, metadata: saw.metadata };
-            }
+            self.seat(seat.0).is_fresh = true;
+        } else if let What::Saw { seat, saw } = &record.what
+            && saw.opened > 0
+        {
+            let opening = Opening { headers: saw.opening_headers, metadata: saw.opening_metadata };
+            self.on_opening(seat.0, saw.opened, opening, scene, record, findings);
         }
     }
 }
@@ -107,17 +68,27 @@ impl Idempotence {
         &mut self.seats[seat]
     }
 
-    fn judge(
+    /// Openings have been completed; of several in one read the last one is judged.
+    fn on_opening(
         &mut self,
-        seat: u32,
-        (nth, plays): (u32, u64),
+        number: u32,
+        opened: u32,
         opening: Opening,
         scene: &Scene,
         record: &Record,
         findings: &mut Findings,
     ) {
-        let Some(player) = scene.players.get(seat as usize) else { return };
-        let is_ours = scene.settings.contains_key(&player.from);
+        let Some(player) = scene.players.get(number as usize) else { return };
+        let stream = scene.stream_named(player.from, &player.stream);
+        let seat = self.seat(number);
+        seat.openings += opened;
+        let (nth, before) = (seat.openings, seat.plays);
+        seat.plays = stream.map_or(before, |(_, stream)| stream.plays);
+        let plays = seat.plays.saturating_sub(before);
+        let is_fresh = std::mem::take(&mut seat.is_fresh);
+        // Behind a second proxy a play of the origin's begins where nothing does for this one.
+        let is_first_hand = scene.settings.len() == 1;
+        let is_ours = scene.settings.contains_key(&player.from) && (is_first_hand || is_fresh);
         if self.is_changed || scene.audio_comes_late || !is_ours || have_twins(scene) {
             return;
         }
@@ -128,7 +99,7 @@ impl Idempotence {
             Entry::Vacant(place) => place.insert(opening),
         };
         let times = u32::try_from(plays).unwrap_or(u32::MAX).max(1);
-        let is_alike = (1..=times).any(|times| first.times(times) == opening);
+        let is_alike = (1..=times).any(|times| times_of(first, times) == opening);
         if !is_alike {
             let text = format!(
                 "before its opening {nth} a player of {} by {:?} got {} sequence headers and {} metadata, the first one of \
@@ -142,6 +113,14 @@ impl Idempotence {
             );
             findings.broken(NAME, record.actor, text);
         }
+    }
+}
+
+/// Returns what so many plays that brought no picture, and the one that did, may have told together.
+fn times_of(opening: Opening, times: u32) -> Opening {
+    Opening {
+        headers: opening.headers.saturating_mul(times),
+        metadata: opening.metadata.saturating_mul(times),
     }
 }
 
@@ -172,17 +151,19 @@ mod tests {
     use super::*;
     use crate::{oracle::story::Story, trace::Saw};
 
-    /// A player sees openings one after the other: headers, metadata, each in reads of its own.
+    /// A player completes openings one after the other.
     fn check(openings: &[(u32, u32)]) -> Vec<String> {
         Story::told::<Idempotence>(|story| {
             story.player(0, PlayOutput::HttpFlv, "live/a", 1);
-            for (headers, metadata) in openings {
-                story.saw(0, Saw { headers: *headers, ..Saw::default() });
-                story.saw(0, Saw { metadata: *metadata, frames: 1, plays: 1, ..Saw::default() });
-                story.saw(0, Saw { frames: 1, video: 1, keys: 1, ..Saw::default() });
+            for opening in openings {
+                story.saw(0, opened(*opening));
                 story.saw(0, Saw { frames: 5, video: 4, ..Saw::default() });
             }
         })
+    }
+
+    fn opened((opening_headers, opening_metadata): (u32, u32)) -> Saw {
+        Saw { frames: 2, video: 1, keys: 1, opened: 1, opening_headers, opening_metadata, ..Saw::default() }
     }
 
     #[test]
@@ -207,7 +188,7 @@ mod tests {
         let texts = Story::told::<Idempotence>(|story| {
             for (seat, headers) in [(0, 2), (1, 1)] {
                 story.player(seat, PlayOutput::Rtmp, "live/a", u64::from(seat) * 2 + 1);
-                story.saw(seat, Saw { headers, frames: 2, video: 2, keys: 1, plays: 1, ..Saw::default() });
+                story.saw(seat, opened((headers, 0)));
             }
         });
         assert_eq!(texts.len(), 1);

@@ -3,10 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use proxy_core::io::EventKind;
+use proxy_core::{io::EventKind, relay::EpochCause, time::Instant};
 
 use super::{EVENT, Findings, Kinds, Oracle, PLAYER, SAW, Scene, scene::name_of};
-use crate::trace::{ActorId, Record, What};
+use crate::{
+    trace::{ActorId, Record, What},
+    viewer::TWO_HEADERS,
+};
 
 pub(super) const NAME: &str = "picture";
 
@@ -15,6 +18,8 @@ pub(super) const NAME: &str = "picture";
 pub(super) struct Picture {
     /// By proxy and `app/stream`.
     left_out: BTreeMap<(ActorId, String), LeftOut>,
+    /// When a stream's sequence header last changed, by proxy and `app/stream`.
+    changed: BTreeMap<(ActorId, String), Instant>,
 }
 
 /// Gaps within a play that the players of a stream saw, all of them together, and how many may be.
@@ -37,9 +42,12 @@ impl Oracle for Picture {
     fn on_record(&mut self, record: &Record, scene: &Scene, findings: &mut Findings) {
         if let What::Event(event) = &record.what {
             let stream = event.stream.and_then(|id| scene.streams.get(&(record.actor, id.0)));
-            if let (EventKind::PlayerShed { .. }, Some(stream)) = (&event.kind, stream) {
-                let whose = (record.actor, name_of(&stream.key));
+            let Some(stream) = stream else { return };
+            let whose = (record.actor, name_of(&stream.key));
+            if let EventKind::PlayerShed { .. } = &event.kind {
                 self.left_out.entry(whose).or_default().allowed += TRACKS;
+            } else if let EventKind::Epoch { cause: EpochCause::HeaderChanged, .. } = &event.kind {
+                self.changed.insert(whose, record.at);
             }
             return;
         }
@@ -53,6 +61,11 @@ impl Oracle for Picture {
         let Some(player) = scene.players.get(seat.0 as usize) else { return };
         // Who plays from an origin judges the origin, not us.
         if !scene.settings.contains_key(&player.from) {
+            return;
+        }
+        // Who came before a header changed had the old one, and waited for a picture when the new one came.
+        let changed = self.changed.get(&(player.from, player.stream.clone()));
+        if text.ends_with(TWO_HEADERS) && changed.is_some_and(|changed| *changed >= player.connected_at) {
             return;
         }
         let text = format!("{} by {:?}: {text}", player.stream, player.output);

@@ -237,6 +237,7 @@ impl Recovery {
             failures: stream.failures,
             ponged: stream.ponged,
             watched: scene.is_watched(proxy, stream),
+            redirected: scene.redirects,
         };
         let config = scene.config(proxy);
         Some(bounds::recovery(config, &stream.policy, &scene.circumstances(proxy), &standing))

@@ -65,6 +65,16 @@ pub enum Track {
     Audio,
 }
 
+impl Track {
+    /// Returns the other one.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Video => Self::Audio,
+            Self::Audio => Self::Video,
+        }
+    }
+}
+
 /// What a stamped frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StampKind {

@@ -387,6 +387,12 @@ pub struct Saw {
     pub plays: u32,
     /// Lives of the publisher not seen before.
     pub lives: u32,
+    /// Openings completed: what comes from a connection's beginning, or behind the last frame of a play, up to a picture.
+    pub opened: u32,
+    /// The last one's sequence headers.
+    pub opening_headers: u32,
+    /// The last one's metadata.
+    pub opening_metadata: u32,
     /// Play.Start or the FLV header has come.
     pub seated: bool,
 }

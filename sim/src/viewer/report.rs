@@ -56,6 +56,15 @@ impl Gap {
     }
 }
 
+/// What comes before a picture: from the connection's beginning, or from behind the last frame of another play.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Opening {
+    /// Sequence headers.
+    pub headers: u32,
+    /// Metadata.
+    pub metadata: u32,
+}
+
 /// What a viewer has seen.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
@@ -81,6 +90,10 @@ pub struct Report {
     pub plays: u64,
     /// Lives of the publisher seen.
     pub lives: u64,
+    /// Openings completed, on all connections.
+    pub openings: u64,
+    /// What the last one held.
+    pub opening: Opening,
     /// When the first frame came.
     pub first_frame: Option<Instant>,
     /// When the last frame came.

@@ -54,6 +54,8 @@ use crate::{
 /// Steps in one instant beyond which a run is taken for a busy loop. A thousand streams that lose one origin take
 /// some ten thousand.
 const STEPS_PER_INSTANT_MAX: u64 = 1_000_000;
+/// Packets and timers without a record beyond which a run is taken for one that never comes to rest.
+const UNHEARD_MAX: u32 = 1_000_000;
 /// The secret of every simulated proxy.
 pub(crate) const SECRET: &str = "simulated";
 /// The date at 0 s, since the Unix epoch: the day Adobe's RTMP 1.0 was published, 2012-12-21.
@@ -475,6 +477,7 @@ impl<'a> World<'a> {
 
     fn do_due(&mut self, until: Instant, is_enough: &impl Fn(&Self) -> bool) {
         let mut began = (self.now, self.tracer.step());
+        let mut unheard = (self.tracer.step(), 0_u32);
         while !self.is_over() && !is_enough(self) {
             let Some((at, (wake, cause))) = self.heap.pop_until(until) else { return };
             if at > began.0 {
@@ -489,6 +492,16 @@ impl<'a> World<'a> {
             }
             self.wake(wake);
             self.settle();
+            unheard = if unheard.0 == self.tracer.step() {
+                (unheard.0, unheard.1 + 1)
+            } else {
+                (self.tracer.step(), 0)
+            };
+            if unheard.1 > UNHEARD_MAX {
+                let text =
+                    format!("{UNHEARD_MAX} packets and timers, and nobody hears anything: they never end");
+                self.oracles.broken("quiet", self.tracer.step(), at, text);
+            }
             if self.tracer.step() - began.1 > STEPS_PER_INSTANT_MAX {
                 self.oracles.broken(
                     "quiet",

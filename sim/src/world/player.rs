@@ -8,7 +8,10 @@ use std::{
 use bytes::{Buf, Bytes};
 use proxy_core::{io::PlayOutput, time::Instant};
 
-use super::{Happened, Owner, Running, Wake, World, timeline::has_one_origin};
+use super::{
+    Happened, Owner, Running, Wake, World,
+    timeline::{has_one_origin, hold_max},
+};
 use crate::{
     net::{HostId, NetEvent, SockId},
     player::{Leave, ModelPlayer, PlayerConfig, PlayerState, Reading},
@@ -107,6 +110,7 @@ impl World<'_> {
                 let viewer = ViewerConfig {
                     headers_again: !self.timeline.is_chained(stream, at),
                     one_origin: has_one_origin(self.scenario, source),
+                    hold_max: hold_max(self.scenario),
                     ..ViewerConfig::stamped(source)
                 };
                 let Some((mut config, _)) = PlayerConfig::from_url(&url, viewer) else { continue };
@@ -368,6 +372,9 @@ pub(crate) fn totals(report: &Report) -> Saw {
         leaps: count(report.leaps),
         plays: count(report.plays),
         lives: count(report.lives),
+        opened: count(report.openings),
+        opening_headers: report.opening.headers,
+        opening_metadata: report.opening.metadata,
         seated: false,
     }
 }
@@ -382,6 +389,9 @@ pub(crate) fn difference(now: &Saw, before: &Saw) -> Saw {
         leaps: now.leaps - before.leaps,
         plays: now.plays - before.plays,
         lives: now.lives - before.lives,
+        opened: now.opened - before.opened,
+        opening_headers: now.opening_headers,
+        opening_metadata: now.opening_metadata,
         seated: false,
     }
 }

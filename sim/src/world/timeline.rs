@@ -6,6 +6,7 @@ use proxy_core::{time::Duration, url::OriginUrl};
 
 use super::{Happened, Running, Wake, World};
 use crate::{
+    oracle::bounds,
     origin::Publisher,
     scenario::model::{Act, Host, HostRef, PullRef, Role, Scenario},
     trace::{ActorId, What},
@@ -81,6 +82,15 @@ pub(crate) fn has_one_origin(scenario: &Scenario, source: &str) -> bool {
         Role::Proxy(_) | Role::Player(_) => false,
     };
     scenario.hosts.iter().filter(serve).count() <= 1
+}
+
+/// Returns how long a clock may stand still at the beginning of a play: for a second, or a whole GOP of what is sent.
+pub(crate) fn hold_max(scenario: &Scenario) -> Duration {
+    let gop = |host: &Host| match &host.role {
+        Role::Origin(model) => bounds::gop(&model.publisher),
+        Role::Proxy(_) | Role::Player(_) => Duration::ZERO,
+    };
+    scenario.hosts.iter().map(gop).max().unwrap_or_default().max(Duration::from_secs(1))
 }
 
 /// Returns the `app/stream` a url asks its origin for.

@@ -294,9 +294,11 @@ impl Pull {
     }
 
     /// Returns when waiting for media is over. An origin that answers pings is waited for, unless the name has
-    /// other addresses: media may come to any of them. One that does not, for `first_media_timeout`.
+    /// other addresses or another origin has sent us here: media may come to any of them. One that does not, for
+    /// `first_media_timeout`.
     pub(super) fn give_up_at(&self, play: &Play, since: Instant) -> Instant {
-        let impatient = !play.pinger.is_answered() || play.attempt.has_others;
+        let is_only_one = !play.attempt.has_others && play.attempt.redirects == 0;
+        let impatient = !play.pinger.is_answered() || !is_only_one;
         let never = Instant::from_nanos(u64::MAX);
         let patience = if impatient { since + self.config.first_media_timeout } else { never };
         patience.min(play.pinger.dead_at(&self.config, None).unwrap_or(never))

@@ -18,9 +18,9 @@ use proxyd::config::Settings;
 pub(super) use self::follow::begins_attempt;
 use super::bounds::{self, Policy};
 use crate::{
-    origin::Withhold,
+    origin::{OnConnect, Withhold},
     raw::media::Track,
-    scenario::model::{Act, Event, Fault, FaultEvent, HostRef, Role, Scenario},
+    scenario::model::{Act, Ending, Event, Fault, FaultEvent, HostRef, Role, Scenario},
     trace::{ActorId, Call, Cast, Inward, Phase, Sample},
 };
 
@@ -86,6 +86,8 @@ pub struct Scene {
     all_touched: bool,
     /// An origin leaves out frames of its own accord.
     pub drips: bool,
+    /// An origin sends pulls elsewhere.
+    pub redirects: bool,
     /// Calls without an answer.
     pub calls: BTreeMap<u32, CallNow>,
     /// Requests to the core without a reply.
@@ -417,7 +419,10 @@ impl Scene {
         for event in &scenario.events {
             if let Act::Fault(FaultEvent { fault, .. }) = &event.act {
                 self.drips |= matches!(fault, Fault::Drip { .. } | Fault::NoMedia { .. })
+                    || matches!(fault, Fault::End { ending: Ending::InsufficientBw, .. })
                     || matches!(fault, Fault::Behave(to) if to.behaviour.withhold != Withhold::Nothing);
+                self.redirects |= matches!(fault, Fault::ReconnectRequest { .. })
+                    || matches!(fault, Fault::Behave(to) if matches!(to.behaviour.connect, OnConnect::Redirect { .. }));
             }
             if let Act::Fault(fault) = &event.act
                 && let Fault::Term(back) | Fault::Kill(back) | Fault::Vanish(back) = &fault.fault

@@ -14,7 +14,7 @@ use crate::{
     world::{
         calls::{Repair, arguments},
         moments::Happened,
-        timeline::has_one_origin,
+        timeline::{has_one_origin, hold_max},
     },
 };
 
@@ -89,6 +89,7 @@ impl World<'_> {
                     source,
                     is_chained: self.timeline.is_chained(&stream, at),
                     has_one_origin,
+                    hold_max: hold_max(self.scenario).as_nanos().try_into().unwrap_or(u64::MAX),
                     is_real: false,
                 });
                 let joins = What::PlayerJoins {

@@ -115,6 +115,8 @@ pub(super) struct SeatOrder {
     pub(super) is_chained: bool,
     /// No more than one origin serves it.
     pub(super) has_one_origin: bool,
+    /// How long its clock may stand still, in nanoseconds.
+    pub(super) hold_max: u64,
     /// It is ffmpeg, not a model.
     pub(super) is_real: bool,
 }

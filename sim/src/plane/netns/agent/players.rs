@@ -139,8 +139,12 @@ fn join(
     seats: &mut BTreeMap<u32, Seat>,
 ) -> Result<(), String> {
     let viewer = order.source.as_deref().map_or_else(ViewerConfig::plain, ViewerConfig::stamped);
-    let viewer =
-        ViewerConfig { headers_again: !order.is_chained, one_origin: order.has_one_origin, ..viewer };
+    let viewer = ViewerConfig {
+        headers_again: !order.is_chained,
+        one_origin: order.has_one_origin,
+        hold_max: Duration::from_nanos(order.hold_max),
+        ..viewer
+    };
     let (mut config, _) =
         PlayerConfig::from_url(&order.url, viewer).ok_or_else(|| format!("{}: no url to play", order.url))?;
     config.redial = spec.retry;
