@@ -25,6 +25,7 @@ use sim::{
         real, replay, run,
         seek::Seek,
         shrink::{self as cli_shrink, ShrinkOptions},
+        time,
         view::{self, ViewAs},
         why::{self as cli_why, WhyOptions},
     },
@@ -285,7 +286,7 @@ enum Command {
     /// Measure how fast the simulated world is.
     Bench {
         /// How long each rate is measured.
-        #[arg(long, value_name = "TIME", default_value = "3s", value_parser = parse_time)]
+        #[arg(long, value_name = "TIME", default_value = "3s", value_parser = time::parse)]
         time: Duration,
         /// Runs made in one process to see whether memory grows.
         #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(10..))]
@@ -338,10 +339,10 @@ enum Command {
     )]
     Demo {
         /// How long: a number with ms, s or m.
-        #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = parse_time)]
+        #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = time::parse)]
         time: Duration,
         /// From one pull of the plug to the next; it waits until the players have frames again.
-        #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_time)]
+        #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time::parse)]
         every: Duration,
         /// Decides the order of the faults and how long each lasts.
         #[arg(long, default_value_t = 1)]
@@ -367,7 +368,7 @@ enum Command {
         #[arg(long, value_name = "APP/STREAM")]
         stream: Option<String>,
         /// How long.
-        #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = parse_time)]
+        #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = time::parse)]
         time: Duration,
     },
     /// Watch urls until Ctrl-C or SIGTERM, and tell what a person in front of each would see.
@@ -382,7 +383,7 @@ enum Command {
         #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
         gap_ms: u64,
         /// Ends by itself after this time.
-        #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
+        #[arg(long = "for", value_name = "TIME", value_parser = time::parse)]
         time: Option<Duration>,
     },
 }
@@ -717,23 +718,6 @@ fn seconds(time: Duration) -> String {
     format!("{}.{}", time.as_secs(), time.subsec_millis() / 100)
 }
 
-/// Reads `90s`, `2m`, `500ms`.
-fn parse_time(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let millis_per = match &text[digits..] {
-        "ms" => 1,
-        "" | "s" => 1000,
-        "m" => 60_000,
-        unit => return Err(format!("`{unit}` is no unit of time; use ms, s or m")),
-    };
-    let number: u64 =
-        text[..digits].parse().map_err(|_| "a number with ms, s or m, such as 90s".to_owned())?;
-    match number.checked_mul(millis_per) {
-        Some(0) | None => Err("more than nothing, and less than for ever".to_owned()),
-        Some(millis) => Ok(Duration::from_millis(millis)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -752,17 +736,5 @@ mod tests {
         check(99, "0.0");
         check(1_250, "1.2");
         check(60_999, "60.9");
-    }
-
-    #[test]
-    fn times_read_as_written() {
-        let check = |text, millis| assert_eq!(parse_time(text).ok(), Some(Duration::from_millis(millis)));
-        check("60s", 60_000);
-        check("2m", 120_000);
-        check("250ms", 250);
-        check("7", 7000);
-        for wrong in ["", "s", "5h", "0s", "-1s", "99999999999999999999s"] {
-            assert!(parse_time(wrong).is_err(), "{wrong}");
-        }
     }
 }

@@ -12,7 +12,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 
-use super::exit;
+use super::{exit, time};
 use crate::{
     explore::{
         self, Conduct, Found, GroupReport, Mode, NO_VERDICT, Plan, RECORDS_MAX, Report, Source, Tally,
@@ -65,7 +65,7 @@ pub struct ExploreArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     seeds: Option<u64>,
     /// Stop after this time: a number with ms, s, m or h.
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", value_parser = time::parse)]
     time: Option<Duration>,
     /// Runs made at a time; as many as there are processors if not given. What is found does not depend on it.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -409,24 +409,6 @@ fn parse_shard(text: &str) -> Result<(u64, u64), String> {
     Ok((part, parts))
 }
 
-/// Reads `90s`, `2m`, `1h`, `500ms`.
-fn parse_time(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let millis_per = match &text[digits..] {
-        "ms" => 1,
-        "" | "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        unit => return Err(format!("`{unit}` is no unit of time; use ms, s, m or h")),
-    };
-    let number: u64 =
-        text[..digits].parse().map_err(|_| "a number with ms, s, m or h, such as 1h".to_owned())?;
-    match number.checked_mul(millis_per) {
-        Some(0) | None => Err("more than nothing, and less than for ever".to_owned()),
-        Some(millis) => Ok(Duration::from_millis(millis)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -437,14 +419,5 @@ mod tests {
         for wrong in ["0/8", "9/8", "3", "a/b", "3/0", ""] {
             assert!(parse_shard(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn times_read_as_written() {
-        let check = |text, millis| assert_eq!(parse_time(text).ok(), Some(Duration::from_millis(millis)));
-        check("1h", 3_600_000);
-        check("90s", 90_000);
-        check("250ms", 250);
-        assert!(parse_time("0s").is_err() && parse_time("5d").is_err());
     }
 }

@@ -16,5 +16,6 @@ pub mod replay;
 pub mod run;
 pub mod seek;
 pub mod shrink;
+pub mod time;
 pub mod view;
 pub mod why;
