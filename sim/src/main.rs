@@ -18,7 +18,7 @@ use sim::{
         diff::{self as cli_diff, DiffOptions},
         exhaust::{self, ExhaustArgs},
         exit,
-        explore::{self, ExploreArgs, ModeArg},
+        explore::{self, ExploreArgs, ModeArg, processors},
         merge::{self, MergeArgs},
         props,
         prove::{self, ProveOptions},
@@ -502,7 +502,6 @@ enum FormatArg {
 
 /// Returns how many runs are made at a time.
 fn jobs_or_all(jobs: Option<u16>) -> usize {
-    let processors = || std::thread::available_parallelism().map_or(1, usize::from);
     jobs.map_or_else(processors, usize::from)
 }
 
@@ -646,11 +645,16 @@ fn main() -> ExitCode {
                 handful,
                 root,
                 check_only: check,
-                seek: search.map(|searches| Seek { searches, cap, modes: by }),
+                seek: search.map(|searches| Seek {
+                    searches,
+                    cap,
+                    modes: by,
+                    jobs: (processors() / jobs).max(1),
+                }),
             }));
         }
         Command::Bench { time, runs, scenarios } => {
-            let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+            let jobs = processors();
             return ExitCode::from(bench::bench(&BenchOptions { time, runs, scenarios, jobs }));
         }
         Command::Explore(args) => return ExitCode::from(explore::explore(&args)),

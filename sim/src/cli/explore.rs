@@ -298,7 +298,8 @@ pub(super) fn verdict(report: &Report, requires_marks: bool) -> u8 {
     }
 }
 
-pub(super) fn processors() -> usize {
+/// Returns how many runs can be made at a time.
+pub fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 

@@ -21,6 +21,8 @@ pub struct Seek {
     pub cap: u64,
     /// Kinds of search.
     pub modes: Vec<ModeArg>,
+    /// Runs made at a time; what is found does not depend on it.
+    pub jobs: usize,
 }
 
 /// What the searches of one kind came to.
@@ -51,7 +53,7 @@ impl Seek {
     fn one(&self, binary: &Path, mode: ModeArg, from: u64) -> io::Result<Option<u64>> {
         let out = binary.with_file_name("found");
         let output = Command::new(binary)
-            .args(["explore", "--first", "--jobs", "1", "--format", "json"])
+            .args(["explore", "--first", "--format", "json", "--jobs", &self.jobs.to_string()])
             .args(["--search", Mode::from(mode).name(), "--from", &from.to_string()])
             .args(["--seeds", &self.cap.to_string(), "--out"])
             .arg(out)

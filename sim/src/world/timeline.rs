@@ -84,10 +84,11 @@ pub(crate) fn has_one_origin(scenario: &Scenario, source: &str) -> bool {
     scenario.hosts.iter().filter(serve).count() <= 1
 }
 
-/// Returns how long a clock may stand still at the beginning of a play: for a second, or a whole GOP of what is sent.
+/// Returns how long a clock may stand still at the beginning of a play: for a second, or a whole GOP of what is sent and
+/// the frame that follows it.
 pub(crate) fn hold_max(scenario: &Scenario) -> Duration {
     let gop = |host: &Host| match &host.role {
-        Role::Origin(model) => bounds::gop(&model.publisher),
+        Role::Origin(model) => bounds::gop(&model.publisher) + bounds::frame(&model.publisher),
         Role::Proxy(_) | Role::Player(_) => Duration::ZERO,
     };
     scenario.hosts.iter().map(gop).max().unwrap_or_default().max(Duration::from_secs(1))
