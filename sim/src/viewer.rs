@@ -797,6 +797,44 @@ mod tests {
         repull(5, true, 2).check("goes back from GOP 2 to 1");
     }
 
+    /// However the tags come in reads: what is behind the last frame of a play belongs to the next one.
+    #[test]
+    fn an_opening_is_what_comes_before_a_picture() {
+        let mut feed = Feed::new();
+        feed.header(Track::Video, 0);
+        feed.frames(Track::Video, 1, 0..12);
+        let first = (feed.viewer.report().openings, feed.viewer.report().opening);
+        assert_eq!(first, (1, Opening { headers: 1, metadata: 0 }));
+        // One that brought nothing but its header, and the one that has the picture.
+        feed.header(Track::Video, 12);
+        feed.header(Track::Video, 15);
+        feed.frames(Track::Video, 3, 15..20);
+        let second = (feed.viewer.report().openings, feed.viewer.report().opening);
+        assert_eq!(second, (2, Opening { headers: 2, metadata: 0 }));
+        feed.check("");
+    }
+
+    /// Behind a second proxy a re-pull shows by what comes again; of several origins no GOP is compared.
+    #[test]
+    fn what_cannot_be_compared_is_not() {
+        let judge = |config: ViewerConfig, play: u32, from: u32, words: &str| {
+            let mut feed = Feed { viewer: Viewer::new(config), offset: 0, now: Instant::ZERO };
+            feed.viewer.on_connected();
+            feed.header(Track::Video, 0);
+            feed.frames(Track::Video, 1, 0..12);
+            feed.header(Track::Video, 12);
+            feed.offset = 40 * (12 - from);
+            feed.frames(Track::Video, play, from..20);
+            feed.check(words);
+        };
+        let chained = ViewerConfig { headers_again: false, ..ViewerConfig::stamped(NAME) };
+        judge(chained.clone(), 1, 10, "");
+        judge(chained, 1, 5, "goes back from GOP 2 to 1");
+        let several = ViewerConfig { one_origin: false, ..ViewerConfig::stamped(NAME) };
+        judge(several.clone(), 2, 5, "");
+        judge(ViewerConfig { one_origin: true, ..several }, 2, 5, "goes back from GOP 2 to 1");
+    }
+
     #[test]
     fn headers_must_come_again_after_a_repull() {
         repull(15, false, 2).check("no Video sequence header between play 1 and 2");

@@ -336,12 +336,12 @@ fn thinks(scene: &Scene, proxy: ActorId, name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use proxy_core::io::PlayOutput;
+    use proxy_core::io::{Hangup, PlayOutput};
 
     use super::*;
     use crate::{
         oracle::story::{ORIGIN, Story},
-        trace::Saw,
+        trace::{Inward, Saw},
     };
 
     /// A stream is down when calm begins at 1 s, and is back at a time; its player sees frames again, or never.
@@ -391,6 +391,30 @@ mod tests {
         assert_eq!(texts.len(), 1);
         assert!(texts[0].contains("a player of live/a by Rtmp has seen no frame for"), "{texts:?}");
         assert!(texts[0].contains("the proxy thinks the stream is streaming"), "{texts:?}");
+    }
+
+    /// A partition that answers breaks the proxy's end, and the player's is never told.
+    #[test]
+    fn a_player_whose_other_end_is_gone_is_not_waited_for() {
+        let check = |is_let_go: bool| {
+            Story::told::<Recovery>(|story| {
+                story.register(1, "live/a");
+                story.dials(1, 2);
+                story.streams(1, 2);
+                story.player(0, PlayOutput::Rtmp, "live/a", 1);
+                story.seats(1, 1);
+                if is_let_go {
+                    story.input(Inward::Closed { conn: 1, hangup: Hangup::Reset });
+                }
+                story.loses(1, 2, 1, Instant::from_millis(90));
+                story.at(1_000).calm();
+                story.at(3_000).dials(1, 4);
+                story.streams(1, 4);
+                story.at(170_000).timeout();
+            })
+        };
+        assert_eq!(check(true), [""; 0]);
+        assert_eq!(check(false).len(), 1);
     }
 
     #[test]
