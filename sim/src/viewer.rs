@@ -37,6 +37,9 @@ pub const SKEW_FRAMES_MAX: u32 = 25;
 /// How the violation ends that tells of a joiner with two headers of one track.
 pub const TWO_HEADERS: &str = "begins with two different sequence headers";
 
+/// What the violation says that tells of a clock's step forward.
+pub const LEAPS: &str = "timestamp leaps";
+
 /// What a viewer expects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ViewerConfig {
@@ -345,7 +348,7 @@ impl Viewer {
         let step_max = if is_new_play { restart_max } else { self.config.forward_max };
         self.check_forward(track, timestamp, (order, stamp), step_max, now);
         self.check_rising(track, timestamp, now);
-        self.check_pace(track, timestamp, stamp.zip(before).filter(|_| goes_on), order, now);
+        self.check_pace(track, timestamp, (stamp.zip(before), goes_on), order, now);
         if let Some(stamp) = stamp.filter(|_| order != Order::Back) {
             self.check_header(track, &stamp, before, needs_header, now);
             self.check_skew(track, timestamp, &stamp, now);
@@ -560,7 +563,7 @@ impl Viewer {
         &mut self,
         track: Track,
         timestamp: u32,
-        stamps: Option<(Stamp, Stamp)>,
+        (stamps, goes_on): (Option<(Stamp, Stamp)>, bool),
         order: Order,
         now: Instant,
     ) {
@@ -569,7 +572,7 @@ impl Viewer {
         let out =
             state.out.replace(timestamp).map(|last| i64::from(timestamp.wrapping_sub(last).cast_signed()));
         let is_one_play = match order {
-            Order::Next | Order::Gap => true,
+            Order::Next | Order::Gap => goes_on,
             Order::Changed | Order::Back => false,
         };
         // Where the origin's own clock jumps, or falls back, the relay's begins anew or waits.
@@ -620,7 +623,7 @@ impl Viewer {
         let Some(last) = last else { return };
         let step = timestamp.wrapping_sub(last);
         if step <= 0x7FFF_FFFF && u128::from(step) > step_max.as_millis() {
-            self.violation(&format!("{track:?} timestamp leaps from {last} to {timestamp}"), now);
+            self.violation(&format!("{track:?} {LEAPS} from {last} to {timestamp}"), now);
         }
     }
 

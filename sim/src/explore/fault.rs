@@ -278,7 +278,9 @@ pub(super) fn another(publisher: &Publisher, dice: &mut Dice) -> Publisher {
                 video.size = (128, 96);
             }
         }
-        1 => publisher.audio = if publisher.audio.is_some() { None } else { Some(world::audio(dice)) },
+        // Sound goes only where a picture is left.
+        1 if publisher.audio.is_some() && publisher.video.is_some() => publisher.audio = None,
+        1 => publisher.audio = Some(world::audio(dice)),
         2 => {
             if let Some(video) = &mut publisher.video {
                 video.codec = dice.one(words::VIDEO).1;

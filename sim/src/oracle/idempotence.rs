@@ -140,6 +140,7 @@ fn changes(act: &Act) -> bool {
                 | Fault::Behave(_)
                 | Fault::NoMedia { .. }
                 | Fault::NoKeyframes
+                | Fault::TimestampJump { .. }
                 | Fault::Drip { .. }
         ),
         Act::Call(_) | Act::Repair { .. } | Act::Play { .. } | Act::Leave { .. } | Act::Start { .. } => false,

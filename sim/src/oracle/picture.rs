@@ -8,7 +8,7 @@ use proxy_core::{io::EventKind, relay::EpochCause, time::Instant};
 use super::{EVENT, Findings, Kinds, Oracle, PLAYER, SAW, Scene, scene::name_of};
 use crate::{
     trace::{ActorId, Record, What},
-    viewer::TWO_HEADERS,
+    viewer::{LEAPS, TWO_HEADERS},
 };
 
 pub(super) const NAME: &str = "picture";
@@ -63,8 +63,14 @@ impl Oracle for Picture {
         if !scene.settings.contains_key(&player.from) {
             return;
         }
+        let whose = (player.from, player.stream.clone());
+        // Frames left out across a re-pull are a leap as well.
+        let has_skipped = self.left_out.get(&whose).is_some_and(|left_out| left_out.allowed > 0);
+        if has_skipped && text.contains(LEAPS) {
+            return;
+        }
         // Who came before a header changed had the old one, and waited for a picture when the new one came.
-        let changed = self.changed.get(&(player.from, player.stream.clone()));
+        let changed = self.changed.get(&whose);
         if text.ends_with(TWO_HEADERS) && changed.is_some_and(|changed| *changed >= player.connected_at) {
             return;
         }

@@ -252,7 +252,9 @@ impl Recovery {
         let bound = stream.and_then(|stream| self.bound_of(player.from, stream, scene));
         match bound {
             Some(bound) if is_there(player, scene) && !player.is_gone && scene.is_running(player.from) => {
-                let redial = if player.redials { REDIAL } else { Duration::ZERO };
+                // One whose wire was pulled has its kernel's retransmissions to wait for.
+                let is_cut_off = scene.host_of(player.actor).is_some_and(|host| scene.is_touched(host));
+                let redial = if player.redials || is_cut_off { REDIAL } else { Duration::ZERO };
                 self.expect(whose, at, bound + scene.gop_max + redial);
             }
             Some(_) | None => self.forget_whose(&whose),

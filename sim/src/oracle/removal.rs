@@ -148,7 +148,8 @@ impl Book {
                 }
             }
             StreamEnd::RetriesUsedUp => {
-                if end.retries.is_none() {
+                // An operator may have set one in the very step that found them used up.
+                if end.retries.is_none() && !scene.may_be_asked(proxy) {
                     Some("its retry_count has no end".to_owned())
                 } else if end.stimulus == PullEventKind::Stop || !has_failed {
                     Some(format!("no attempt of it has failed: {:?} stopped it", end.stimulus))
