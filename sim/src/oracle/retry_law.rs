@@ -163,16 +163,16 @@ impl Count {
                 stream.policy.law
             ));
         }
+        if scene.may_be_asked(record.actor) {
+            // An operator may have changed law and count in this very step.
+            return None;
+        }
         if let Some(retries) = stream.policy.retries
             && failures > retries
         {
             return Some(format!("retry {failures} is to come, and retry_count is {retries}"));
         }
         let next = next_attempt?;
-        if scene.may_be_asked(record.actor) {
-            // An operator may have changed the law in this very step.
-            return None;
-        }
         let config = &scene.config(record.actor).pull;
         let is_watched = scene.is_watched(record.actor, stream);
         let outage = record.at.since(stream.outage_since.unwrap_or(record.at));
