@@ -27,6 +27,8 @@ pub(super) struct Picture {
 struct LeftOut {
     allowed: u64,
     seen: u64,
+    /// Steps of a clock that they explain.
+    excused: u64,
     /// More were seen than may be, and that was said.
     is_found: bool,
 }
@@ -64,9 +66,11 @@ impl Oracle for Picture {
             return;
         }
         let whose = (player.from, player.stream.clone());
-        // Frames left out across a re-pull are a leap as well.
-        let has_skipped = self.left_out.get(&whose).is_some_and(|left_out| left_out.allowed > 0);
-        if has_skipped && text.contains(LEAPS) {
+        // Frames left out across a re-pull are a leap as well: one of each track.
+        if let Some(left_out) = self.left_out.get_mut(&whose).filter(|_| text.contains(LEAPS))
+            && left_out.excused < left_out.allowed
+        {
+            left_out.excused += 1;
             return;
         }
         // Who came before a header changed had the old one, and waited for a picture when the new one came.

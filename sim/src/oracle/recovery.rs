@@ -253,7 +253,7 @@ impl Recovery {
         match bound {
             Some(bound) if is_there(player, scene) && !player.is_gone && scene.is_running(player.from) => {
                 // One whose wire was pulled has its kernel's retransmissions to wait for.
-                let is_cut_off = scene.host_of(player.actor).is_some_and(|host| scene.is_touched(host));
+                let is_cut_off = scene.host_of(player.actor).is_some_and(|host| scene.pulls_wire_of(host));
                 let redial = if player.redials || is_cut_off { REDIAL } else { Duration::ZERO };
                 self.expect(whose, at, bound + scene.gop_max + redial);
             }

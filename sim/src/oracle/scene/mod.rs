@@ -524,6 +524,23 @@ impl Scene {
         self.all_touched || self.touched.contains(&host)
     }
 
+    /// Returns whether the timeline pulls a host's wire: what it sends meanwhile is sent again, ever less often.
+    pub fn pulls_wire_of(&self, host: HostRef) -> bool {
+        let pulls = |event: &Event| match &event.act {
+            Act::Fault(FaultEvent { on, fault, .. }) => {
+                *on == host
+                    && matches!(fault, Fault::Disconnect { .. } | Fault::VethRecreate | Fault::LinkDown)
+            }
+            Act::Call(_)
+            | Act::Repair { .. }
+            | Act::Play { .. }
+            | Act::Leave { .. }
+            | Act::Publish { .. }
+            | Act::Start { .. } => false,
+        };
+        self.events.iter().any(pulls)
+    }
+
     /// Returns whether anything has touched the way of a stream: its proxy, or any origin its url leads to.
     pub fn is_stream_touched(&self, proxy: ActorId, stream: &StreamNow) -> bool {
         let hosts = self.hosts_of_url(&stream.url);
