@@ -273,7 +273,7 @@ enum Command {
         /// Only see whether the patches apply.
         #[arg(long)]
         check: bool,
-        /// Leave the scenarios alone, and count the seeds that so many searches of each kind need to find a defect.
+        /// Count also the seeds that so many searches of each kind need to find a defect.
         #[arg(long, value_name = "SEARCHES", conflicts_with = "check", value_parser = clap::value_parser!(u32).range(1..))]
         search: Option<u32>,
         /// Seeds after which a search gives up.

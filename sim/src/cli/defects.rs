@@ -54,7 +54,7 @@ pub struct DefectOptions {
     pub root: PathBuf,
     /// Only whether the patches apply.
     pub check_only: bool,
-    /// Search for them by seeds, and leave the scenarios alone.
+    /// How they are searched for by seeds besides.
     pub seek: Option<Seek>,
 }
 
@@ -91,6 +91,8 @@ struct Judged {
     verdict: Caught,
     /// Field files that hold with it, of how many.
     field: (usize, usize),
+    /// What searches by seeds came to, of each kind in turn.
+    sought: Vec<Sought>,
 }
 
 #[derive(Debug)]
@@ -99,8 +101,6 @@ enum Caught {
     By { scenario: String, promise: String, runs: usize },
     /// Scenarios that name it hold, or fail by something else.
     Survived(String),
-    /// Searches have come to this, of each kind in turn.
-    Sought(Vec<Sought>),
     /// Its patch applies; nothing was run.
     Applies,
     /// It could not be judged.
@@ -131,14 +131,18 @@ fn judge_all(options: &DefectOptions) -> io::Result<u8> {
     })?;
     refuse_strangers(&all, &files, &scenarios)?;
     let next = AtomicUsize::new(0);
-    let told = |judged: &Judged| match &judged.verdict {
-        Caught::By { scenario, promise, .. } => {
-            eprintln!("{}: caught: {scenario} by {promise}", judged.defect.name)
+    let told = |judged: &Judged| {
+        match &judged.verdict {
+            Caught::By { scenario, promise, .. } => {
+                eprintln!("{}: caught: {scenario} by {promise}", judged.defect.name)
+            }
+            Caught::Survived(seen) => eprintln!("{}: SURVIVED: {seen}", judged.defect.name),
+            Caught::Applies => {}
+            Caught::Error(error) => eprintln!("{}: ERROR: {error}", judged.defect.name),
         }
-        Caught::Survived(seen) => eprintln!("{}: SURVIVED: {seen}", judged.defect.name),
-        Caught::Sought(sought) => eprintln!("{}", options.seek_row(&judged.defect.name, sought)),
-        Caught::Applies => {}
-        Caught::Error(error) => eprintln!("{}: ERROR: {error}", judged.defect.name),
+        if !judged.sought.is_empty() {
+            eprintln!("{}", options.seek_row(judged));
+        }
     };
     let judged = Mutex::new(Vec::new());
     let bench = Bench { options, files: &files, scenarios: &scenarios };
@@ -152,47 +156,29 @@ fn judge_all(options: &DefectOptions) -> io::Result<u8> {
     });
     let mut judged = judged.into_inner().unwrap_or_else(PoisonError::into_inner);
     judged.sort_by(|a, b| a.defect.name.cmp(&b.defect.name));
-    Ok(match &options.seek {
-        Some(seek) => options.print_seek(seek, &judged),
-        None => print(&judged),
-    })
+    let missed = options.seek.as_ref().map_or(0, |seek| options.print_seek(seek, &judged));
+    Ok(print(&judged, missed))
 }
 
 impl DefectOptions {
-    fn seek_row(&self, name: &str, sought: &[Sought]) -> String {
+    fn seek_row(&self, judged: &Judged) -> String {
         let cap = self.seek.as_ref().map_or(0, |seek| seek.cap);
-        let cells: Vec<String> = sought.iter().map(|sought| sought.tell(cap)).collect();
-        format!("| `{name}` | {} |", cells.join(" | "))
+        let cells: Vec<String> = judged.sought.iter().map(|sought| sought.tell(cap)).collect();
+        format!("| `{}` | {} |", judged.defect.name, cells.join(" | "))
     }
 
-    /// Prints a table in Markdown: seeds until a defect is found, the median of the searches of a kind.
-    fn print_seek(&self, seek: &Seek, judged: &[Judged]) -> u8 {
+    /// Prints a table in Markdown: seeds until a defect is found, the median of the searches of a kind. Returns how many
+    /// no kind of search finds half of the time.
+    fn print_seek(&self, seek: &Seek, judged: &[Judged]) -> usize {
         let modes: Vec<&str> = seek.modes.iter().map(|mode| Mode::from(*mode).name()).collect();
         println!("| defect | {} |\n|---|{}", modes.join(" | "), "---|".repeat(modes.len()));
-        let (mut missed, mut errors) = (0, 0);
-        for Judged { defect, verdict, .. } in judged {
-            match verdict {
-                Caught::Sought(sought) => {
-                    println!("{}", self.seek_row(&defect.name, sought));
-                    missed += usize::from(sought.iter().all(|sought| sought.median().is_none()));
-                }
-                Caught::Error(error) => {
-                    errors += 1;
-                    println!("| `{}` | ERROR: {error} |", defect.name);
-                }
-                Caught::By { .. } | Caught::Survived(_) | Caught::Applies => {}
-            }
+        let mut missed = 0;
+        for judged in judged.iter().filter(|judged| !judged.sought.is_empty()) {
+            println!("{}", self.seek_row(judged));
+            missed += usize::from(judged.sought.iter().all(|sought| sought.median().is_none()));
         }
-        println!(
-            "\n{} planted, {missed} that no search finds within {} seeds, {errors} errors",
-            judged.len(),
-            seek.cap
-        );
-        match (errors, missed) {
-            (0, 0) => exit::HELD,
-            (0, _) => exit::SURVIVED,
-            (_, _) => exit::USAGE,
-        }
+        println!("\n{missed} that no kind of search finds within {} seeds half of the time\n", seek.cap);
+        missed
     }
 }
 
@@ -285,23 +271,27 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     fn judge(&self, defect: &Defect, lane: usize) -> Judged {
-        let mut field = (0, 0);
-        let verdict =
-            self.try_judge(defect, lane, &mut field).unwrap_or_else(|error| Caught::Error(error.to_string()));
-        Judged { defect: defect.clone(), verdict, field }
+        let mut judged =
+            Judged { defect: defect.clone(), verdict: Caught::Applies, field: (0, 0), sought: Vec::new() };
+        if let Err(error) = self.try_judge(&mut judged, lane) {
+            judged.verdict = Caught::Error(error.to_string());
+        }
+        judged
     }
 
-    fn try_judge(&self, defect: &Defect, lane: usize, field: &mut (usize, usize)) -> io::Result<Caught> {
+    fn try_judge(&self, judged: &mut Judged, lane: usize) -> io::Result<()> {
+        let defect = &judged.defect;
         let lane = self.options.root.join(format!("target/defects/lane{lane}"));
         let scratch = lane.join("source");
         self.plant(defect, &scratch)?;
         if self.options.check_only {
-            return Ok(Caught::Applies);
+            return Ok(());
         }
         if self.options.seek.is_none()
             && !self.scenarios.iter().any(|scenario| scenario.defects.contains(&defect.name))
         {
-            return Ok(Caught::Survived("no scenario names it".to_owned()));
+            judged.verdict = Caught::Survived("no scenario names it".to_owned());
+            return Ok(());
         }
         let binary = build(defect, self.options.plane, &scratch, &lane.join("target"))?;
         let said = Command::new(&binary).arg("defect").output()?;
@@ -309,15 +299,15 @@ impl Bench<'_> {
             let text = format!("{} says it is not the binary with this defect", binary.display());
             return Err(io::Error::other(text));
         }
-        if let Some(seek) = &self.options.seek {
-            return Ok(Caught::Sought(seek.seek(&binary)?));
-        }
-        let caught = self.catch(defect, &binary)?;
+        judged.verdict = self.catch(defect, &binary)?;
         // How much of the field a defect breaks is the core's matter; other planes take too long for it.
         if self.options.plane == Plane::Core {
-            *field = self.field(&binary)?;
+            judged.field = self.field(&binary)?;
         }
-        Ok(caught)
+        if let Some(seek) = &self.options.seek {
+            judged.sought = seek.seek(&binary)?;
+        }
+        Ok(())
     }
 
     /// Makes a copy of the source with the patch in it.
@@ -464,14 +454,15 @@ fn mirror(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn print(judged: &[Judged]) -> u8 {
+/// Prints the table of verdicts; returns the exit code, `missed` defects being survivors of a search.
+fn print(judged: &[Judged], missed: usize) -> u8 {
     let width = judged.iter().map(|judged| judged.defect.name.len()).max().unwrap_or(0).max(6);
     println!(
         "{:<width$}  {:<40}  {:<16}  {:>4}  field files that hold",
         "defect", "scenario", "promise", "runs"
     );
     let (mut survived, mut applied, mut errors) = (0, 0, 0);
-    for Judged { defect, verdict, field: (held, all) } in judged {
+    for Judged { defect, verdict, field: (held, all), .. } in judged {
         let name = &defect.name;
         match verdict {
             Caught::By { scenario, promise, runs } => {
@@ -489,8 +480,6 @@ fn print(judged: &[Judged]) -> u8 {
                 let promises = defect.promises.join(" or ");
                 println!("{name:<width$}  SURVIVED: {promises} expected; {seen}");
             }
-            // Told by a table of its own.
-            Caught::Sought(_) => {}
             Caught::Applies => {
                 applied += 1;
                 println!("{name:<width$}  applies");
@@ -509,7 +498,7 @@ fn print(judged: &[Judged]) -> u8 {
     }
     if errors > 0 {
         exit::USAGE
-    } else if survived > 0 {
+    } else if survived + missed > 0 {
         exit::SURVIVED
     } else {
         exit::HELD
