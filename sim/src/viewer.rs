@@ -579,7 +579,8 @@ impl Viewer {
         let origin = stamps.and_then(|(stamp, last)| step(last.time, stamp.time));
         let falls_back = origin.is_some_and(|step| step < 0);
         let (Some(out), Some(origin), true, false) = (out, origin, is_one_play, falls_back) else {
-            state.pace = Pace { is_held: falls_back, ..Pace::default() };
+            // What begins may be older than the beginning of its play, and wait from its first frame on.
+            state.pace = Pace { is_held: true, ..Pace::default() };
             return;
         };
         let pace = &mut state.pace;
@@ -924,8 +925,10 @@ mod tests {
 
     #[test]
     fn a_clock_that_crawls_or_runs_away_is_noticed() {
-        paced(&[20; 12]).check("have gone -220 ms more than the origin's");
+        paced(&[20; 13]).check("have gone -220 ms more than the origin's");
         paced(&[60; 12]).check("have gone 220 ms more than the origin's");
+        // A first frame that is older than its play's beginning stands there, and the next is nearer to it.
+        paced(&[0, 5, 5, 40, 40]).check("");
         paced(&[&[40; 5][..], &[2_000], &[40; 3]].concat()).check("have gone 1960 ms more");
     }
 

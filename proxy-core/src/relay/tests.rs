@@ -242,6 +242,21 @@ fn tracks_on_clocks_far_apart_settle_after_one_epoch() {
 }
 
 #[test]
+fn a_track_that_is_new_and_far_behind_holds_nobody_back() {
+    // A publisher begins anew with sound it did not have, and that comes first.
+    let words = "V1 k0 i4000 i8000 A1 a0 a20 k40 a60 i80";
+    assert_eq!(epochs(words), "V1:Play k40:JumpBack");
+    assert_eq!(
+        seated(words),
+        "V1@0 k0@0 i4000@4000 i8000@8000 A1@8000 a0@8000 a20@8000 V1@8100 k40@8100 A1@8120 a60@8120 i80@8140"
+    );
+    // An origin kept a GOP of the one track, and the other comes live.
+    let words = "a8000 k2000 i2040 a8020 i5000 i7900 a8040 i8040 i8080";
+    assert_eq!(epochs(words), "a8000:Play");
+    assert_eq!(seated(words), "a8000@0 k2000@0 i2040@0 a8020@20 i5000@0 i7900@0 a8040@40 i8040@40 i8080@80");
+}
+
+#[test]
 fn a_glitch_of_one_timestamp_leaves_the_tracks_in_step() {
     let words = "k0 a0 i40 a40 a9999999 a80 i80 a120 i120";
     assert_eq!(epochs(words), "k0:Play a9999999:JumpForward a80:JumpBack");

@@ -67,6 +67,9 @@ pub(super) enum Place {
     Epoch(i64),
     /// On the clock its track had before the epoch.
     Own(i64),
+    /// Far behind on the epoch's clock, where a track is new: what an origin kept of it and has yet to catch up, or
+    /// the first of a publisher that begins anew. The tracks known so far tell which, so it is no ground for them.
+    Behind(i64),
     /// Nowhere: an epoch begins.
     Jump(EpochCause),
 }
@@ -117,10 +120,12 @@ impl Timeline {
     /// before it, is in step with the epoch and begins none.
     pub(super) fn read(&self, clock: &TrackClock, raw: u32) -> Reading {
         let step = clock.point.and_then(|point| self.step(point.raw, raw, self.backward_max));
-        // The first frame of a track may be older than the others by a GOP that the origin kept.
-        let reach = if clock.point.is_some() { self.backward_max } else { self.forward_max };
         let own = clock.point.zip(step).map(|(point, step)| point.time + step);
-        let in_epoch = self.point.and_then(|point| Some(point.time + self.step(point.raw, raw, reach)?));
+        let within =
+            |reach| self.point.and_then(|point| Some(point.time + self.step(point.raw, raw, reach)?));
+        let in_epoch = within(self.backward_max);
+        // The first frame of a track may be older than the others by a GOP that the origin kept.
+        let behind = within(self.forward_max).filter(|_| clock.point.is_none());
         let place = match (own, in_epoch) {
             (Some(own), None) if self.point.is_some() => Place::Own(own),
             (_, _) if !self.sent => Place::Base,
@@ -130,6 +135,7 @@ impl Timeline {
             (Some(_), Some(time)) if self.is_nearer(time, step) => Place::Epoch(time),
             (Some(own), _) => Place::Own(own),
             (None, Some(time)) => Place::Epoch(time),
+            (None, None) if let Some(time) = behind => Place::Behind(time),
             (None, None) => {
                 let before = clock.point.or(self.point).map_or(0, |point| point.raw);
                 Place::Jump(if raw < before { EpochCause::JumpBack } else { EpochCause::JumpForward })
@@ -150,7 +156,7 @@ impl Timeline {
         let point = self.pass(clock, medium, raw, reading);
         match reading.place {
             Place::Base | Place::Epoch(_) | Place::Jump(_) => self.sent = true,
-            Place::Own(_) => {}
+            Place::Own(_) | Place::Behind(_) => {}
         }
         let time = u64::try_from(point.time).unwrap_or(0).max(self.base).max(clock.last.unwrap_or(0));
         self.stamp(clock, time);
@@ -181,15 +187,17 @@ impl Timeline {
     fn pass(&mut self, clock: &mut TrackClock, medium: Medium, raw: u32, reading: Reading) -> Point {
         let time = match reading.place {
             Place::Base => i64::try_from(self.base).unwrap_or(i64::MAX),
-            Place::Epoch(time) => time,
-            Place::Own(time) => time,
+            Place::Epoch(time) | Place::Own(time) | Place::Behind(time) => time,
             Place::Jump(_) => i64::try_from(self.base).unwrap_or(i64::MAX),
         };
         let point = Point { raw, time };
-        clock.point = Some(point);
         match reading.place {
-            Place::Base | Place::Epoch(_) | Place::Jump(_) => self.point = Some(point),
-            Place::Own(_) => {}
+            Place::Base | Place::Epoch(_) | Place::Jump(_) => {
+                clock.point = Some(point);
+                self.point = Some(point);
+            }
+            Place::Own(_) => clock.point = Some(point),
+            Place::Behind(_) => {}
         }
         if let Some(frame) = reading.step.and_then(|step| u64::try_from(step).ok()).filter(|&step| step > 0) {
             let frame = Some(frame.min(FRAME_MAX));

@@ -187,10 +187,11 @@ pub fn backoff_longest(policy: &Policy, config: &PullConfig, standing: &Standing
 }
 
 /// Returns how long an attempt may take that finds nobody: lookup, then every address through dial, handshake and
-/// request.
-pub fn attempt(config: &PullConfig, addresses: u32) -> Duration {
+/// request; where there are others, one that answers and serves nothing is waited for as well.
+pub fn attempt(policy: &Policy, config: &PullConfig, addresses: u32) -> Duration {
     let each = config.dial_timeout + config.handshake_timeout + config.request_timeout;
-    config.resolve_timeout + each * addresses.max(1)
+    let others = addresses.saturating_sub(1);
+    config.resolve_timeout + each * addresses.max(1) + policy.first_media * others
 }
 
 /// Returns how long the last of so many streams waits for a dial token of one address.
@@ -208,7 +209,9 @@ pub fn recovery(config: &Config, policy: &Policy, around: &Circumstances, standi
         PullState::Streaming => policy.stall.max(policy.track_stall) + pull.replay_timeout,
         PullState::Replaying => pull.replay_timeout,
         PullState::AwaitingMedia if standing.ponged && !standing.redirected => {
-            ping_detection(pull) + pull.lookup_interval + pull.resolve_timeout
+            let found = ping_detection(pull) + pull.lookup_interval + pull.resolve_timeout;
+            // Patience ends where there is another address.
+            if around.addresses > 1 { found.max(policy.first_media) } else { found }
         }
         PullState::AwaitingMedia | PullState::Requesting => policy.first_media,
         PullState::Resolving
@@ -221,10 +224,13 @@ pub fn recovery(config: &Config, policy: &Policy, around: &Circumstances, standi
     let retry = backoff_longest(policy, pull, standing);
     // One attempt that was under way may fail, and the name may lead to where nobody is until its answer is renewed.
     let renewed = around.ttl.max(pull.resolve_ttl);
-    let stale =
-        if renewed.is_zero() { Duration::ZERO } else { renewed + attempt(pull, around.addresses) + retry };
+    let stale = if renewed.is_zero() {
+        Duration::ZERO
+    } else {
+        renewed + attempt(policy, pull, around.addresses) + retry
+    };
     noticed
-        + attempt(pull, around.addresses)
+        + attempt(policy, pull, around.addresses)
         + retry
         + stale
         + queue(&config.dial, around.streams)
@@ -344,7 +350,8 @@ mod tests {
         assert_eq!(recovers(Standing { watched: false, ..standing }, around), 27_550);
         assert_eq!(recovers(Standing { state: PullState::Streaming, ..standing }, around), 25_550);
         assert_eq!(recovers(standing, Circumstances { streams: 1000, ..around }), 63_500);
-        assert_eq!(recovers(standing, Circumstances { addresses: 2, ..around }), 21_550);
+        // Another dial, handshake and request, and 10 s for one that serves nothing.
+        assert_eq!(recovers(standing, Circumstances { addresses: 2, ..around }), 21_550 + 10_000);
         let stale = Circumstances { ttl: Duration::from_secs(30), ..around };
         assert_eq!(recovers(standing, stale), 13_550 + 30_000 + 10_000 + 1_000);
     }

@@ -66,6 +66,9 @@ struct Relays {
     warm_max: usize,
     /// The least since the last re-pull.
     least: Option<usize>,
+    /// What may have come since they last let go: a relay does so when it has seen some frames, and no play need have
+    /// brought as many while they warmed up.
+    unsettled: usize,
 }
 
 impl Oracle for Limits {
@@ -284,6 +287,7 @@ impl Books {
         let is_quiet = self.down.is_empty() && core.streams > 0 && core.closing == 0 && core.requests == 0;
         if is_quiet {
             self.relay.note(core.relay_bytes, self.repulls);
+            self.relay.unsettled = self.relay.unsettled.max(2 * core.streams * scene.burst_max);
         }
         texts
     }
@@ -310,7 +314,7 @@ impl Relays {
     /// Media was lost once more: what was held since the last time must not have grown.
     fn next_round(&mut self, repulls: u32) -> Option<String> {
         let least = self.least.take()?;
-        let limit = 2 * self.warm_max + RELAY_SLACK;
+        let limit = 2 * self.warm_max + RELAY_SLACK + self.unsettled;
         (repulls > WARM + 1 && least > limit).then(|| {
             format!(
                 "after {} re-pulls relays never hold less than {least} bytes, when warm they held {} at most: at most \

@@ -16,8 +16,9 @@ pub(super) const NAME: &str = "log-lines";
 
 /// The window in which lines are counted.
 const WINDOW: Duration = Duration::from_secs(60);
-/// Lines a window may hold beyond its own: what it left out, when it ends and when its stream does.
-const LEFT_OUT_MAX: u32 = 2;
+/// Lines any minute may hold that say what was left out about a pull, or about its players: of the window that ends in
+/// it one when its stream is removed and one at the end, of the window that begins then one when its stream is removed.
+const LEFT_OUT_MAX: u32 = 3;
 
 /// Lets the production logger say what it would write, and counts.
 #[derive(Debug, Default)]
