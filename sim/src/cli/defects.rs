@@ -148,7 +148,9 @@ fn judge_all(options: &DefectOptions) -> io::Result<u8> {
     let bench = Bench { options, files: &files, scenarios: &scenarios };
     run_lanes(options.jobs.clamp(1, chosen.len().max(1)), |lane| {
         while let Some(defect) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
-            eprintln!("planting {} ({})", defect.name, defect.sentence);
+            if !options.check_only {
+                eprintln!("planting {} ({})", defect.name, defect.sentence);
+            }
             let judgement = bench.judge(defect, lane);
             told(&judgement);
             judged.lock().unwrap_or_else(PoisonError::into_inner).push(judgement);

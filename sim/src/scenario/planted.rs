@@ -41,6 +41,7 @@ const PATCHES: &[(&str, &str)] = planted![
     "leak-per-re-pull",
     "moved-address-ignored",
     "new-headers-ignored",
+    "new-track-leads-back",
     "no-stall-detection",
     "none-reader-restarts",
     "none-reader-without-key",
