@@ -3,7 +3,7 @@
 //! | the proxy says | that is true if |
 //! |---|---|
 //! | parked | the stream has never streamed |
-//! | seated | it has |
+//! | seated | it has; who was parked is seated in the instant in which it begins |
 //! | left: hung up | the connection's end came in |
 //! | left: not found | it has waited for `maxStreamWaitMS` |
 //! | left: stuck | it took no byte for `keepAliveSecond` |
@@ -17,7 +17,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use proxy_core::{
-    io::{EventKind, PlayOutput, PlayerEnd, StreamEnd},
+    io::{EventKind, PlayOutput, PlayerEnd, PullState, StreamEnd},
     time::Instant,
     url::StreamKey,
 };
@@ -73,12 +73,14 @@ enum Due {
     Waits(ActorId, u64),
     /// The first player whose patience with a stream's outage is over has left.
     Holds(ActorId, u64),
+    /// All who waited for a stream that begins have seats.
+    Begins(ActorId, u64),
 }
 
 impl Due {
     const fn proxy(self) -> ActorId {
         match self {
-            Self::Waits(proxy, _) | Self::Holds(proxy, _) => proxy,
+            Self::Waits(proxy, _) | Self::Holds(proxy, _) | Self::Begins(proxy, _) => proxy,
         }
     }
 }
@@ -125,6 +127,10 @@ impl Oracle for Seats {
                     Some(PlaceNow::Seated { .. }) | None => continue,
                 },
                 Due::Holds(_, id) => match self.held_too_long(proxy, id, scene, now) {
+                    Some(text) => text,
+                    None => continue,
+                },
+                Due::Begins(_, id) => match left_parked(proxy, id, scene) {
                     Some(text) => text,
                     None => continue,
                 },
@@ -245,11 +251,16 @@ impl Seats {
         if let EventKind::PlayerLeft { conn, reason } = kind {
             return self.on_left(record, stream, conn.0, reason, scene);
         }
-        if let EventKind::PullEntered { .. } = kind {
-            self.hold(proxy, stream?, scene);
+        if let EventKind::PullEntered { state, .. } = kind {
+            let id = stream?;
+            self.hold(proxy, id, scene);
+            if *state == PullState::Streaming && !scene.is_outside {
+                self.due.set(Due::Begins(proxy, id), at);
+            }
         }
         if let EventKind::Unregistered { key, reason } = kind {
             self.due.clear(&Due::Holds(proxy, stream?));
+            self.due.clear(&Due::Begins(proxy, stream?));
             self.ended.retain(|ended| {
                 let is_it = ended.stream == stream || ended.key.as_ref() == Some(key);
                 ended.proxy != proxy || !is_it || ended.reason != *reason
@@ -480,4 +491,11 @@ impl Seats {
             findings.broken(NAME, record.actor, text);
         }
     }
+}
+
+/// Tells of a player that still waits for a stream which has begun.
+fn left_parked(proxy: ActorId, id: u64, scene: &Scene) -> Option<String> {
+    let stream = scene.streams.get(&(proxy, id)).filter(|stream| stream.state == PullState::Streaming)?;
+    let conn = scene.parked.get(&(proxy, stream.key.clone()))?.first()?;
+    Some(format!("player {conn} waits for {}, which streams: a seat was promised", name_of(&stream.key)))
 }

@@ -49,6 +49,7 @@ const PATCHES: &[(&str, &str)] = planted![
     "not-found-is-final",
     "old-url-kept",
     "one-budget-for-all",
+    "one-parked-seated",
     "orphan-after-ping-timeout",
     "outputs-lost-after-first-play",
     "own-url-not-refused",

@@ -60,6 +60,29 @@ fn a_player_that_is_cut_without_a_word_is_found() {
     assert_eq!(texts, ["seats: player 1 of 0.000000s was hung up on, and nothing tells why"]);
 }
 
+#[test]
+fn who_waited_for_a_stream_has_a_seat_when_it_begins() {
+    for (seated, words) in
+        [(2, vec![]), (1, vec!["seats: player 4 waits for live/a, which streams: a seat was promised"])]
+    {
+        let texts = check(|story| {
+            story.register(1, "live/a");
+            for (seat, conn) in [(0, 3), (1, 4)] {
+                story.player(seat, PlayOutput::Rtmp, "live/a", conn);
+                story.parks(Some(1), "live/a", conn);
+            }
+            story.dials(1, 2);
+            story.streams(1, 2);
+            story.enters(1, PullState::Streaming, None, 0, None);
+            for conn in [3, 4].into_iter().take(seated) {
+                story.seats(1, conn);
+            }
+            story.at(1_000).timeout();
+        });
+        assert_eq!(texts, words);
+    }
+}
+
 /// The stream is lost at 1 s; the player is cut at a time, told or not.
 fn holds(cut_at: Option<u64>, is_told: bool) -> Vec<String> {
     check(|story| {
