@@ -16,6 +16,11 @@ use crate::{
 /// Words of a place beyond which it is cut: what follows are lists.
 const WORDS_MAX: usize = 40;
 
+/// What stands for a number, an address or a time in a place.
+const NUMBER: &str = "N";
+/// What stands for a name, or for the output by which a player plays.
+const NAME: &str = "NAME";
+
 /// Failures that are one and the same.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Group {
@@ -29,6 +34,12 @@ impl Group {
     /// Returns the group of a broken promise.
     pub fn of(finding: &Finding, scenario: &Scenario, cast: &Cast) -> Self {
         Self { promise: finding.promise.to_owned(), place: place(&finding.text, &names(scenario, cast)) }
+    }
+
+    /// Returns the place without a word of how many of whom there were: a smaller file has fewer.
+    pub(crate) fn gist(&self) -> String {
+        let words: Vec<&str> = self.place.split(' ').filter(|word| ![NUMBER, NAME].contains(word)).collect();
+        words.join(" ")
     }
 
     /// Returns the group of two runs of the same that differ.
@@ -50,7 +61,8 @@ fn names(scenario: &Scenario, cast: &Cast) -> BTreeSet<String> {
     let pulls = scenario.pulls.iter().flat_map(|pull| [pull.name.clone(), pull.stream.clone()]);
     let known = scenario.names.iter().map(|name| name.name.clone());
     let world = Cast::default().name(ActorId::WORLD).to_owned();
-    members.chain(hosts).chain(pulls).chain(known).filter(|name| *name != world).collect()
+    let outputs = ["Rtmp", "HttpFlv"].map(str::to_owned);
+    members.chain(outputs).chain(hosts).chain(pulls).chain(known).filter(|name| *name != world).collect()
 }
 
 /// Returns a sentence without numbers, paths and names; of equal words in a row one.
@@ -60,9 +72,9 @@ fn place(text: &str, names: &BTreeSet<String>) -> String {
     let parts = text.split(|c: char| !is_part(c)).map(|word| word.trim_matches('.'));
     for word in parts.filter(|word| !word.is_empty()) {
         let told = if word.contains('/') || names.contains(word) {
-            "NAME"
+            NAME
         } else if word.contains(|c: char| c.is_ascii_digit()) {
-            "N"
+            NUMBER
         } else {
             word
         };

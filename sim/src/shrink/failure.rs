@@ -1,22 +1,22 @@
 //! Which failure it is: smaller files must fail by the same promise, and not by another that is as easily broken.
 
-use std::collections::BTreeSet;
-
-use crate::{oracle::Finding, scenario::model::Scenario};
+use crate::{oracle::Finding, report::Group, scenario::model::Scenario, trace::Cast};
 
 /// A failure, as far as it must be the same in a smaller file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     /// The promise.
     pub(crate) promise: &'static str,
-    /// What the sentence says beside numbers and names.
-    gist: Vec<String>,
+    /// What the sentence says beside numbers and names. States stay: a player that sees nothing is one thing while the proxy
+    /// streams and another while nobody has added the stream.
+    gist: String,
 }
 
 impl Failure {
     /// Returns what a finding is, in any file that has it.
     pub(crate) fn of(finding: &Finding, scenario: &Scenario) -> Self {
-        Self { promise: finding.promise, gist: gist(&finding.text, scenario) }
+        let group = Group::of(finding, scenario, &Cast::default());
+        Self { promise: finding.promise, gist: group.gist() }
     }
 
     /// Returns the first of several findings that is the same failure, asked for by the same line of the scenario; 0 if
@@ -32,25 +32,6 @@ impl Failure {
         };
         findings.iter().find(is_same)
     }
-}
-
-/// Returns the words of a sentence without numbers, times, names and addresses: those differ from run to run. States stay:
-/// a player that sees nothing is one thing while the proxy streams and another while nobody has added the stream.
-fn gist(text: &str, scenario: &Scenario) -> Vec<String> {
-    let hosts = scenario.hosts.iter().map(|host| host.name.as_str());
-    let names: BTreeSet<&str> = hosts
-        .chain(scenario.pulls.iter().map(|pull| pull.name.as_str()))
-        .chain(["Rtmp", "HttpFlv"])
-        .collect();
-    let is_word = |word: &&str| !word.is_empty() && !word.contains(|c: char| c.is_ascii_digit() || c == '/');
-    let words = text.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | ':' | '(' | ')'));
-    let kept = words.filter(is_word).filter(|word| !names.contains(word)).filter(|word| !is_unit(word));
-    kept.map(str::to_owned).collect()
-}
-
-/// A number before it is a time.
-fn is_unit(word: &str) -> bool {
-    matches!(word, "s" | "ms" | "us" | "µs" | "ns")
 }
 
 #[cfg(test)]

@@ -120,6 +120,11 @@ impl Marks {
             }
             let stream = scene.conns.get(&(proxy, *conn)).and_then(|conn| conn.stream);
             self.connected = stream.map(|stream| (record.at, proxy, stream));
+        } else if let Inward::Resolved { .. } = inward
+            // Nobody is there who could have asked.
+            && !scene.streams.keys().any(|(of, _)| *of == proxy)
+        {
+            self.reach("late-answer-for-dead-life");
         } else if let Inward::Received { conn, len } = inward
             && *len >= PART_MIN
         {
