@@ -141,6 +141,10 @@ struct Sitting {
     stale: bool,
     /// Metadata has come.
     metadata: bool,
+    /// Metadata says that each keyframe is followed by a cue point.
+    has_cues: bool,
+    /// The GOP of the last cue point.
+    cue: Option<u32>,
     /// What has come since the last frame.
     opening: Opening,
     /// No picture has come yet, of this connection or of another play.
@@ -263,6 +267,7 @@ impl Viewer {
                 self.report.metadata += 1;
                 self.sitting.opening.metadata += 1;
                 self.sitting.metadata = true;
+                self.sitting.has_cues = values.iter().any(|value| value.property(media::CUES).is_some());
                 self.keep(|| Seen::Metadata(values));
             }
             Ok(values) if values.first().and_then(Amf::as_text) == Some("@setDataFrame") => {
@@ -273,6 +278,9 @@ impl Viewer {
                 self.report.metadata += 1;
                 self.sitting.opening.metadata += 1;
                 self.sitting.metadata = true;
+            }
+            Ok(values) if values.first().and_then(Amf::as_text) == Some(media::CUE) => {
+                self.sitting.cue = values.get(1).and_then(Amf::as_number).map(|gop| gop as u32);
             }
             // FMS tells the end of a play so.
             Ok(values) if values.first().and_then(Amf::as_text) == Some("onPlayStatus") => {
@@ -352,9 +360,26 @@ impl Viewer {
         if let Some(stamp) = stamp.filter(|_| order != Order::Back) {
             self.check_header(track, &stamp, before, needs_header, now);
             self.check_skew(track, timestamp, &stamp, now);
+            self.check_cue(&stamp, before, now);
             self.sitting.track(track).last = Some(stamp);
         }
         self.sitting.track(track).header_since_frame = false;
+    }
+
+    /// Between a keyframe and the frame behind it comes the keyframe's cue point, if its publisher sends any.
+    fn check_cue(&mut self, stamp: &Stamp, before: Option<Stamp>, now: Instant) {
+        let is_behind = |before: &Stamp| {
+            before.kind == StampKind::Key
+                && stamp.kind == StampKind::Inter
+                && (stamp.play, stamp.gop) == (before.play, before.gop)
+                && stamp.number == before.number.wrapping_add(1)
+        };
+        if self.sitting.has_cues
+            && before.as_ref().is_some_and(is_behind)
+            && self.sitting.cue != Some(stamp.gop)
+        {
+            self.violation(&format!("no cue point with the keyframe of GOP {}", stamp.gop), now);
+        }
     }
 
     /// A frame ends what came before it; a picture, or sound where there are no pictures, completes an opening.
@@ -891,6 +916,34 @@ mod tests {
             feed.frames(Track::Audio, 1, number..number + 1);
         }
         feed.check("audio and video are 300 ms apart");
+    }
+
+    #[test]
+    fn a_keyframe_without_its_cue_point_is_noticed_if_there_are_any() {
+        let data = |values: &[Amf]| amf0::write_all(values);
+        let cues = Amf::Object(vec![(media::CUES.to_owned(), Amf::Bool(true))]);
+        for (has_cues, cue, words) in [
+            (false, None, ""),
+            (true, Some(2.0), ""),
+            (true, None, "no cue point with the keyframe of GOP 2"),
+            (true, Some(1.0), "no cue point with the keyframe of GOP 2"),
+        ] {
+            let mut feed = Feed::new();
+            let told = if has_cues { cues.clone() } else { Amf::Object(Vec::new()) };
+            feed.viewer.on_tag(kind::DATA, 0, &data(&[Amf::text("onMetaData"), told]), feed.now);
+            feed.header(Track::Video, 2 * GOP);
+            feed.frames(Track::Video, 1, 2 * GOP..2 * GOP + 1);
+            if let Some(gop) = cue {
+                feed.viewer.on_tag(
+                    kind::DATA,
+                    0,
+                    &data(&[Amf::text(media::CUE), Amf::Number(gop)]),
+                    feed.now,
+                );
+            }
+            feed.frames(Track::Video, 1, 2 * GOP + 1..2 * GOP + 3);
+            feed.check(words);
+        }
     }
 
     /// Frames of one play whose clock goes so many ms from frame to frame, while the origin's goes 40.

@@ -530,6 +530,7 @@ fn publishers() -> impl Strategy<Value = Publisher> {
         bytes,
         until,
         skip: gop / 2,
+        cues: gop % 2 == 0,
         resize: resize.map(|at| (at, (128, 96))),
     });
     let audios = vec![AudioCodec::AacStereo, AudioCodec::AacMono, AudioCodec::Opus];

@@ -343,16 +343,6 @@ impl Relay {
         self.epoch
     }
 
-    /// Returns the last time out, in milliseconds of the stream's clock; 0 before the first frame.
-    pub fn last_time(&self) -> u64 {
-        self.timeline.last()
-    }
-
-    /// Tells whether a joiner starts with a keyframe at once.
-    pub fn has_gop(&self) -> bool {
-        self.gop.is_some()
-    }
-
     /// Returns the audio and video tracks of this epoch's play.
     pub fn tracks(&self) -> impl Iterator<Item = TrackView> {
         self.tracks.iter().map(|(&(medium, number), track)| TrackView {

@@ -70,6 +70,18 @@ fn epochs(words: &str) -> String {
     tell(LIMITS, words).pushed.iter().filter_map(began).collect::<Vec<_>>().join(" ")
 }
 
+impl Relay {
+    /// Returns the last time out, in milliseconds of the stream's clock.
+    fn last_time(&self) -> u64 {
+        self.timeline.last()
+    }
+
+    /// Tells whether a joiner starts with a keyframe at once.
+    fn has_gop(&self) -> bool {
+        self.gop.is_some()
+    }
+}
+
 impl Story {
     fn go_on(&mut self, words: &str) {
         for word in words.split_whitespace() {

@@ -1,7 +1,7 @@
 //! `repull-sim explore`: searches for broken promises that nobody wrote a scenario for.
 
 use std::{
-    io::{IsTerminal, Write},
+    io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -11,6 +11,7 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{exit, time};
 use crate::{
@@ -244,7 +245,7 @@ fn how(args: &ExploreArgs) -> String {
 }
 
 /// Writes a file for each group, and names it in the report.
-pub(super) fn write_found(out: &Path, found: &Found, how: &str, report: &mut Report) -> std::io::Result<()> {
+pub(super) fn write_found(out: &Path, found: &Found, how: &str, report: &mut Report) -> io::Result<()> {
     for group in &mut report.groups {
         if let Some(example) = found.groups.get(&group.group)
             && group.known.is_none()
@@ -258,7 +259,7 @@ pub(super) fn write_found(out: &Path, found: &Found, how: &str, report: &mut Rep
 }
 
 /// Writes the scenarios of the worst recovery times.
-fn write_worst(out: &Path, tally: &mut Tally, how: &str, report: &mut Report) -> std::io::Result<()> {
+fn write_worst(out: &Path, tally: &mut Tally, how: &str, report: &mut Report) -> io::Result<()> {
     for worst in report.worst.iter_mut() {
         let Some(known) = tally.worst.get(&worst.what).filter(|_| is_recovery(&worst.what)) else { continue };
         let stem = format!("worst-{}", worst.what.replace(' ', "-"));
@@ -303,7 +304,7 @@ pub fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// When a hunt ends: by its time, or by Ctrl-C.
+/// When a hunt ends: by its time, by Ctrl-C, or by SIGTERM, with which schedulers end a job.
 pub(super) struct Hunt {
     began: Instant,
     pub(super) is_over: Arc<AtomicBool>,
@@ -311,7 +312,7 @@ pub(super) struct Hunt {
 }
 
 impl Hunt {
-    /// Begins, and listens for Ctrl-C from here on: the first ends the hunt with its summary, the second at once.
+    /// Begins, and listens for signals from here on: the first ends the hunt with its summary, the second at once.
     #[expect(clippy::disallowed_methods, reason = "how long to search is a matter of the wall clock")]
     pub(super) fn begin(time: Option<Duration>) -> Self {
         let hunt = Self { began: Instant::now(), is_over: Arc::default(), is_interrupted: Arc::default() };
@@ -329,13 +330,13 @@ impl Hunt {
                 tokio::select! {
                     biased;
                     () = out => is_over.store(true, Ordering::Relaxed),
-                    Ok(()) = tokio::signal::ctrl_c() => {
+                    Ok(()) = asked_to_end() => {
                         is_interrupted.store(true, Ordering::Relaxed);
                         is_over.store(true, Ordering::Relaxed);
                         eprintln!("\nending; once more to leave at once");
                     }
                 }
-                if tokio::signal::ctrl_c().await.is_ok() {
+                if asked_to_end().await.is_ok() {
                     std::process::exit(130);
                 }
             });
@@ -353,6 +354,16 @@ impl Hunt {
     }
 }
 
+/// Waits for Ctrl-C or SIGTERM.
+async fn asked_to_end() -> io::Result<()> {
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        biased;
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminated.recv() => Ok(()),
+    }
+}
+
 /// A line while a hunt goes on.
 pub(super) struct Progress {
     noun: &'static str,
@@ -363,7 +374,7 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn new(noun: &'static str) -> Self {
-        Self { noun, is_terminal: std::io::stderr().is_terminal(), told: Duration::ZERO }
+        Self { noun, is_terminal: io::stderr().is_terminal(), told: Duration::ZERO }
     }
 
     pub(super) fn on_tally(&mut self, tally: &Tally, time: Duration) {
@@ -389,7 +400,7 @@ impl Progress {
         let (start, end) = if self.is_terminal { ("\r", "  ") } else { ("", "\n") };
         eprint!("{start}{line}{end}");
         // A progress line that cannot be written is no reason to stop.
-        let _ = std::io::stderr().flush();
+        let _ = io::stderr().flush();
     }
 
     pub(super) fn end(&self) {

@@ -278,6 +278,7 @@ fn publisher(dice: &mut Dice) -> Publisher {
         skip: if dice.chance(10) { 1 } else { 0 },
         resize: None,
         until: None,
+        cues: dice.chance(10),
         size: (64, 48),
     });
     publisher.audio = has_audio.then(|| audio(dice));

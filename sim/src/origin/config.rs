@@ -367,6 +367,8 @@ pub struct Video {
     pub resize: Option<(Duration, (u32, u32))>,
     /// The last frame comes before this media time.
     pub until: Option<Duration>,
+    /// Each keyframe is followed by a data message of its own, `onCuePoint`, that names its GOP; metadata says so.
+    pub cues: bool,
 }
 
 /// An audio track.
@@ -430,6 +432,7 @@ impl Default for Video {
             skip: 0,
             resize: None,
             until: None,
+            cues: false,
         }
     }
 }

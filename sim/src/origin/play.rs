@@ -4,14 +4,14 @@ use proxy_core::time::{Duration, Instant};
 
 use super::{
     BACKLOG_MAX, DEFECT_FRAME, Ending, Streams,
-    config::{Behaviour, Defect, EndBy, MetadataStyle, Unpublish, Withhold},
+    config::{Behaviour, Defect, EndBy, MetadataStyle, Unpublish, Video, Withhold},
     conn::{Conn, Fate, House},
     publisher::{DueFrame, HeaderNo, Life, Position},
 };
 use crate::raw::{
-    amf0::Amf,
+    amf0::{self, Amf},
     chunk::{RawMessage, RawMessageRef, kind},
-    media::{StampKind, Track},
+    media::{self, StampKind, Track},
 };
 
 #[derive(Debug)]
@@ -261,6 +261,9 @@ impl Conn {
             entries.push(("width".into(), Amf::Number(f64::from(width))));
             entries.push(("height".into(), Amf::Number(f64::from(height))));
             entries.push(("framerate".into(), Amf::Number(f64::from(video.fps))));
+            if has_cues(video, behaviour) {
+                entries.push((media::CUES.into(), Amf::Bool(true)));
+            }
         }
         entries.push(("hasAudio".into(), Amf::Bool(life.publisher.audio.is_some())));
         let time = life.timestamp_at(position);
@@ -428,6 +431,12 @@ impl Conn {
         scratch.clear();
         life.put_payload(frame, scratch);
         self.media(frame.track, frame.timestamp, scratch, behaviour, batch);
+        let is_cue_due = life.publisher.video.as_ref().is_some_and(|video| has_cues(video, behaviour));
+        if is_cue_due && frame.stamp.kind == StampKind::Key {
+            let cue = [Amf::text(media::CUE), Amf::Number(f64::from(frame.stamp.gop))];
+            let csid = behaviour.csids.data;
+            self.message(csid, kind::DATA, frame.timestamp, &amf0::write_all(&cue), behaviour, batch);
+        }
     }
 
     fn media(
@@ -438,12 +447,25 @@ impl Conn {
         behaviour: &Behaviour,
         batch: &mut Batch,
     ) {
-        let Some(play) = &self.play else { return };
-        let stream = behaviour.media_stream.unwrap_or(play.message_stream);
         let (csid, kind) = match track {
             Track::Video => (behaviour.csids.video, kind::VIDEO),
             Track::Audio => (behaviour.csids.audio, kind::AUDIO),
         };
+        self.message(csid, kind, timestamp, payload, behaviour, batch);
+    }
+
+    /// Sends a message of the play.
+    fn message(
+        &mut self,
+        csid: u32,
+        kind: u8,
+        timestamp: u32,
+        payload: &[u8],
+        behaviour: &Behaviour,
+        batch: &mut Batch,
+    ) {
+        let Some(play) = &self.play else { return };
+        let stream = behaviour.media_stream.unwrap_or(play.message_stream);
         let message = RawMessageRef { kind, stream, timestamp, payload };
         if self.writer.is_plain() {
             self.writer.write_ref(csid, message, &mut self.outlet.bytes);
@@ -451,4 +473,9 @@ impl Conn {
             batch.push((csid, message.to_message()));
         }
     }
+}
+
+/// Where messages are interleaved the short cue overtakes its keyframe: then there are none.
+fn has_cues(video: &Video, behaviour: &Behaviour) -> bool {
+    video.cues && !behaviour.wire.interleave
 }

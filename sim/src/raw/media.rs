@@ -17,6 +17,11 @@ pub const MAGIC: &[u8; 8] = b"RePuLl#1";
 /// What ends every stub.
 pub const STUB_MAGIC: &[u8; 8] = b"RePuLl#2";
 
+/// The data message that follows a keyframe of a publisher with cues; its value is the GOP's number.
+pub const CUE: &str = "onCuePoint";
+/// What metadata calls it that a publisher sends them.
+pub const CUES: &str = "cuePoints";
+
 /// Length of what a stub ends with: seven numbers, kind, sum, magic.
 const STUB_LEN: usize = 7 * 4 + 1 + 4 + 8;
 

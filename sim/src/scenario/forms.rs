@@ -210,6 +210,11 @@ const CONTENT: &[Key] = &[
     ),
     may("video_until", SPAN, "no video from this media time on"),
     may("resize", Kind::Table(&RESIZE), "another picture size from a keyframe on"),
+    may(
+        "cues",
+        Kind::Switch,
+        "each keyframe is followed by a data message, onCuePoint, that players must get; false",
+    ),
     may("audio", Kind::Codec(|| list(words::AUDIO)), "false, true (aac-stereo) or the codec; false"),
     may("audio_bytes", Kind::Whole(0, 1_000_000), "least bytes of an audio frame; 64"),
     may("audio_period", SPAN, "from audio frame to audio frame; 1,024 samples at 44.1 kHz"),

@@ -18,6 +18,7 @@ const PATCHES: &[(&str, &str)] = planted![
     "clock-falls-back",
     "clock-stands-after-re-pull",
     "close-misses-retrying-stream",
+    "data-messages-dropped",
     "del-leaves-dial",
     "deleted-told-as-closed",
     "delta-acknowledgements",

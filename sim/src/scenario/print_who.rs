@@ -88,6 +88,9 @@ pub(super) fn content_pairs(publisher: &Publisher, base: Option<&Publisher>, pai
             if is_new(old.is_none_or(|old| old.bytes != video.bytes)) {
                 pairs.put("bytes", format!("[{}, {}]", video.bytes.0, video.bytes.1));
             }
+            if is_new(old.is_none_or(|old| old.cues != video.cues)) {
+                pairs.put("cues", video.cues.to_string());
+            }
             if video.skip != 0 {
                 pairs.put("skip", video.skip.to_string());
             }

@@ -98,6 +98,7 @@ fn change_video(values: &Values, video: &mut Video) {
     video.bytes = values.maybe_frame_bytes("bytes").unwrap_or(video.bytes);
     video.skip = values.maybe_number("skip").unwrap_or(video.skip);
     video.until = values.maybe_time("video_until").or(video.until);
+    video.cues = values.maybe_switch("cues").unwrap_or(video.cues);
     if let Some(resize) = values.table("resize") {
         video.resize = Some((resize.time("at"), resize.maybe_size("size").unwrap_or(video.size)));
     }
@@ -111,7 +112,7 @@ fn gop_frames(time: Duration, fps: u32) -> Option<u32> {
 }
 
 /// Keys that mean nothing without video, and without audio.
-const OF_VIDEO: [&str; 7] = ["fps", "gop", "size", "bytes", "skip", "video_until", "resize"];
+const OF_VIDEO: [&str; 8] = ["fps", "gop", "size", "bytes", "skip", "video_until", "resize", "cues"];
 const OF_AUDIO: [&str; 4] = ["audio_bytes", "audio_period", "audio_from", "audio_until"];
 
 impl Reader<'_> {
