@@ -441,7 +441,7 @@ impl Books {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
         let offered: usize = slices.iter().map(|slice| slice.len()).sum();
-        let gathered = account.ends.iter().take(SLICES_MAX).last().map_or(0, |end| end - account.taken);
+        let gathered = account.ends.iter().take(SLICES_MAX).next_back().map_or(0, |end| end - account.taken);
         let (taken, told) = (account.taken, account.told);
         if offered != gathered {
             self.fault(format_args!("{conn:?} is offered {offered} bytes of {gathered} that wait"));
