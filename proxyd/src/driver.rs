@@ -61,12 +61,12 @@ use crate::{
 const READ_BYTES: usize = 64 * 1024;
 
 /// Reads of one connection in one turn: an origin that sends a gigabyte must not silence the others.
-const READS_PER_TURN: usize = 4;
+pub const READS_PER_TURN: usize = 4;
 
 /// Writes to one connection in one turn, for players that catch up on a backlog.
-const WRITES_PER_TURN: usize = 8;
+pub const WRITES_PER_TURN: usize = 8;
 
-/// Writes to all connections in one turn.
+/// Connections written to in one turn.
 const FLUSHES_PER_TURN: usize = 4096;
 
 /// Connections taken from one listener in one turn.
@@ -76,7 +76,7 @@ const ACCEPTS_PER_TURN: usize = 64;
 const COMMANDS_PER_TURN: usize = 64;
 
 /// Slices in one vectored write. Linux takes 1024; more than this gains nothing and fills the stack.
-const SLICES_MAX: usize = 64;
+pub const SLICES_MAX: usize = 64;
 
 /// Commands on the way to the driver; more callers wait.
 const COMMANDS_MAX: usize = 256;
@@ -135,6 +135,8 @@ pub struct Driver<E: Env> {
     ready: Arc<Ready>,
     /// Slots to look at in the next turn although nothing wakes them.
     again: Vec<usize>,
+    /// Turns so far.
+    turns: u64,
     /// Slots with bytes to write or a close to do.
     dirty: VecDeque<usize>,
     /// When, slot and number of farewells, oldest first.
@@ -159,6 +161,8 @@ struct Slot<E: Env> {
     work: Work<E>,
     wake: Arc<SlotWake>,
     waker: Waker,
+    /// The turn that last looked at it.
+    seen_in: u64,
 }
 
 enum Work<E: Env> {
@@ -305,6 +309,7 @@ impl<E: Env> Driver<E> {
             conns: HashMap::default(),
             ready: Arc::default(),
             again: Vec::new(),
+            turns: 0,
             dirty: VecDeque::new(),
             farewells: VecDeque::new(),
             farewells_made: 0,
@@ -504,7 +509,12 @@ impl<E: Env> Driver<E> {
     fn visit_ready(&mut self, now: Instant) {
         let mut indices = mem::take(&mut self.again);
         self.ready.take(&mut indices);
+        self.turns += 1;
         for &index in &indices {
+            // What was left over may have been woken as well, and gets no second share of this turn.
+            if mem::replace(&mut self.slots[index].seen_in, self.turns) == self.turns {
+                continue;
+            }
             self.slots[index].wake.is_queued.store(false, Ordering::Release);
             match &self.slots[index].work {
                 Work::Free => {}
@@ -635,7 +645,8 @@ impl<E: Env> Driver<E> {
     }
 
     fn flush_dirty(&mut self, now: Instant) {
-        for _ in 0..FLUSHES_PER_TURN {
+        // Who has had its writes and has more stands in line again, for the next turn.
+        for _ in 0..self.dirty.len().min(FLUSHES_PER_TURN) {
             let Some(index) = self.dirty.pop_front() else { return };
             let Work::Open(open) = &mut self.slots[index].work else { continue };
             // The slot's old owner may have been dirty, and the new one is not or stands in line itself.
@@ -812,7 +823,7 @@ impl<E: Env> Driver<E> {
                 let ready = Arc::clone(&self.ready);
                 let wake = Arc::new(SlotWake { index, ready, is_queued: AtomicBool::new(false) });
                 let waker = Waker::from(Arc::clone(&wake));
-                self.slots.push(Slot { work: Work::Free, wake, waker });
+                self.slots.push(Slot { work: Work::Free, wake, waker, seen_in: 0 });
                 index
             }
         };
