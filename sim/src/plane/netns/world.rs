@@ -2,21 +2,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use proxy_core::{
-    io::{Event, EventKind},
     time::{Duration, Instant},
     url::StreamKey,
 };
 use proxyd::config::Settings;
-use tokio::{
-    process::Command,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     super::{
@@ -30,11 +26,11 @@ use super::{
     faults::NameFault,
     filter::Rules,
     freezer::Frozen,
-    ground::{Ground, Program},
+    ground::Ground,
     kernel::Kernel,
-    peers::{Heard, PeerId, Peers, Start},
+    peers::{PeerId, Peers},
     play::{CallThen, SeatNow},
-    wire::{News, Order},
+    wire::Order,
 };
 use crate::{
     oracle::{LeftOver, Oracles},
@@ -44,7 +40,7 @@ use crate::{
         self,
         model::{Act, HostRef, OriginModel, Plane, Role, Scenario},
     },
-    trace::{ActorId, Cast, CastMember, Logged, Moment, Namespace, Phase, What},
+    trace::{ActorId, Cast, CastMember, Logged, Namespace, Phase, What},
     view,
     world::{
         Keep, Outcome,
@@ -87,11 +83,11 @@ pub(super) enum Wake {
 /// A world.
 pub(super) struct World<'a> {
     pub(super) scenario: &'a Scenario,
-    options: &'a Options,
+    pub(super) options: &'a Options,
     pub(super) peers: Peers,
     pub(super) ground: Ground,
     clock: Clock,
-    zero: u64,
+    pub(super) zero: u64,
     pub(super) heap: Heap<Wake>,
     pub(super) books: Books,
     pub(super) cast: Cast,
@@ -109,8 +105,8 @@ pub(super) struct World<'a> {
     pub(super) taken: BTreeMap<Ipv4Addr, usize>,
     pub(super) names: BTreeMap<String, BTreeMap<usize, NameFault>>,
     /// Everybody who tells, and who that is.
-    owners: BTreeMap<PeerId, usize>,
-    machine: Option<PeerId>,
+    pub(super) owners: BTreeMap<PeerId, usize>,
+    pub(super) machine: Option<PeerId>,
     /// Hosts whose cables the kernel cannot make, and who makes them.
     cabled: BTreeSet<usize>,
     fabric: Option<PeerId>,
@@ -122,11 +118,11 @@ pub(super) struct World<'a> {
     pub(super) left: BTreeMap<usize, Ipv4Addr>,
     /// When an origin was last told to do something.
     pub(super) ordered_at: Instant,
-    file: PathBuf,
+    pub(super) file: PathBuf,
     /// Processes that are not ready yet.
-    unready: BTreeSet<PeerId>,
+    pub(super) unready: BTreeSet<PeerId>,
     /// Why nothing can be judged.
-    broken: Option<String>,
+    pub(super) broken: Option<String>,
     pub(super) lag: Duration,
 }
 
@@ -166,7 +162,7 @@ pub(super) struct ProxyNow {
     pub(super) flows: Option<PeerId>,
     pub(super) is_up: bool,
     /// The zero of its own clock, of this life.
-    zero: Instant,
+    pub(super) zero: Instant,
     pub(super) streams: BTreeMap<u64, StreamKey>,
 }
 
@@ -366,7 +362,7 @@ impl<'a> World<'a> {
     }
 
     /// Writes the configuration of a proxy.
-    fn write_config(&self, name: &str, settings: &Settings) -> Result<PathBuf, String> {
+    pub(super) fn write_config(&self, name: &str, settings: &Settings) -> Result<PathBuf, String> {
         let mut text = String::new();
         scenario::print_config("", settings, &mut text);
         let config = self.ground.folder().join(format!("{name}.toml"));
@@ -743,7 +739,7 @@ impl<'a> World<'a> {
         self.note_at(self.now(), actor, what);
     }
 
-    fn note_at(&mut self, at: Instant, actor: ActorId, what: What) {
+    pub(super) fn note_at(&mut self, at: Instant, actor: ActorId, what: What) {
         self.books.note(at, actor, self.line, what);
     }
 
@@ -827,254 +823,6 @@ impl<'a> World<'a> {
         self.line = event.line;
         self.heap.push(self.now() + event.every.unwrap_or(REPAIR_EVERY), Wake::Repair(index));
         self.repair_once(proxy, pull, closes);
-    }
-
-    // ---- processes ----
-
-    fn start_ours(&mut self, start: Start) -> Result<PeerId, String> {
-        let log = self.ground.folder().join("peers.log");
-        let id = self.peers.start_ours(start, &log)?;
-        self.unready.insert(id);
-        if self.has_begun() {
-            self.peers.order(id, Order::Begin { zero: self.zero });
-        }
-        Ok(id)
-    }
-
-    /// Returns whether the world's clock runs.
-    pub(super) fn has_begun(&self) -> bool {
-        self.zero > 0
-    }
-
-    fn start_on_machine(&mut self, words: &[String]) -> Result<PeerId, String> {
-        self.start_ours(self.as_ours(self.ground.on_machine(), words).into())
-    }
-
-    /// Completes a command that begins where a process of ours is to be.
-    fn as_ours(&self, mut command: Command, words: &[String]) -> Command {
-        command.arg(&self.options.us).arg("netns-peer").arg(&self.file).args(words);
-        command
-    }
-
-    /// Starts what a host runs.
-    fn start_program(&self, host: usize, program: Program) -> Result<Start, String> {
-        let Options { us, repull, .. } = self.options;
-        self.ground.start(self.hosts[host].port, program, (us, repull, &self.file), SECRET)
-    }
-
-    pub(super) fn start_host_process(&mut self, host: usize, words: &[String]) -> Result<PeerId, String> {
-        let start = self.start_program(host, Program::Ours(words.to_vec()))?;
-        let id = self.start_ours(start)?;
-        self.owners.insert(id, host);
-        Ok(id)
-    }
-
-    /// Somebody here is no model.
-    pub(super) fn has_real_peers(&self) -> bool {
-        self.hosts.iter().any(|host| matches!(&host.runs, Runs::Origin(origin) if origin.is_real))
-    }
-
-    fn start_players(&mut self, host: usize) -> Result<(), String> {
-        let words = ["players".to_owned(), host.to_string()];
-        let id = self.start_host_process(host, &words)?;
-        if let Runs::Players(players) = &mut self.hosts[host].runs {
-            players.process = Some(id);
-        }
-        Ok(())
-    }
-
-    pub(super) fn start_aide(&mut self, host: usize) -> Result<(), String> {
-        let port = self.hosts[host].port;
-        let aide = self.as_ours(self.ground.beside(port)?, &["aide".to_owned()]);
-        let id = self.start_ours(aide.into())?;
-        self.owners.insert(id, host);
-        self.ground.watch_flows(port)?;
-        let log = self.ground.folder().join("flows.log");
-        let flows = self.peers.start_flows(self.ground.beside(port)?.into(), &log)?;
-        self.owners.insert(flows, host);
-        if let Runs::Proxy(proxy) = &mut self.hosts[host].runs {
-            (proxy.aide, proxy.flows) = (Some(id), Some(flows));
-        }
-        Ok(())
-    }
-
-    /// A proxy's kernel tells of a flow; those that its own software opens are dials.
-    fn dials(&mut self, host: usize, at: u64, from: IpAddr, to: SocketAddr) {
-        let HostNow { actor, ips, .. } = &self.hosts[host];
-        let is_ours = |ip: IpAddr| matches!(ip, IpAddr::V4(ip) if ips.contains(&ip));
-        // A url may lead back to the proxy itself; calls of its API are the operator's.
-        let is_call = match &self.hosts[host].runs {
-            Runs::Proxy(proxy) => to.port() == proxy.settings.http.port,
-            Runs::Origin(_) | Runs::Players(_) | Runs::Nothing => false,
-        };
-        if is_ours(from) && !(is_ours(to.ip()) && is_call) {
-            let at = Instant::from_nanos(at.saturating_sub(self.zero));
-            self.books.note(at, *actor, 0, What::Dialled { addr: to });
-        }
-    }
-
-    pub(super) fn start_repull(&mut self, host: usize) -> Result<(), String> {
-        let name = self.cast.name(self.hosts[host].actor).to_owned();
-        let Runs::Proxy(proxy) = &self.hosts[host].runs else { return Ok(()) };
-        let config = self.write_config(&name, &proxy.settings)?;
-        let log = self.ground.folder().join(format!("{name}.log"));
-        let start = self.start_program(host, Program::Repull(config))?;
-        let id = self.peers.start_repull(start, &log)?;
-        if let Runs::Proxy(proxy) = &mut self.hosts[host].runs {
-            proxy.repull = Some(id);
-        }
-        self.owners.insert(id, host);
-        Ok(())
-    }
-
-    /// Publishes a host's port where the scenario says so.
-    pub(super) fn publish_port(&mut self, host: usize) -> Result<(), String> {
-        use crate::scenario::model::PublishVia;
-
-        let Some(of) = self.hosts[host].of else { return Ok(()) };
-        let spec = &self.scenario.hosts[usize::from(of.0)];
-        let Some(publish) = spec.publish else { return Ok(()) };
-        self.ground.publish(self.hosts[host].port, publish)?;
-        if let (PublishVia::DockerProxy, Some(machine), Some(ip)) =
-            (publish.via, self.machine, self.hosts[host].ips.first())
-        {
-            for net in &self.scenario.nets {
-                let listen = (net.gateway, publish.port).into();
-                self.unready.insert(machine);
-                self.peers.order(machine, Order::Forward { listen, to: (*ip, publish.port).into() });
-            }
-        }
-        Ok(())
-    }
-
-    // ---- what is heard ----
-
-    async fn hear(&mut self, peer: PeerId, heard: Heard) -> Result<(), String> {
-        let host = self.owners.get(&peer).copied();
-        match (heard, host) {
-            (Heard::News(News::Ready), _) => {
-                self.unready.remove(&peer);
-            }
-            (Heard::News(News::Late { by }), Some(host)) if !self.hosts[host].has_frozen => {
-                self.lag = self.lag.max(Duration::from_nanos(by));
-            }
-            (Heard::News(News::Late { .. }), _) => {}
-            (Heard::News(News::Failed { why }), _) => self.broken = Some(why),
-            (Heard::News(News::Told { at, actor, what }), _) => {
-                let at = Instant::from_nanos(at);
-                self.heard_what(at, ActorId(actor), &what);
-                self.books.note(at, ActorId(actor), 0, what);
-            }
-            (Heard::News(News::Listening { at }), Some(host)) => self.origin_listens(host, peer, at),
-            (Heard::News(News::Publishes { at, all }), Some(host)) => {
-                self.origin_publishes(host, peer, at, all);
-            }
-            (Heard::News(News::Answered { at, call, body }), _) => {
-                self.answered(Instant::from_nanos(at), call, body);
-            }
-            (Heard::Begun { zero }, Some(host)) => self.proxy_begins(host, peer, zero),
-            (Heard::Event { at, event }, Some(host)) => self.proxy_tells(host, peer, at, *event),
-            (Heard::Flow { at, from, to }, Some(host)) => self.dials(host, at, from, to),
-            (Heard::Said | Heard::Flow { .. }, _) => {}
-            (Heard::Noise(line), _) => {
-                self.broken = Some(format!("a process says what nobody understands: {line}"))
-            }
-            (Heard::Gone, Some(host)) => self.gone(host, peer),
-            (
-                Heard::News(News::Listening { .. } | News::Publishes { .. })
-                | Heard::Begun { .. }
-                | Heard::Event { .. }
-                | Heard::Gone,
-                None,
-            ) => {}
-            (Heard::Engine(place, told), _) => self.engine_tells(place, told).await?,
-        }
-        Ok(())
-    }
-
-    fn proxy_begins(&mut self, host: usize, peer: PeerId, zero: u64) {
-        let (actor, now) = (self.hosts[host].actor, self.now());
-        let Runs::Proxy(proxy) = &mut self.hosts[host].runs else { return };
-        if proxy.repull != Some(peer) {
-            return;
-        }
-        proxy.zero = Instant::from_nanos(zero.saturating_sub(self.zero));
-        proxy.is_up = true;
-        proxy.streams.clear();
-        let at = proxy.zero.min(now);
-        self.note_at(at, actor, What::Moment(Moment::Listening));
-        if let Some(of) = self.hosts[host].of {
-            self.happened(Happened::Listening(of));
-        }
-    }
-
-    fn proxy_tells(&mut self, host: usize, peer: PeerId, at: Instant, mut event: Event) {
-        let actor = self.hosts[host].actor;
-        let Runs::Proxy(proxy) = &mut self.hosts[host].runs else { return };
-        if proxy.repull != Some(peer) {
-            return;
-        }
-        let shift = |at: Instant| Instant::from_nanos(at.as_nanos().saturating_add(proxy.zero.as_nanos()));
-        let at = shift(at);
-        let mut entered = None;
-        match &mut event.kind {
-            EventKind::Registered { key } => {
-                if let Some(stream) = event.stream {
-                    proxy.streams.insert(stream.0, key.clone());
-                }
-            }
-            EventKind::Unregistered { .. } => {
-                if let Some(stream) = event.stream {
-                    proxy.streams.remove(&stream.0);
-                }
-            }
-            EventKind::PullEntered { state, next_attempt, .. } => {
-                *next_attempt = next_attempt.map(shift);
-                let key = event.stream.and_then(|stream| proxy.streams.get(&stream.0));
-                let name = key.map(|key| format!("{}/{}", key.app, key.stream));
-                let pull = name.and_then(|name| self.timeline.pulls.get(&name).copied());
-                entered = pull.map(|pull| Happened::Entered(pull, *state));
-            }
-            EventKind::PullStepped { .. }
-            | EventKind::OriginStatus(_)
-            | EventKind::Epoch { .. }
-            | EventKind::Rebuilt
-            | EventKind::TrackGone(_)
-            | EventKind::PlayerConnected { .. }
-            | EventKind::PlayerParked { .. }
-            | EventKind::PlayerSeated { .. }
-            | EventKind::PlayerShed { .. }
-            | EventKind::PlayerLeft { .. }
-            | EventKind::NoneReader => {}
-        }
-        self.books.note(at, actor, 0, What::Event(event));
-        if let Some(entered) = entered {
-            self.happened(entered);
-        }
-    }
-
-    /// A process has ended that nobody has told to.
-    fn gone(&mut self, host: usize, peer: PeerId) {
-        let name = self.cast.name(self.hosts[host].actor).to_owned();
-        let is_wanted = match &self.hosts[host].runs {
-            Runs::Proxy(proxy) => proxy.repull == Some(peer) && proxy.is_up || proxy.aide == Some(peer),
-            Runs::Origin(origin) => origin.process == Some(peer) && origin.is_up,
-            Runs::Players(players) => players.process == Some(peer),
-            Runs::Nothing => false,
-        };
-        let actor = self.hosts[host].actor;
-        let is_proxy = matches!(&self.hosts[host].runs, Runs::Proxy(proxy) if proxy.repull == Some(peer));
-        if is_wanted && is_proxy {
-            // Whatever a scenario does to it from outside, the binary does not end by itself.
-            let (step, at) = (self.books.tracer.step(), self.now());
-            let text = format!("the process of {name} has ended by itself; see its log");
-            self.books.oracles.broken("quiet", step, at, text);
-            self.note(actor, What::Moment(Moment::Silent));
-        } else if is_wanted && self.broken.is_none() {
-            self.broken = Some(format!("a process of {name} has ended: see peers.log"));
-        } else if !is_wanted && self.unready.remove(&peer) {
-            self.broken = Some(format!("a process of {name} could not begin: see peers.log"));
-        }
     }
 
     /// Leaves logs and configurations behind for people.
