@@ -307,7 +307,7 @@ fn settings(dice: &mut Dice) -> Settings {
 fn configure(settings: &mut Settings, dice: &mut Dice) {
     for _ in 0..dice.one(&[0, 1, 2, 4]) {
         let (pull, play) = (&mut settings.core.pull, &mut settings.core.play);
-        match dice.below(22) {
+        match dice.below(23) {
             0 => pull.stall_timeout = dice.millis(1_500, 5_000),
             1 => pull.track_stall_timeout = dice.millis(3_000, 8_000),
             2 => pull.first_media_timeout = dice.millis(3_000, 20_000),
@@ -327,7 +327,8 @@ fn configure(settings: &mut Settings, dice: &mut Dice) {
             17 => pull.auto_close = true,
             18 => play.none_reader_delay = dice.wide_millis(500, 6_000),
             19 => play.stream_wait = dice.wide_millis(100, 6_000),
-            20 => play.merge_write = dice.one(&[Duration::from_millis(40), Duration::from_millis(500)]),
+            20 => settings.core.dial.per_address = dice.one(&[1, 2, 5]),
+            21 => play.merge_write = dice.one(&[Duration::from_millis(40), Duration::from_millis(500)]),
             _ => {
                 play.queue_bytes_max = dice.one(&[16 * 1024, 64 * 1024]);
                 play.send_bytes_max = dice.one(&[1_024, 8 * 1024]);

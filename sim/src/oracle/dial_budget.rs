@@ -1,16 +1,22 @@
-//! How often origins are dialled: token buckets per address and in all, each holding a tenth of a second.
+//! How often origins are dialled: token buckets per address and in all, each holding a tenth of a second. And who first:
+//! what somebody watches before what nobody does.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
 };
 
 use proxy_core::{
     io::{EventKind, PullEventKind, PullState},
     time::{Duration, Instant},
+    url::OriginUrl,
 };
 
-use super::{Findings, Kinds, OUT, Oracle, STEP, Scene, secs};
+use super::{
+    Findings, Kinds, OUT, Oracle, STEP, Scene,
+    scene::{StreamNow, name_of},
+    secs,
+};
 use crate::trace::{ActorId, Outward, Record, What};
 
 pub(super) const NAME: &str = "dial-budget";
@@ -73,6 +79,12 @@ impl Oracle for DialBudget {
             }
         }
         if let What::Event(event) = &record.what
+            && let EventKind::PullStepped { event: PullEventKind::Granted, .. } = &event.kind
+            && let Some(text) = event.stream.and_then(|id| jumps_the_queue(proxy, id.0, record.at, scene))
+        {
+            findings.broken(NAME, proxy, text);
+        }
+        if let What::Event(event) = &record.what
             && let EventKind::PullStepped { state, event: stimulus, next } = &event.kind
             && let Some(addr) = event.stream.and_then(|id| scene.streams.get(&(proxy, id.0))?.addr)
         {
@@ -88,6 +100,34 @@ impl Oracle for DialBudget {
     fn forget(&mut self, proxy: ActorId) {
         self.proxies.remove(&proxy);
     }
+}
+
+/// Tells of a stream that somebody watches and that has to wait while one that nobody watches dials the same address. Names
+/// may have to be looked up again first, and who has an operator waiting goes before all: such are not compared.
+fn jumps_the_queue(proxy: ActorId, id: u64, now: Instant, scene: &Scene) -> Option<String> {
+    let granted = scene.streams.get(&(proxy, id)).filter(|stream| !scene.is_watched(proxy, stream))?;
+    let (ip, port) = literal(&granted.url)?;
+    let is_asked = scene.requests.keys().any(|(of, _)| *of == proxy);
+    if is_asked || scene.redirects || scene.is_outside {
+        return None;
+    }
+    let waits = |stream: &&StreamNow| {
+        stream.state == PullState::Queued
+            && stream.entered_at < now
+            && literal(&stream.url) == Some((ip, port))
+            && scene.watched_since(proxy, stream).is_some_and(|since| since < now)
+    };
+    let mine = scene.streams.range((proxy, 0)..=(proxy, u64::MAX)).map(|(_, stream)| stream);
+    let (waiting, granted) = (name_of(&mine.into_iter().find(waits)?.key), name_of(&granted.key));
+    Some(format!(
+        "{waiting} is watched and waits to dial {ip}, and {granted}, which nobody watches, dials: the watched first was promised"
+    ))
+}
+
+/// Returns the address in an url that needs no lookup.
+fn literal(url: &str) -> Option<(IpAddr, u16)> {
+    let url = OriginUrl::parse(url).ok()?;
+    Some((url.host.parse().ok()?, url.port))
 }
 
 /// A dial or a request failed.
@@ -115,10 +155,13 @@ fn too_often(whom: &str, rate: u32, bucket: Bucket) -> String {
 
 #[cfg(test)]
 mod tests {
-    use proxy_core::io::PullState as S;
+    use proxy_core::io::{PlayOutput, PullState as S};
 
     use super::*;
-    use crate::oracle::story::{Story, dial};
+    use crate::oracle::{
+        scene::key_named,
+        story::{Story, dial},
+    };
 
     /// So many dials, so many ms apart; to an address that has accepted a play, or not.
     fn check(dials: u64, every_ms: u64, is_open: bool) -> usize {
@@ -150,6 +193,29 @@ mod tests {
         assert!(check(100, 49, false) > 0);
         assert_eq!(check(26, 0, true), 1);
         assert!(check(200, 4, true) > 0);
+    }
+
+    #[test]
+    fn who_is_watched_dials_first() {
+        let check = |watched: bool, granted: u64| {
+            let texts = Story::told::<DialBudget>(|story| {
+                for (stream, name) in [(1, "live/a"), (2, "live/b")] {
+                    let url = format!("rtmp://198.18.0.2/{name}");
+                    story.asks("addStreamProxy", Some(name), &[("url", &url)], true);
+                    story.event(stream, EventKind::Registered { key: key_named(name).expect("a name") });
+                    story.replies();
+                    story.step(stream, S::Resolving, PullEventKind::Resolved, S::Queued);
+                }
+                if watched {
+                    story.player(0, PlayOutput::Rtmp, "live/b", 9);
+                    story.parks(Some(2), "live/b", 9);
+                }
+                story.at(500).step(granted, S::Queued, PullEventKind::Granted, S::Connecting);
+            });
+            texts.join("\n")
+        };
+        assert_eq!([check(false, 1), check(true, 2)], ["", ""]);
+        assert!(check(true, 1).contains("live/b is watched and waits to dial"));
     }
 
     #[test]

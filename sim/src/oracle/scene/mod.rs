@@ -597,6 +597,16 @@ impl Scene {
             || self.parked.get(&(proxy, stream.key.clone())).is_some_and(|parked| !parked.is_empty())
     }
 
+    /// Returns since when somebody watches a stream or waits for it: of those who do so now, who came first.
+    pub fn watched_since(&self, proxy: ActorId, stream: &StreamNow) -> Option<Instant> {
+        let parked = self.parked.get(&(proxy, stream.key.clone()));
+        let all = stream.seats.iter().chain(parked.into_iter().flatten());
+        let since = |conn: &u64| match self.places.get(&(proxy, *conn))? {
+            PlaceNow::Parked { since, .. } | PlaceNow::Seated { since, .. } => Some(*since),
+        };
+        all.filter_map(since).min()
+    }
+
     /// Returns what the world's own answers cost: addresses of a name, the age of an answer, streams that dial.
     pub fn circumstances(&self, proxy: ActorId) -> bounds::Circumstances {
         bounds::Circumstances {
