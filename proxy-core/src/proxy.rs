@@ -493,6 +493,7 @@ impl Proxy {
         // Others may wait for the same attempt with more patience: theirs ends it. Who gives up in this very instant does not
         // keep it, or this reply would tell of a stream that is gone before it is read.
         let is_kept = stream.proven || stream.waiters.iter().any(|other| other.until > self.now);
+        self.budget.rank(id, self.urgency(id));
         if waiter.force {
             self.reply(request, Reply::Added { state });
         } else if is_kept {
@@ -1014,6 +1015,7 @@ impl Proxy {
         if came {
             self.step_pull(id, PullEvent::Watched);
         }
+        self.budget.rank(id, self.urgency(id));
     }
 
     fn linger(&mut self, conn: ConnId) {

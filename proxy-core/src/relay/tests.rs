@@ -269,6 +269,15 @@ fn a_track_that_is_new_and_far_behind_holds_nobody_back() {
 }
 
 #[test]
+fn what_is_left_out_before_an_epoch_has_begun_does_not_pull_the_tracks_apart() {
+    // An origin begins in the middle of a GOP, and then says nothing for a while.
+    assert_eq!(
+        seated("V1 A1 i200 a1500 a2000 k2000 a2500 i2200"),
+        "V1@0 A1@0 a1500@0 a2000@500 k2000@500 a2500@1000 i2200@700"
+    );
+}
+
+#[test]
 fn a_glitch_of_one_timestamp_leaves_the_tracks_in_step() {
     let words = "k0 a0 i40 a40 a9999999 a80 i80 a120 i120";
     assert_eq!(epochs(words), "k0:Play a9999999:JumpForward a80:JumpBack");

@@ -37,6 +37,9 @@ pub(super) struct Timeline {
 pub(super) struct TrackClock {
     /// The track's last frame, sent or not.
     point: Option<Point>,
+    /// That frame was left out before anything of its epoch had gone out: it tells how the track's timestamps run, and
+    /// nothing of where they are on the clock that has begun since.
+    is_loose: bool,
     /// The track's last time out.
     last: Option<u64>,
 }
@@ -129,6 +132,7 @@ impl Timeline {
         let place = match (own, in_epoch) {
             (Some(own), None) if self.point.is_some() => Place::Own(own),
             (_, _) if !self.sent => Place::Base,
+            (Some(_), Some(time)) if clock.is_loose => Place::Epoch(time),
             // Back on the same clock, but for the fraction of a frame an epoch's base may shift it.
             (Some(own), Some(time)) if (own - time).abs() <= self.backward_max => Place::Epoch(time),
             // A step back that is none by itself follows the others' jump if it ends nearer to where they are.
@@ -154,6 +158,7 @@ impl Timeline {
     /// below its track's last.
     pub(super) fn send(&mut self, clock: &mut TrackClock, medium: Medium, raw: u32, reading: Reading) -> u64 {
         let point = self.pass(clock, medium, raw, reading);
+        clock.is_loose = false;
         match reading.place {
             Place::Base | Place::Epoch(_) | Place::Jump(_) => self.sent = true,
             Place::Own(_) | Place::Behind(_) => {}
@@ -166,6 +171,7 @@ impl Timeline {
     /// Takes a frame that is left out: its clock counts, its time does not.
     pub(super) fn skip(&mut self, clock: &mut TrackClock, medium: Medium, raw: u32, reading: Reading) {
         self.pass(clock, medium, raw, reading);
+        clock.is_loose = !self.sent;
     }
 
     /// Returns the time of what has no clock of its own on a track: headers come at 0 from one origin and at

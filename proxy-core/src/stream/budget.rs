@@ -106,6 +106,17 @@ impl DialBudget {
         self.waiting.insert(stream, (addr, place));
     }
 
+    /// A pull that may be waiting is as urgent as this from now on. It keeps its place among its equals.
+    pub fn rank(&mut self, stream: StreamId, urgency: Urgency) {
+        let Some((addr, (before, asked))) = self.waiting.get(&stream).copied() else { return };
+        let Some(address) = self.addresses.get_mut(&addr) else { return };
+        if let Some(waiter) = address.queue.remove(&(before, asked)) {
+            let place = (urgency, asked);
+            address.queue.insert(place, waiter);
+            self.waiting.insert(stream, (addr, place));
+        }
+    }
+
     /// Takes a pull out of its queue.
     pub fn forget(&mut self, stream: StreamId) {
         let Some((addr, place)) = self.waiting.remove(&stream) else { return };
@@ -302,6 +313,18 @@ mod tests {
             order.extend(budget.poll_turn(Instant::from_millis(ms)));
         }
         assert_eq!(order, [3, 2, 1].map(|n| Turn::Dial(StreamId(n))));
+    }
+
+    #[test]
+    fn who_is_left_alone_goes_behind_the_watched() {
+        let mut budget = DialBudget::new(&DialConfig { per_address: 1, total: 100 });
+        ask(&mut budget, 1, 1, Urgency::Watched);
+        ask(&mut budget, 2, 1, Urgency::Watched);
+        ask(&mut budget, 3, 1, Urgency::Unwatched);
+        budget.rank(StreamId(1), Urgency::Unwatched);
+        budget.rank(StreamId(9), Urgency::Watched);
+        let granted = [0, 1, 2].map(|second| budget.poll_turn(Instant::from_millis(second * 1_000)));
+        assert_eq!(granted, [2, 1, 3].map(|stream| Some(Turn::Dial(StreamId(stream)))));
     }
 
     #[test]

@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 
 use proxy_core::{
     io::{EventKind, PullState, StreamEnd},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
-    EVENT, Findings, IN, Kinds, Oracle, STEP, Scene, TIME, alarms::Alarms, bounds, scene::name_of, secs,
+    EVENT, Findings, IN, Kinds, Oracle, STEP, Scene, TIME,
+    alarms::Alarms,
+    bounds,
+    scene::{StreamNow, name_of},
+    secs,
 };
 use crate::trace::{ActorId, Record, What};
 
@@ -79,8 +83,7 @@ impl Oracle for Demand {
             self.expect(proxy, id, Due::Attempt, wait);
             if *next == PullState::Queued {
                 if stream.state != PullState::Queued {
-                    let queue = bounds::queue(&scene.config(proxy).dial, scene.circumstances(proxy).streams);
-                    self.expect(proxy, id, Due::Token, Some(record.at + queue + bounds::SLACK));
+                    self.expect(proxy, id, Due::Token, Some(record.at + token_within(proxy, scene)));
                 }
             } else {
                 self.due.clear(&(proxy, id, Due::Token));
@@ -100,9 +103,19 @@ impl Oracle for Demand {
     fn on_time(&mut self, scene: &Scene, now: Instant, findings: &mut Findings) {
         while let Some((at, (proxy, id, what))) = self.due.poll(now) {
             let Some(stream) = scene.streams.get(&(proxy, id)) else { continue };
-            let due = scene.due(proxy, at);
+            let due = match what {
+                // Whoever slept goes by the same queue as everybody when it wakes.
+                Due::Token => {
+                    scene.due(proxy, at).max(scene.due(proxy, Instant::ZERO) + token_within(proxy, scene))
+                }
+                Due::Attempt | Due::NoneReader => scene.due(proxy, at),
+            };
             if !scene.is_running(proxy) || due >= now {
                 self.due.set((proxy, id, what), due.max(now));
+                continue;
+            }
+            if what == Due::Token && goes_behind(proxy, stream, scene) {
+                self.due.set((proxy, id, what), now + token_within(proxy, scene));
                 continue;
             }
             let name = name_of(&stream.key);
@@ -192,6 +205,17 @@ impl Demand {
 
 fn waiting(scene: &Scene, proxy: ActorId, key: &proxy_core::url::StreamKey) -> usize {
     scene.parked.get(&(proxy, key.clone())).map_or(0, std::collections::BTreeSet::len)
+}
+
+/// Returns whether all tokens may be others': nobody watches a stream, and another one is watched.
+fn goes_behind(proxy: ActorId, stream: &StreamNow, scene: &Scene) -> bool {
+    let mut all = scene.streams.range((proxy, 0)..=(proxy, u64::MAX));
+    !scene.is_watched(proxy, stream) && all.any(|(_, other)| scene.is_watched(proxy, other))
+}
+
+/// Returns how long the last of a proxy's streams may wait for a dial token.
+fn token_within(proxy: ActorId, scene: &Scene) -> Duration {
+    bounds::queue(&scene.config(proxy).dial, scene.circumstances(proxy).streams) + bounds::SLACK
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use proxy_core::{io::EventKind, relay::EpochCause, time::Instant};
+use proxy_core::{io::EventKind, time::Instant};
 
 use super::{EVENT, Findings, Kinds, Oracle, PLAYER, SAW, Scene, scene::name_of};
 use crate::{
@@ -18,7 +18,7 @@ pub(super) const NAME: &str = "picture";
 pub(super) struct Picture {
     /// By proxy and `app/stream`.
     left_out: BTreeMap<(ActorId, String), LeftOut>,
-    /// When a stream's sequence header last changed, by proxy and `app/stream`.
+    /// When a stream last began an epoch, with which its sequence header may change, by proxy and `app/stream`.
     changed: BTreeMap<(ActorId, String), Instant>,
 }
 
@@ -48,7 +48,7 @@ impl Oracle for Picture {
             let whose = (record.actor, name_of(&stream.key));
             if let EventKind::PlayerShed { .. } = &event.kind {
                 self.left_out.entry(whose).or_default().allowed += TRACKS;
-            } else if let EventKind::Epoch { cause: EpochCause::HeaderChanged, .. } = &event.kind {
+            } else if let EventKind::Epoch { .. } = &event.kind {
                 self.changed.insert(whose, record.at);
             }
             return;
