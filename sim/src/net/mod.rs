@@ -12,7 +12,6 @@
 //! | [`link`], [`filter`], [`neighbours`], [`nat`] | what can happen to a packet on its way |
 //! | [`packet`] | headers as bytes |
 //! | `tcp`, `sockets`, `kernel` | connection ends, what software calls, what a kernel does by itself |
-//! | `by_sock` | what somebody knows of sockets |
 //! | `relay` | the machine's userland proxy |
 //! | [`dns`] | the view of names |
 //! | [`tap`] | what traces see |
@@ -35,7 +34,6 @@
 //! answers takes no time. The machine has no address outside its bridges. There is no UDP and no ping. The third packet
 //! of a handshake is taken even when the listener's queue has filled meanwhile.
 
-pub(crate) mod by_sock;
 pub mod dice;
 pub mod dns;
 pub mod filter;

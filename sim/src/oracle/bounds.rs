@@ -350,8 +350,8 @@ mod tests {
         assert_eq!(recovers(Standing { watched: false, ..standing }, around), 27_550);
         assert_eq!(recovers(Standing { state: PullState::Streaming, ..standing }, around), 25_550);
         assert_eq!(recovers(standing, Circumstances { streams: 1000, ..around }), 63_500);
-        // Another dial, handshake and request, and 10 s for one that serves nothing.
-        assert_eq!(recovers(standing, Circumstances { addresses: 2, ..around }), 21_550 + 10_000);
+        // Another dial, handshake and request, and 20 s for one that serves nothing.
+        assert_eq!(recovers(standing, Circumstances { addresses: 2, ..around }), 21_550 + 20_000);
         let stale = Circumstances { ttl: Duration::from_secs(30), ..around };
         assert_eq!(recovers(standing, stale), 13_550 + 30_000 + 10_000 + 1_000);
     }

@@ -491,7 +491,7 @@ mod tests {
     #[test]
     fn a_relay_that_grows_with_every_re_pull_is_found() {
         assert_eq!(grows(0), [""; 0]);
-        let texts = grows(100_000);
+        let texts = grows(200_000);
         assert!(texts[0].contains("never hold less than"), "{texts:?}");
     }
 

@@ -109,7 +109,7 @@ impl World<'_> {
             }
         }
         for sock in gone {
-            self.owners.remove(sock);
+            self.owners.remove(&sock);
         }
         if let Err(error) = stepped {
             self.oracles.broken(DRIVER, self.tracer.step(), self.now, format!("a host ended: {error}"));
@@ -290,7 +290,7 @@ impl World<'_> {
         carrier.shell.lock().stop(p);
         self.carried.behind.retain(|(of, _), _| *of != p);
         let is_his = |owner: &Owner| matches!(owner, Owner::Proxy(owner) if usize::from(*owner) == p);
-        self.owners.retain(|owner| !is_his(owner));
+        self.owners.retain(|_, owner| !is_his(owner));
         self.listeners.retain(|_, owner| !is_his(owner));
     }
 

@@ -44,7 +44,7 @@ use self::{
     timeline::Timeline,
 };
 use crate::{
-    net::{BridgeId, HostId, ListenerId, MACHINE, Net, NetEvent, NetTimer, by_sock::BySock, dns::Dns},
+    net::{BridgeId, HostId, ListenerId, MACHINE, Net, NetEvent, NetTimer, SockId, dns::Dns},
     oracle::{Finding, Oracles, Strictness},
     plane::turmoil::{Carrier, GRAIN},
     scenario::model::{HostRef, Network, PullRef, Role, Scenario},
@@ -178,7 +178,7 @@ pub struct World<'a> {
     origins: Vec<OriginHost>,
     groups: Vec<PlayerGroup>,
     seats: Vec<Seat>,
-    owners: BySock<Owner>,
+    owners: BTreeMap<SockId, Owner>,
     listeners: BTreeMap<ListenerId, Owner>,
     /// The members of each host of the scenario.
     members: Vec<Members>,
@@ -274,7 +274,7 @@ impl<'a> World<'a> {
             origins: Vec::new(),
             groups: Vec::new(),
             seats: Vec::new(),
-            owners: BySock::default(),
+            owners: BTreeMap::new(),
             listeners: BTreeMap::new(),
             members: Vec::new(),
             addresses: BTreeMap::new(),
@@ -578,7 +578,7 @@ impl<'a> World<'a> {
             | NetEvent::Writable { sock }
             | NetEvent::Eof { sock }
             | NetEvent::Reset { sock } => {
-                let Some(owner) = self.owners.get(sock).copied() else { return };
+                let Some(owner) = self.owners.get(&sock).copied() else { return };
                 owner
             }
         };

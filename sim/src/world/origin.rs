@@ -7,7 +7,7 @@ use proxy_core::time::Instant;
 
 use super::{Happened, Owner, Wake, World};
 use crate::{
-    net::{HostId, ListenerId, NetEvent, SockId, by_sock::BySock},
+    net::{HostId, ListenerId, NetEvent, SockId},
     origin::{ModelOrigin, OriginOutput, PeerConn, Publisher},
     scenario::model::{Comeback, OriginModel},
     trace::{ActorId, Moment, What},
@@ -27,7 +27,7 @@ pub(super) struct OriginHost {
     pub(super) model: ModelOrigin,
     listener: Option<ListenerId>,
     conns: BTreeMap<PeerConn, Conn>,
-    socks: BySock<PeerConn>,
+    socks: BTreeMap<SockId, PeerConn>,
     accepted: u64,
     armed: Option<Instant>,
     /// The process runs.
@@ -63,7 +63,7 @@ impl OriginHost {
             spec,
             listener: None,
             conns: BTreeMap::new(),
-            socks: BySock::default(),
+            socks: BTreeMap::new(),
             accepted: 0,
             armed: None,
             is_up: false,
@@ -220,8 +220,8 @@ impl World<'_> {
         origin.armed = None;
         origin.model.restart();
         origin.conns.clear();
-        for sock in std::mem::take(&mut origin.socks).into_socks() {
-            self.owners.remove(sock);
+        for sock in std::mem::take(&mut origin.socks).into_keys() {
+            self.owners.remove(&sock);
         }
         if let Some(listener) = self.origins[o].listener.take() {
             self.listeners.remove(&listener);
@@ -356,8 +356,8 @@ impl World<'_> {
 
     fn forget_peer(&mut self, o: usize, conn: PeerConn) -> Option<Conn> {
         let entry = self.origins[o].conns.remove(&conn)?;
-        self.origins[o].socks.remove(entry.sock);
-        self.owners.remove(entry.sock);
+        self.origins[o].socks.remove(&entry.sock);
+        self.owners.remove(&entry.sock);
         Some(entry)
     }
 
@@ -381,7 +381,7 @@ impl World<'_> {
             }
             NetEvent::Readable { sock } => self.origin_read(o, sock),
             NetEvent::Writable { sock } => {
-                let Some(conn) = origin.socks.get(sock).copied() else { return };
+                let Some(conn) = origin.socks.get(&sock).copied() else { return };
                 self.flush_origin(o, conn);
                 self.pump_origin(o);
             }
@@ -397,7 +397,7 @@ impl World<'_> {
 
     fn origin_read(&mut self, o: usize, sock: SockId) {
         let mut buffer = std::mem::take(&mut self.buffer);
-        while let Some(conn) = self.origins[o].socks.get(sock).copied() {
+        while let Some(conn) = self.origins[o].socks.get(&sock).copied() {
             buffer.clear();
             if self.net.recv(sock, 64 * 1024, &mut buffer) == 0 {
                 break;
@@ -410,7 +410,7 @@ impl World<'_> {
     }
 
     fn origin_hangup(&mut self, o: usize, sock: SockId) {
-        let Some(conn) = self.origins[o].socks.get(sock).copied() else { return };
+        let Some(conn) = self.origins[o].socks.get(&sock).copied() else { return };
         self.forget_peer(o, conn);
         self.origins[o].model.on_closed(conn);
         self.net.close(sock, self.now);

@@ -169,7 +169,7 @@ impl World<'_> {
         let seat = &mut self.seats[s];
         seat.model.stop();
         if let Some(sock) = seat.sock.take() {
-            self.owners.remove(sock);
+            self.owners.remove(&sock);
             match by {
                 LeaveBy::Stop | LeaveBy::Close => self.net.close(sock, self.now),
                 LeaveBy::Reset => self.net.abort(sock),
@@ -293,7 +293,7 @@ impl World<'_> {
     fn seat_lost(&mut self, s: usize, cause: &str) {
         let seat = &mut self.seats[s];
         if let Some(sock) = seat.sock.take() {
-            self.owners.remove(sock);
+            self.owners.remove(&sock);
         }
         seat.queue.clear();
         seat.model.on_closed(cause, self.now);

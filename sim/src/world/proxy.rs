@@ -27,7 +27,6 @@ use crate::{
     dice::Dice,
     net::{
         DialError, HostId, ListenerId, NetEvent, SockId,
-        by_sock::BySock,
         dns::{DnsError, Lookup},
     },
     trace::{ActorId, Inward, Moment, Outward, Sample, What},
@@ -52,7 +51,7 @@ pub(super) struct ProxyHost {
     rtmp: Option<ListenerId>,
     http: Option<ListenerId>,
     conns: BTreeMap<ConnId, Conn>,
-    socks: BySock<ConnId>,
+    socks: BTreeMap<SockId, ConnId>,
     accepted: u64,
     /// Connections with bytes to write.
     dirty: BTreeSet<ConnId>,
@@ -118,7 +117,7 @@ impl ProxyHost {
             rtmp: None,
             http: None,
             conns: BTreeMap::new(),
-            socks: BySock::default(),
+            socks: BTreeMap::new(),
             accepted: 0,
             dirty: BTreeSet::new(),
             asks: VecDeque::new(),
@@ -203,8 +202,8 @@ impl World<'_> {
         proxy.steps.clear();
         proxy.streams.clear();
         proxy.armed = None;
-        for sock in std::mem::take(&mut proxy.socks).into_socks() {
-            self.owners.remove(sock);
+        for sock in std::mem::take(&mut proxy.socks).into_keys() {
+            self.owners.remove(&sock);
         }
         for listener in [self.proxies[p].rtmp.take(), self.proxies[p].http.take()].into_iter().flatten() {
             self.listeners.remove(&listener);
@@ -384,8 +383,8 @@ impl World<'_> {
         let proxy = &mut self.proxies[p];
         proxy.dirty.remove(&conn);
         let Some(entry) = proxy.conns.remove(&conn) else { return };
-        proxy.socks.remove(entry.sock);
-        self.owners.remove(entry.sock);
+        proxy.socks.remove(&entry.sock);
+        self.owners.remove(&entry.sock);
         if abort {
             self.net.abort(entry.sock);
         }
@@ -412,20 +411,20 @@ impl World<'_> {
                 }
             }
             NetEvent::Connected { sock, local } => {
-                let Some(conn) = proxy.socks.get(sock).copied() else { return };
+                let Some(conn) = proxy.socks.get(&sock).copied() else { return };
                 if let Some(entry) = proxy.conns.get_mut(&conn) {
                     entry.is_open = true;
                 }
                 self.proxy_input(p, Input::Connected { conn, outcome: Ok(local) });
             }
             NetEvent::DialFailed { sock, error } => {
-                let Some(conn) = proxy.socks.get(sock).copied() else { return };
+                let Some(conn) = proxy.socks.get(&sock).copied() else { return };
                 self.drop_conn(p, conn, false);
                 self.proxy_input(p, Input::Connected { conn, outcome: Err(connect_error(error)) });
             }
             NetEvent::Readable { sock } => self.proxy_read(p, sock),
             NetEvent::Writable { sock } => {
-                let Some(conn) = proxy.socks.get(sock).copied() else { return };
+                let Some(conn) = proxy.socks.get(&sock).copied() else { return };
                 proxy.dirty.insert(conn);
                 self.pump_proxy(p);
             }
@@ -442,7 +441,7 @@ impl World<'_> {
     }
 
     fn proxy_hangup(&mut self, p: usize, sock: SockId, hangup: Hangup) {
-        let Some(conn) = self.proxies[p].socks.get(sock).copied() else { return };
+        let Some(conn) = self.proxies[p].socks.get(&sock).copied() else { return };
         let is_known =
             self.proxies[p].conns.get(&conn).is_some_and(|entry| !matches!(entry.kind, Kind::Request(_)));
         self.drop_conn(p, conn, false);
@@ -454,7 +453,7 @@ impl World<'_> {
 
     fn proxy_read(&mut self, p: usize, sock: SockId) {
         let mut buffer = std::mem::take(&mut self.buffer);
-        while let Some(conn) = self.proxies[p].socks.get(sock).copied() {
+        while let Some(conn) = self.proxies[p].socks.get(&sock).copied() {
             buffer.clear();
             if self.net.recv(sock, 64 * 1024, &mut buffer) == 0 {
                 break;
