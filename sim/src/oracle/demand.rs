@@ -104,9 +104,11 @@ impl Oracle for Demand {
         while let Some((at, (proxy, id, what))) = self.due.poll(now) {
             let Some(stream) = scene.streams.get(&(proxy, id)) else { continue };
             let due = match what {
-                // Whoever slept goes by the same queue as everybody when it wakes.
+                // Whoever slept goes by the same queue as everybody when it wakes, and who is watched by the queue of those.
                 Due::Token => {
-                    scene.due(proxy, at).max(scene.due(proxy, Instant::ZERO) + token_within(proxy, scene))
+                    let awake = scene.due(proxy, Instant::ZERO);
+                    let watched = scene.watched_since(proxy, stream).unwrap_or(awake);
+                    scene.due(proxy, at).max(awake.max(watched) + token_within(proxy, scene))
                 }
                 Due::Attempt | Due::NoneReader => scene.due(proxy, at),
             };

@@ -40,6 +40,8 @@ const PATCHES: &[(&str, &str)] = planted![
     "idle-cap-after-join",
     "join-during-gap-refused",
     "leak-per-re-pull",
+    "left-alone-keeps-place",
+    "left-out-frame-holds-track",
     "moved-address-ignored",
     "new-headers-ignored",
     "new-track-leads-back",
