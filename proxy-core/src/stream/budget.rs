@@ -90,9 +90,11 @@ impl DialBudget {
     }
 
     /// Puts a pull into the queue for `addr`, which its name is known to lead to until `fresh_until`; it leaves any
-    /// other queue. Who waits there already keeps his place among his equals.
+    /// other queue. Who waits there already keeps his place among his equals, and what was looked up in its turn is good
+    /// for its next one: where tokens are rarer than answers last, it would be overtaken for ever.
     pub fn ask(&mut self, stream: StreamId, addr: SocketAddr, urgency: Urgency, fresh_until: Instant) {
         let before = self.waiting.get(&stream).filter(|(at, _)| *at == addr).map(|(_, (_, asked))| *asked);
+        let has_looked = self.is_looking(stream);
         self.forget(stream);
         self.asked += 1;
         let place = (urgency, before.unwrap_or(self.asked));
@@ -102,6 +104,9 @@ impl DialBudget {
             queue: BTreeMap::new(),
             looking: 0,
         });
+        let bucket = if self.open.contains(&addr) { self.total } else { address.bucket };
+        let next = self.total.ready_at().max(bucket.ready_at()) + bucket.depth();
+        let fresh_until = if has_looked && before.is_some() { fresh_until.max(next) } else { fresh_until };
         address.queue.insert(place, Waiter { stream, fresh_until, is_looking: false });
         self.waiting.insert(stream, (addr, place));
     }
@@ -179,6 +184,12 @@ impl DialBudget {
         self.waiting.remove(&stream);
         self.addresses.retain(|_, address| !address.queue.is_empty() || address.bucket.full_at > now);
         Some(Turn::Dial(stream))
+    }
+
+    fn is_looking(&self, stream: StreamId) -> bool {
+        let waiter =
+            self.waiting.get(&stream).and_then(|(addr, place)| self.addresses.get(addr)?.queue.get(place));
+        waiter.is_some_and(|waiter| waiter.is_looking)
     }
 
     fn is_open(&self, addr: &SocketAddr) -> bool {
@@ -313,6 +324,26 @@ mod tests {
             order.extend(budget.poll_turn(Instant::from_millis(ms)));
         }
         assert_eq!(order, [3, 2, 1].map(|n| Turn::Dial(StreamId(n))));
+    }
+
+    #[test]
+    fn who_looks_up_in_its_turn_dials_in_the_next_one() {
+        let mut budget = DialBudget::new(&DialConfig { per_address: 1, total: 100 });
+        let at = Instant::from_millis;
+        // An answer lasts a tenth of what a token takes to come.
+        let ask = |budget: &mut DialBudget, stream: u64, now: u64| {
+            budget.ask(StreamId(stream), addr(1), Urgency::Unwatched, at(now + 100));
+        };
+        ask(&mut budget, 1, 0);
+        assert_eq!(budget.poll_turn(at(0)), Some(Turn::Dial(StreamId(1))));
+        ask(&mut budget, 2, 50);
+        // Another one comes with a fresh answer just in time, again and again.
+        ask(&mut budget, 3, 990);
+        assert_eq!(budget.poll_turn(at(1_000)), Some(Turn::LookUp(StreamId(2))));
+        assert_eq!(budget.poll_turn(at(1_000)), Some(Turn::Dial(StreamId(3))));
+        ask(&mut budget, 2, 1_001);
+        ask(&mut budget, 3, 1_990);
+        assert_eq!(budget.poll_turn(at(2_000)), Some(Turn::Dial(StreamId(2))));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::{
     scene::{StreamNow, name_of},
     secs,
 };
-use crate::trace::{ActorId, Record, What};
+use crate::trace::{ActorId, Inward, Record, What};
 
 pub(super) const NAME: &str = "demand";
 
@@ -26,6 +26,8 @@ pub(super) struct Demand {
     conns: BTreeMap<(ActorId, u64), u64>,
     /// Since when nobody watches, of streams of which it has been told.
     told: BTreeMap<(ActorId, u64), Instant>,
+    /// When an operator last asked for something: who waits for the answer goes first.
+    asked: BTreeMap<ActorId, Instant>,
 }
 
 /// What must have come of a stream.
@@ -46,7 +48,10 @@ impl Oracle for Demand {
 
     fn on_record(&mut self, record: &Record, scene: &Scene, findings: &mut Findings) {
         let proxy = record.actor;
-        if let What::In(_) = &record.what {
+        if let What::In(inward) = &record.what {
+            if let Inward::Request { .. } = inward {
+                self.asked.insert(proxy, record.at);
+            }
             for (_, conn) in scene.unassigned().iter().filter(|(of, _)| *of == proxy) {
                 let text = format!("connection {conn} was dialled for no stream that is registered");
                 findings.broken(NAME, proxy, text);
@@ -104,11 +109,13 @@ impl Oracle for Demand {
         while let Some((at, (proxy, id, what))) = self.due.poll(now) {
             let Some(stream) = scene.streams.get(&(proxy, id)) else { continue };
             let due = match what {
-                // Whoever slept goes by the same queue as everybody when it wakes, and who is watched by the queue of those.
+                // Whoever slept goes by the same queue as everybody when it wakes, who is watched by the queue of those, and
+                // all behind operators.
                 Due::Token => {
                     let awake = scene.due(proxy, Instant::ZERO);
                     let watched = scene.watched_since(proxy, stream).unwrap_or(awake);
-                    scene.due(proxy, at).max(awake.max(watched) + token_within(proxy, scene))
+                    let asked = self.asked.get(&proxy).copied().unwrap_or(awake);
+                    scene.due(proxy, at).max(awake.max(watched).max(asked) + token_within(proxy, scene))
                 }
                 Due::Attempt | Due::NoneReader => scene.due(proxy, at),
             };
@@ -150,6 +157,7 @@ impl Oracle for Demand {
         self.due.retain(|(of, _, _)| *of != proxy);
         self.conns.retain(|(of, _), _| *of != proxy);
         self.told.retain(|(of, _), _| *of != proxy);
+        self.asked.remove(&proxy);
     }
 }
 
@@ -215,9 +223,10 @@ fn goes_behind(proxy: ActorId, stream: &StreamNow, scene: &Scene) -> bool {
     !scene.is_watched(proxy, stream) && all.any(|(_, other)| scene.is_watched(proxy, other))
 }
 
-/// Returns how long the last of a proxy's streams may wait for a dial token.
+/// Returns how long the last of a proxy's streams may wait for a dial token: one of them may go to somebody else while its
+/// name is looked up again.
 fn token_within(proxy: ActorId, scene: &Scene) -> Duration {
-    bounds::queue(&scene.config(proxy).dial, scene.circumstances(proxy).streams) + bounds::SLACK
+    bounds::queue(&scene.config(proxy).dial, scene.circumstances(proxy).streams + 1) + bounds::SLACK
 }
 
 #[cfg(test)]
@@ -259,7 +268,7 @@ mod tests {
         let texts = check(|story| {
             story.register(1, "live/a");
             story.step(1, S::BackingOff, E::Wake, S::Queued);
-            story.at(1_600).timeout();
+            story.at(1_700).timeout();
         });
         assert!(texts[0].contains("has waited for a dial token since 0.000000s"), "{texts:?}");
     }
