@@ -527,8 +527,10 @@ impl Viewer {
         } else if stamp.number == last.number + 1 {
             Order::Next
         } else {
-            // Where the origin's clock jumps a new epoch begins, and pictures before its keyframe are left out.
-            self.report.leaps += u64::from(runs_on(last.time, stamp.time));
+            // Where the origin's clock jumps a new epoch begins, and pictures before its keyframe are left out. A jump back by
+            // as much as was left out looks like a small step: the clock has not gone on.
+            let has_gone_on = step(last.time, stamp.time).is_some_and(|step| step > 0);
+            self.report.leaps += u64::from(has_gone_on);
             self.report.lost += u64::from(stamp.number - last.number - 1);
             Order::Gap
         };
