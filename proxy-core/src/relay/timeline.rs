@@ -7,7 +7,8 @@
 //! Inside an epoch a frame's time is the epoch's base plus the distance its origin's clock has gone since;
 //! the same for audio and video, so they stay in step. A track may lag behind: when a publisher begins anew,
 //! its video may come on the new clock while old audio is still on the way. Such a track keeps the clock it
-//! had until it steps over, so that one restart is one epoch and no frame is thrown far away.
+//! had until it steps over, so that one restart is one epoch and no frame is thrown far away. A track that is new
+//! and comes far behind may be a kept GOP as well as a new beginning: the tracks known before tell which.
 
 use crate::{relay::EpochCause, time::Duration, wire::flv::Medium};
 
