@@ -494,6 +494,16 @@ impl Viewer {
             Floor { play: self.newest.play.max(stamp.play), epoch: self.newest.epoch.max(stamp.epoch) };
     }
 
+    /// Returns the GOP a re-pull may go back to the beginning of: the last whose picture came. Sound can be further, where a
+    /// publisher sends nothing but that.
+    fn reached(&mut self, track: Track, last: &Stamp) -> u32 {
+        let picture = self.sitting.track(Track::Video).last;
+        match picture.filter(|picture| track == Track::Audio && picture.epoch == last.epoch) {
+            Some(picture) => picture.gop.min(last.gop),
+            None => last.gop,
+        }
+    }
+
     fn check_order(&mut self, track: Track, stamp: &Stamp, now: Instant) -> Order {
         let (play, epoch) = (self.sitting.play, self.sitting.epoch);
         let is_comparable = self.config.one_origin || stamp.play == play;
@@ -513,9 +523,10 @@ impl Viewer {
         let order = if last.epoch != stamp.epoch || last.play != stamp.play && !self.config.one_origin {
             Order::Changed
         } else if last.play != stamp.play || is_repulled {
-            if stamp.gop < last.gop {
+            let reached = self.reached(track, &last);
+            if stamp.gop < reached {
                 let what =
-                    format!("{track:?} goes back from GOP {} to {} across a re-pull", last.gop, stamp.gop);
+                    format!("{track:?} goes back from GOP {reached} to {} across a re-pull", stamp.gop);
                 self.violation(&what, now);
             }
             self.report.repeated += u64::from((last.number + 1).saturating_sub(stamp.number));
@@ -826,6 +837,25 @@ mod tests {
         assert_eq!(one.viewer.report().repeated, 2);
         one.check("");
         repull(5, true, 2).check("goes back from GOP 2 to 1");
+    }
+
+    /// A publisher goes on with sound alone: what a relay keeps of it begins at the last picture.
+    #[test]
+    fn sound_may_go_back_to_the_picture_seen_last_and_no_further() {
+        let judge = |pictures: u32, words: &str| {
+            let mut feed = Feed::new();
+            feed.header(Track::Video, 0);
+            feed.header(Track::Audio, 0);
+            feed.frames(Track::Video, 1, 0..pictures);
+            feed.frames(Track::Audio, 1, 0..12);
+            feed.offset = 480;
+            feed.header(Track::Video, 0);
+            feed.header(Track::Audio, 0);
+            feed.frames(Track::Audio, 2, 3..20);
+            feed.check(words);
+        };
+        judge(1, "");
+        judge(12, "Audio goes back from GOP 2 to 0");
     }
 
     /// However the tags come in reads: what is behind the last frame of a play belongs to the next one.

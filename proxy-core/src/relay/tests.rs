@@ -254,6 +254,19 @@ fn tracks_on_clocks_far_apart_settle_after_one_epoch() {
 }
 
 #[test]
+fn a_step_back_that_is_no_jump_goes_with_the_others_jump() {
+    // The sound's step is the shorter one, and comes second; then the picture's, and comes first.
+    assert_eq!(
+        seated("k0 a0 a900 i1200 k0 a10 i40"),
+        "k0@0 a0@0 a900@900 i1200@1200 k0@1300 a10@1310 i40@1340"
+    );
+    assert_eq!(
+        seated("k0 a0 k1000 a1000 a1091 k0 a0 a23 i200"),
+        "k0@0 a0@0 k1000@1000 a1000@1000 a1091@1091 k0@1000 a0@1191 a23@1214 i200@1391"
+    );
+}
+
+#[test]
 fn a_track_that_is_new_and_far_behind_holds_nobody_back() {
     // A publisher begins anew with sound it did not have, and that comes first.
     let words = "V1 k0 i4000 i8000 A1 a0 a20 k40 a60 i80";

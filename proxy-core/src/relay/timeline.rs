@@ -136,8 +136,8 @@ impl Timeline {
             (Some(_), Some(time)) if clock.is_loose => Place::Epoch(time),
             // Back on the same clock, but for the fraction of a frame an epoch's base may shift it.
             (Some(own), Some(time)) if (own - time).abs() <= self.backward_max => Place::Epoch(time),
-            // A step back that is none by itself follows the others' jump if it ends nearer to where they are.
-            (Some(_), Some(time)) if self.is_nearer(time, step) => Place::Epoch(time),
+            // A step back that is none by itself goes with the others' jump, whichever of them came first.
+            (Some(own), Some(time)) if self.is_nearer(time, clock.behind(own)) => Place::Epoch(time),
             (Some(own), _) => Place::Own(own),
             (None, Some(time)) => Place::Epoch(time),
             (None, None) if let Some(time) = behind => Place::Behind(time),
@@ -149,10 +149,9 @@ impl Timeline {
         Reading { place, is_continuous: step.is_some() || clock.point.is_none(), step }
     }
 
-    /// Returns whether a time on the epoch's clock is nearer to its last frame than the track's own step is long.
-    fn is_nearer(&self, time: i64, step: Option<i64>) -> bool {
-        let distance = self.point.map(|point| (time - point.time).abs());
-        step.zip(distance).is_some_and(|(step, distance)| step < 0 && distance < -step)
+    /// Returns whether a time on the epoch's clock is nearer to the last frame there than a track has fallen behind.
+    fn is_nearer(&self, time: i64, behind: i64) -> bool {
+        self.point.is_some_and(|point| (time - point.time).abs() < behind)
     }
 
     /// Takes a frame that goes out and returns its time in milliseconds: never below the epoch's base, never
@@ -233,6 +232,13 @@ impl Timeline {
 }
 
 impl TrackClock {
+    /// Returns by how much a time on the track's own clock lies before where the track was; negative ahead of it.
+    fn behind(&self, own: i64) -> i64 {
+        let point = self.point.map_or(own, |point| point.time);
+        let last = self.last.and_then(|last| i64::try_from(last).ok()).unwrap_or(point);
+        point.max(last) - own
+    }
+
     /// Returns the track's last time out in milliseconds.
     pub(super) fn last(&self) -> Option<u64> {
         self.last
