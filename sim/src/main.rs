@@ -273,6 +273,10 @@ enum Command {
         /// Only see whether the patches apply.
         #[arg(long)]
         check: bool,
+        /// Before anything is planted every scenario must hold in a copy built the same way; the report of these runs, in
+        /// JSON, goes to FILE.
+        #[arg(long, value_name = "FILE", conflicts_with = "check")]
+        control: Option<PathBuf>,
         /// Count also the seeds that so many searches of each kind need to find a defect.
         #[arg(long, value_name = "SEARCHES", conflicts_with = "check", value_parser = clap::value_parser!(u32).range(1..))]
         search: Option<u32>,
@@ -635,7 +639,7 @@ fn main() -> ExitCode {
             };
             return ExitCode::from(view::view(&trace, to, output.as_ref()));
         }
-        Command::Defects { names, plane, jobs, handful, turn, check, search, cap, by } => {
+        Command::Defects { names, plane, jobs, handful, turn, check, control, search, cap, by } => {
             let handful = handful.map(|count| Handful { count, turn: turn.unwrap_or(0) });
             let (root, jobs) = (PathBuf::from("."), usize::from(jobs));
             return ExitCode::from(defects::defects(&DefectOptions {
@@ -645,6 +649,7 @@ fn main() -> ExitCode {
                 handful,
                 root,
                 check_only: check,
+                control,
                 seek: search.map(|searches| Seek {
                     searches,
                     cap,

@@ -39,6 +39,9 @@ const PLANTED: &str = "REPULL_SIM_PLANTED";
 /// The defect this binary was built with.
 pub const DEFECT: Option<&str> = option_env!("REPULL_SIM_PLANTED");
 
+/// What a copy without a defect is built with.
+const NOTHING: &str = "nothing";
+
 /// What is to be judged.
 #[derive(Clone, Debug)]
 pub struct DefectOptions {
@@ -54,6 +57,8 @@ pub struct DefectOptions {
     pub root: PathBuf,
     /// Only whether the patches apply.
     pub check_only: bool,
+    /// Where the report of a copy without a defect goes, if one is to be run.
+    pub control: Option<PathBuf>,
     /// How they are searched for by seeds besides.
     pub seek: Option<Seek>,
 }
@@ -146,6 +151,9 @@ fn judge_all(options: &DefectOptions) -> io::Result<u8> {
     };
     let judged = Mutex::new(Vec::new());
     let bench = Bench { options, files: &files, scenarios: &scenarios };
+    if let Some(report) = &options.control {
+        bench.control(report)?;
+    }
     run_lanes(options.jobs.clamp(1, chosen.len().max(1)), |lane| {
         while let Some(defect) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
             if !options.check_only {
@@ -283,8 +291,9 @@ impl Bench<'_> {
 
     fn try_judge(&self, judged: &mut Judged, lane: usize) -> io::Result<()> {
         let defect = &judged.defect;
-        let lane = self.options.root.join(format!("target/defects/lane{lane}"));
+        let lane = self.lane(lane);
         let scratch = lane.join("source");
+        self.copy(&scratch)?;
         self.plant(defect, &scratch)?;
         if self.options.check_only {
             return Ok(());
@@ -297,7 +306,7 @@ impl Bench<'_> {
                 return Ok(());
             }
         }
-        let binary = build(defect, self.options.plane, &scratch, &lane.join("target"))?;
+        let binary = build(&defect.name, self.options.plane, &scratch, &lane.join("target"))?;
         let said = Command::new(&binary).arg("defect").output()?;
         if String::from_utf8_lossy(&said.stdout).trim() != defect.name {
             let text = format!("{} says it is not the binary with this defect", binary.display());
@@ -316,14 +325,42 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Makes a copy of the source with the patch in it.
-    fn plant(&self, defect: &Defect, scratch: &Path) -> io::Result<()> {
+    fn lane(&self, lane: usize) -> PathBuf {
+        self.options.root.join(format!("target/defects/lane{lane}"))
+    }
+
+    /// Runs every scenario in a copy without a defect: what fails there is no defect's doing.
+    fn control(&self, report: &Path) -> io::Result<()> {
+        eprintln!("planting nothing, and running every scenario");
+        let lane = self.lane(0);
+        let scratch = lane.join("source");
+        self.copy(&scratch)?;
+        let binary = build(NOTHING, Plane::Core, &scratch, &lane.join("target"))?;
+        let scenarios = self.options.root.join("scenarios");
+        let output = Command::new(&binary).args(["run", "--format", "json"]).arg(scenarios).output()?;
+        fs::write(report, &output.stdout)?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let runs = runs_of(&output)?;
+        let failed = runs.iter().find(|run| run["verdict"] != "held");
+        let which = failed.and_then(|run| run["scenario"].as_str()).unwrap_or("?");
+        Err(io::Error::other(format!("`{which}` fails without any defect: mend that first")))
+    }
+
+    /// Makes a copy of the source.
+    fn copy(&self, scratch: &Path) -> io::Result<()> {
         fs::create_dir_all(scratch)?;
         for part in
             ["Cargo.toml", "Cargo.lock", "Containerfile", ".cargo", "proxy-core", "proxyd", "sim", "tests"]
         {
             mirror(&self.options.root.join(part), &scratch.join(part))?;
         }
+        Ok(())
+    }
+
+    /// Applies the patch to a copy.
+    fn plant(&self, defect: &Defect, scratch: &Path) -> io::Result<()> {
         let patch = fs::canonicalize(&defect.patch)?;
         let applied = Command::new("patch")
             .args(["--strip=1", "--batch", "--forward", "--fuzz=2", "--no-backup-if-mismatch", "--input"])
@@ -410,7 +447,7 @@ fn runs_of(output: &Output) -> io::Result<Vec<Value>> {
 }
 
 /// Builds a planted copy; returns its `repull-sim`. Planes that run the production binary find it beside that one.
-fn build(defect: &Defect, plane: Plane, scratch: &Path, target: &Path) -> io::Result<PathBuf> {
+fn build(defect: &str, plane: Plane, scratch: &Path, target: &Path) -> io::Result<PathBuf> {
     // One after the other: built together they would share features.
     let mut packages = vec![("sim", "repull-sim")];
     if !plane::is_exact(plane) {
@@ -422,7 +459,7 @@ fn build(defect: &Defect, plane: Plane, scratch: &Path, target: &Path) -> io::Re
             .current_dir(scratch)
             .env("CARGO_TARGET_DIR", target)
             .env("CARGO_INCREMENTAL", "1")
-            .env(PLANTED, &defect.name)
+            .env(PLANTED, defect)
             .stdin(Stdio::null())
             .output()?;
         if !output.status.success() {
