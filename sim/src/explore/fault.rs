@@ -94,7 +94,7 @@ pub(super) fn roll(name: &'static str, on: HostRef, scenario: &Scenario, dice: &
         "publisher-away" => {
             let model = model?;
             let stream = dice.chance(30).then(|| dice.one(&model.streams));
-            let back = dice.chance(40).then(|| Box::new(another(&model.publisher, dice)));
+            let back = dice.chance(60).then(|| Box::new(another(&model.publisher, dice)));
             Fault::PublisherAway { stream, back }
         }
         "no-media" => {

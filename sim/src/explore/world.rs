@@ -244,6 +244,7 @@ fn behaviour(like: Like, dice: &mut Dice) -> Behaviour {
             11 => {
                 to.wire.chunk_size = dice.one(&[1, 64, 128, 4096, 60_000]);
                 to.wire.headers = dice.one(&[Headers::Full, Headers::Short]);
+                to.wire.interleave = dice.chance(50);
             }
             12 => {
                 to.wire.extended_in_continuations = !to.wire.extended_in_continuations;
@@ -277,7 +278,7 @@ fn publisher(dice: &mut Dice) -> Publisher {
         bytes,
         skip: if dice.chance(10) { 1 } else { 0 },
         resize: None,
-        until: None,
+        until: (has_audio && dice.chance(4)).then(|| dice.millis(1_000, 8_000)),
         cues: dice.chance(10),
         size: (64, 48),
     });
@@ -293,7 +294,7 @@ pub(super) fn audio(dice: &mut Dice) -> Audio {
         period: dice.one(&[Duration::from_millis(200), Duration::from_millis(500)]),
         bytes: 64,
         from: if dice.chance(10) { Duration::from_secs(2) } else { Duration::ZERO },
-        until: None,
+        until: dice.chance(8).then(|| dice.millis(2_500, 8_000)),
     }
 }
 
@@ -309,7 +310,7 @@ fn configure(settings: &mut Settings, dice: &mut Dice) {
         let (pull, play) = (&mut settings.core.pull, &mut settings.core.play);
         match dice.below(23) {
             0 => pull.stall_timeout = dice.millis(1_500, 5_000),
-            1 => pull.track_stall_timeout = dice.millis(3_000, 8_000),
+            1 => pull.track_stall_timeout = dice.millis(1_500, 6_000),
             2 => pull.first_media_timeout = dice.millis(3_000, 20_000),
             3 => pull.ping_interval = dice.millis(1_000, 5_000),
             4 => pull.ping_interval_silent = dice.millis(500, 2_000),

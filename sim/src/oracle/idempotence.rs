@@ -89,7 +89,7 @@ impl Idempotence {
         // Behind a second proxy a play of the origin's begins where nothing does for this one.
         let is_first_hand = scene.settings.len() == 1;
         let is_ours = scene.settings.contains_key(&player.from) && (is_first_hand || is_fresh);
-        if self.is_changed || scene.audio_comes_late || !is_ours || have_twins(scene) {
+        if self.is_changed || scene.tracks_come_and_go || !is_ours || have_twins(scene) {
             return;
         }
         let whose = (player.from, player.stream.clone(), player.output);

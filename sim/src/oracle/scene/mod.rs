@@ -18,7 +18,7 @@ use proxyd::config::Settings;
 pub(super) use self::follow::begins_attempt;
 use super::bounds::{self, Policy};
 use crate::{
-    origin::{OnConnect, Withhold},
+    origin::{Audio, OnConnect, Withhold},
     raw::media::Track,
     scenario::model::{Act, Ending, Event, Fault, FaultEvent, HostRef, Role, Scenario},
     trace::{ActorId, Call, Cast, Inward, Phase, Sample},
@@ -104,8 +104,9 @@ pub struct Scene {
     pub samples: BTreeMap<ActorId, Sample>,
     /// The longest time from keyframe to keyframe of any publisher.
     pub gop_max: Duration,
-    /// A publisher's audio begins later than its video: what is given out before a picture depends on when one comes.
-    pub audio_comes_late: bool,
+    /// A publisher's audio begins later than its video, or a track of it ends: what is given out before a picture depends on
+    /// when one comes.
+    pub tracks_come_and_go: bool,
     /// The longest time between frames of any publisher.
     pub frame_max: Duration,
     /// The bytes that [`bounds::BURST`] frames in a row of any publisher become at most.
@@ -412,7 +413,9 @@ impl Scene {
         });
         for publisher in models.chain(changed) {
             self.gop_max = self.gop_max.max(bounds::gop(publisher));
-            self.audio_comes_late |= publisher.audio.as_ref().is_some_and(|audio| !audio.from.is_zero());
+            let partial = |audio: &Audio| !audio.from.is_zero() || audio.until.is_some();
+            self.tracks_come_and_go |= publisher.audio.as_ref().is_some_and(partial)
+                || publisher.video.as_ref().is_some_and(|video| video.until.is_some());
             self.frame_max = self.frame_max.max(bounds::frame(publisher));
             self.burst_max = self.burst_max.max(bounds::burst(publisher, bounds::BURST));
         }
