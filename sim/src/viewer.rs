@@ -955,11 +955,11 @@ mod tests {
     #[test]
     fn a_track_that_ended_before_the_clock_turned_over_is_in_step() {
         let mut feed = Feed::new();
-        feed.header(Track::Video, 0);
         feed.header(Track::Audio, 0);
         feed.frames(Track::Audio, 1, 0..4);
         // What SRS counts anew at 2^31 goes on.
         feed.offset = 1 << 31;
+        feed.header(Track::Video, 0);
         feed.frames(Track::Video, 1, 0..40);
         feed.check("");
     }
