@@ -179,6 +179,12 @@ impl Engine {
         &self.folder
     }
 
+    /// Returns the bridge of a network, as the engine has named it.
+    pub(in crate::plane) fn bridge(&self, net: usize) -> Result<String, String> {
+        let words = ["network", "inspect", "--format", "{{.NetworkInterface}}", &self.nets[net]];
+        self.podman(&words).map(|told| told.trim().to_owned())
+    }
+
     fn add_net(&mut self, net: &Network) -> Result<(), String> {
         let name = format!("{}-{}", self.prefix, net.name);
         let (first, bits) = net.subnet;

@@ -42,6 +42,14 @@ impl Ground {
         }
     }
 
+    /// Returns the bridge of a network.
+    pub(super) fn bridge(&self, net: usize) -> Result<String, String> {
+        match self {
+            Self::Kernel(_) => Ok(format!("b{net}")),
+            Self::Engine(engine) => engine.bridge(net),
+        }
+    }
+
     /// Returns the engine, if it is one.
     pub(in crate::plane) fn engine(&mut self) -> Option<&mut Engine> {
         match self {

@@ -484,7 +484,7 @@ impl<'a> World<'a> {
 
     fn start_captures(&mut self) -> Result<(), String> {
         for net in 0..self.scenario.nets.len() {
-            let device = format!("b{net}");
+            let device = self.ground.bridge(net)?;
             let file = self.ground.folder().join(format!("{device}.pcap"));
             let words = capture::command(&device, &file)?;
             let (machine, log) = (self.ground.on_machine(), self.ground.folder().join("tcpdump.log"));
