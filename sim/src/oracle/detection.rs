@@ -1,4 +1,4 @@
-//! What stops is noticed in time (I8), and no state outlasts its deadline.
+//! What stops is noticed in time (I8), no state outlasts its deadline, and who answers is not taken for dead.
 //!
 //! | layer | what stops | noticed within |
 //! |---|---|---|
@@ -6,7 +6,8 @@
 //! | media | one track that flowed | `track_stall_timeout`, or it is told as gone |
 //! | RTMP | every byte, where pings were answered | [`bounds::ping_detection`] |
 //!
-//! Silence of a transport that says so (FIN, RST, dial error) is noticed as it comes: that is a step of the pull.
+//! An origin that answers pings may hold its answer to `play` for `first_media_timeout`, as ZLMediaKit does until somebody
+//! publishes. Silence of a transport that says so (FIN, RST, dial error) is noticed as it comes: that is a step of the pull.
 
 use proxy_core::{
     io::{EventKind, PullEventKind, PullState},
@@ -32,6 +33,16 @@ pub(super) struct Detection {
     due: Alarms<(ActorId, u64, Silent)>,
     /// Tracks told as gone, until they are seen again.
     gone: std::collections::BTreeSet<(ActorId, u64, Track)>,
+    /// Origins that have been asked to play and have not answered that.
+    held: std::collections::BTreeMap<(ActorId, u64), Held>,
+}
+
+/// An answer that is waited for.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    asked_at: Instant,
+    /// When a ping was answered since, and until when the answer may be held by that.
+    ponged: Option<(Instant, Instant)>,
 }
 
 /// What is silent.
@@ -132,6 +143,7 @@ impl Detection {
                 self.due.clear(&(proxy, id, what));
             }
             self.gone.retain(|(of, stream, _)| (*of, *stream) != (proxy, id));
+            self.held.remove(&(proxy, id));
             return;
         }
         let Some(stream) = scene.streams.get(&(proxy, id)) else { return };
@@ -143,6 +155,9 @@ impl Detection {
         if let EventKind::PullStepped { state, event, next } = kind {
             if *state == PullState::Streaming && *next != PullState::Streaming {
                 self.on_noticed(*event, stream, scene, record, findings);
+            }
+            if *state == PullState::Requesting {
+                self.on_requesting((*event, *next), id, stream, scene, record, findings);
             }
             if *event == PullEventKind::Pong && state == next {
                 self.on_bytes(proxy, id, stream, scene, at);
@@ -159,6 +174,44 @@ impl Detection {
                 }
             }
             self.look_at_state(proxy, id, stream, scene);
+        }
+    }
+
+    /// A step while an answer is waited for.
+    fn on_requesting(
+        &mut self,
+        (stimulus, next): (PullEventKind, PullState),
+        id: u64,
+        stream: &StreamNow,
+        scene: &Scene,
+        record: &Record,
+        findings: &mut Findings,
+    ) {
+        let (proxy, at) = (record.actor, record.at);
+        if next == PullState::Requesting {
+            if stimulus == PullEventKind::Asked {
+                self.held.insert((proxy, id), Held { asked_at: at, ponged: None });
+            } else if stimulus == PullEventKind::Pong
+                && let Some(held) = self.held.get_mut(&(proxy, id))
+            {
+                held.ponged = Some((at, held.asked_at + stream.policy.first_media));
+            }
+            return;
+        }
+        let Some(Held { asked_at, ponged: Some((ponged_at, until)) }) = self.held.remove(&(proxy, id)) else {
+            return;
+        };
+        // A ping that stays unanswered for its time is another matter.
+        let is_alive = at < ponged_at + scene.config(proxy).pull.ping_timeout;
+        if stimulus == PullEventKind::Deadline && is_alive && at < until {
+            let text = format!(
+                "{}: the origin was asked to play {} ago, answered a ping {} ago, and is given up: it may hold its answer \
+                 until {until} (first_media_timeout)",
+                name_of(&stream.key),
+                secs(at.since(asked_at)),
+                secs(at.since(ponged_at)),
+            );
+            findings.broken(NAME, proxy, text);
         }
     }
 
@@ -433,6 +486,31 @@ mod tests {
         };
         assert_eq!(waits(true), [""; 0]);
         assert!(waits(false)[0].contains("has been awaiting-media for 30.500 s: at most 20.000 s"));
+    }
+
+    #[test]
+    fn an_origin_that_answers_pings_may_hold_its_answer() {
+        let gives_up = |pongs: u64, ms: u64| {
+            check(|story| {
+                story.register(1, "live/a");
+                story.dials(1, 2);
+                story.input(Inward::Connected { conn: 2, failed: None });
+                story.step(1, S::Connecting, E::Connected, S::Handshaking);
+                story.step(1, S::Handshaking, E::HandshakeDone, S::Requesting);
+                story.step(1, S::Requesting, E::Asked, S::Requesting);
+                for n in 1..=pongs {
+                    story.at(n * 1_000).input(Inward::Received { conn: 2, len: 10 });
+                    story.step(1, S::Requesting, E::Pong, S::Requesting);
+                }
+                story.at(ms).step(1, S::Requesting, E::Deadline, S::BackingOff);
+            })
+        };
+        let texts = gives_up(5, 5_100);
+        assert!(texts[0].contains("asked to play 5.100 s ago, answered a ping 0.100 s ago"), "{texts:?}");
+        assert_eq!(gives_up(20, 20_000), [""; 0]);
+        // Nothing says that it lives, or it has fallen silent.
+        assert_eq!(gives_up(0, 2_900), [""; 0]);
+        assert_eq!(gives_up(5, 15_000), [""; 0]);
     }
 
     #[test]

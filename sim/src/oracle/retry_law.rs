@@ -4,6 +4,7 @@
 //!  failure n ──► wait by the law (bounds::backoff) ──► attempt
 //!                  └── sooner only if: an operator asks, an address serves again (law repull), somebody comes to watch
 //! ```
+//! An origin that hangs up on our own end of a play, as ZLMediaKit does, has not failed.
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -36,6 +37,8 @@ struct Count {
     streaming_since: Option<(Instant, BackoffLaw)>,
     /// When the next attempt is due.
     next: Option<Instant>,
+    /// The play was ended by us, to ask for it anew, after media that forgives.
+    is_ended_by_us: bool,
 }
 
 #[derive(Debug)]
@@ -71,7 +74,9 @@ impl Oracle for RetryLaw {
         let count = self.streams.entry((proxy, id)).or_default();
         if let EventKind::PullStepped { state, event: stimulus, next } = &event.kind {
             let step = (*state, *stimulus, *next);
-            count.on_step(step, stream, record.at);
+            if let Some(text) = count.on_step(step, stream, scene, record) {
+                findings.broken(NAME, proxy, format!("{}: {text}", name_of(&stream.key)));
+            }
             if *stimulus == PullEventKind::Playing && *next == PullState::AwaitingMedia {
                 // The address serves again: who waited for it may try.
                 self.woken.retain(|woken| woken.proxy != proxy || woken.addr != stream.addr);
@@ -93,8 +98,23 @@ impl Oracle for RetryLaw {
 }
 
 impl Count {
-    fn on_step(&mut self, step: (PullState, PullEventKind, PullState), stream: &StreamNow, at: Instant) {
-        let (state, stimulus, next) = step;
+    fn on_step(
+        &mut self,
+        (state, stimulus, next): (PullState, PullEventKind, PullState),
+        stream: &StreamNow,
+        scene: &Scene,
+        record: &Record,
+    ) -> Option<String> {
+        let at = record.at;
+        let stable_after = scene.config(record.actor).pull.stable_after;
+        if next == PullState::Replaying && state != next {
+            let lasted =
+                |since: Instant| since + stable_after < at && !was_frozen(scene, record.actor, since);
+            self.is_ended_by_us = self.streaming_since.is_some_and(|(since, _)| lasted(since));
+        }
+        let is_blamed = self.is_ended_by_us
+            && (state, stimulus, next)
+                == (PullState::Replaying, PullEventKind::Closed, PullState::BackingOff);
         if stimulus == PullEventKind::Watched {
             self.next = stream.next_attempt;
         }
@@ -104,6 +124,9 @@ impl Count {
                 self.failures = 0;
             }
         }
+        is_blamed.then(|| {
+            "we ended a play that had lasted, the origin answered that by hanging up, and it is counted as a failure".to_owned()
+        })
     }
 
     /// Failures the core may count: two where media lasted exactly as long as forgives.
@@ -118,9 +141,7 @@ impl Count {
         }
         let stable = since + scene.config(record.actor).pull.stable_after;
         let lost = stream.outage_since.unwrap_or(record.at);
-        // A process that was frozen has not looked.
-        let is_vague =
-            stable == lost || scene.proxies.get(&record.actor).is_some_and(|now| now.ran_at >= since);
+        let is_vague = stable == lost || was_frozen(scene, record.actor, since);
         (stable <= lost, is_vague && stable <= lost)
     }
 
@@ -193,6 +214,11 @@ impl Count {
             )
         })
     }
+}
+
+/// Returns whether a process has been frozen since: it has not looked.
+fn was_frozen(scene: &Scene, proxy: ActorId, since: Instant) -> bool {
+    scene.proxies.get(&proxy).is_some_and(|now| now.ran_at >= since)
 }
 
 impl RetryLaw {
@@ -323,6 +349,24 @@ mod tests {
         // Exactly as long: either may have come first.
         assert_eq!(forgives(&[], 5_000, 1, 0), [""; 0]);
         assert_eq!(forgives(&[], 5_000, 2, 0), [""; 0]);
+    }
+
+    #[test]
+    fn an_origin_that_hangs_up_on_our_own_end_of_a_play_has_not_failed() {
+        let replays = |streams_ms: u64, next: S| {
+            Story::told::<RetryLaw>(|story| {
+                story.register(1, "live/a");
+                story.dials(1, 2);
+                story.at(10).streams(1, 2);
+                story.at(10 + streams_ms).step(1, S::Streaming, E::Deadline, S::Replaying);
+                story.step(1, S::Replaying, E::Closed, next);
+            })
+        };
+        let texts = replays(5_001, S::BackingOff);
+        assert!(texts[0].contains("hanging up, and it is counted as a failure"), "{texts:?}");
+        assert_eq!(replays(5_001, S::Resolving), [""; 0]);
+        // Media that did not last forgives nothing.
+        assert_eq!(replays(4_999, S::BackingOff), [""; 0]);
     }
 
     #[test]
