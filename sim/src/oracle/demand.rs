@@ -115,16 +115,14 @@ impl Oracle for Demand {
                     let awake = scene.due(proxy, Instant::ZERO);
                     let watched = scene.watched_since(proxy, stream).unwrap_or(awake);
                     let asked = self.asked.get(&proxy).copied().unwrap_or(awake);
-                    scene.due(proxy, at).max(awake.max(watched).max(asked) + token_within(proxy, scene))
+                    let ahead = others_watched(proxy, stream, scene, now).unwrap_or(awake);
+                    let turn = awake.max(watched).max(asked).max(ahead);
+                    scene.due(proxy, at).max(turn + token_within(proxy, scene))
                 }
                 Due::Attempt | Due::NoneReader => scene.due(proxy, at),
             };
             if !scene.is_running(proxy) || due >= now {
                 self.due.set((proxy, id, what), due.max(now));
-                continue;
-            }
-            if what == Due::Token && goes_behind(proxy, stream, scene) {
-                self.due.set((proxy, id, what), now + token_within(proxy, scene));
                 continue;
             }
             let name = name_of(&stream.key);
@@ -217,10 +215,16 @@ fn waiting(scene: &Scene, proxy: ActorId, key: &proxy_core::url::StreamKey) -> u
     scene.parked.get(&(proxy, key.clone())).map_or(0, std::collections::BTreeSet::len)
 }
 
-/// Returns whether all tokens may be others': nobody watches a stream, and another one is watched.
-fn goes_behind(proxy: ActorId, stream: &StreamNow, scene: &Scene) -> bool {
-    let mut all = scene.streams.range((proxy, 0)..=(proxy, u64::MAX));
-    !scene.is_watched(proxy, stream) && all.any(|(_, other)| scene.is_watched(proxy, other))
+/// Returns until when all tokens may have been others': nobody watches a stream, and another one was watched.
+fn others_watched(proxy: ActorId, stream: &StreamNow, scene: &Scene, now: Instant) -> Option<Instant> {
+    if scene.is_watched(proxy, stream) {
+        return None;
+    }
+    let all = scene.streams.range((proxy, 0)..=(proxy, u64::MAX));
+    let until = |other: &StreamNow| {
+        if scene.is_watched(proxy, other) { Some(now) } else { other.unwatched_since }
+    };
+    all.filter_map(|(_, other)| until(other)).max()
 }
 
 /// Returns how long the last of a proxy's streams may wait for a dial token: one of them may go to somebody else while its
