@@ -4,7 +4,9 @@
 //! that 500 streams of a dead name server cannot make 500 threads, many enough that some sick names do not delay the
 //! healthy ones. Whoever asks for a name that is being looked up gets the same answer, unless that lookup is old: the
 //! system's resolver asks a name server that was silent again only after 5 s, and one that has come back since must not
-//! wait so long to be asked. Nothing is kept afterwards: reuse of answers is the core's decision.
+//! wait so long to be asked. For the same reason a question that stays without an answer is asked once more while threads
+//! are plenty: podman's name server drops questions while it learns of a container. Nothing is kept afterwards: reuse of
+//! answers is the core's decision.
 
 #![expect(clippy::disallowed_methods, reason = "getaddrinfo blocks: here its threads are owned")]
 
@@ -25,7 +27,8 @@ use tokio::{
 /// Lookups at a time. A name without a name server holds a thread for 5 to 30 s.
 pub const LOOKUPS_MAX: usize = 64;
 
-/// A lookup that has taken so long is not joined any more: longer than a name server in good health takes.
+/// A lookup that has taken so long is not joined any more, and its question is asked once more: longer than a name server in
+/// good health takes.
 const JOINED_WITHIN: Duration = Duration::from_millis(500);
 
 /// Lookups of one name at a time, so that one sick name does not take every thread. At the default `resolve_timeout_ms`
@@ -76,10 +79,19 @@ impl Resolver {
     /// # Errors
     /// What the lookup says; [`ResolveError::Failed`] if it panicked.
     pub async fn resolve(&self, host: &str) -> Answer {
-        let mut answer = self.join(host);
-        match answer.wait_for(Option::is_some).await {
-            Ok(answer) => answer.clone().unwrap_or(Err(ResolveError::Failed)),
-            Err(_) => Err(ResolveError::Failed),
+        let mut first = self.join(host);
+        if let Ok(answer) = tokio::time::timeout(JOINED_WITHIN, answered(&mut first)).await {
+            return answer;
+        }
+        // Sick names must not take from healthy ones what this costs.
+        if self.shared.threads.available_permits() < LOOKUPS_MAX / 2 {
+            return answered(&mut first).await;
+        }
+        let mut second = self.join(host);
+        tokio::select! {
+            biased;
+            answer = answered(&mut first) => answer,
+            answer = answered(&mut second) => answer,
         }
     }
 
@@ -96,6 +108,13 @@ impl Resolver {
         lookups.push(lookup.clone());
         tokio::spawn(Arc::clone(&self.shared).look_up(host.to_owned(), lookup));
         receiver
+    }
+}
+
+async fn answered(lookup: &mut watch::Receiver<Option<Answer>>) -> Answer {
+    match lookup.wait_for(Option::is_some).await {
+        Ok(answer) => answer.clone().unwrap_or(Err(ResolveError::Failed)),
+        Err(_) => Err(ResolveError::Failed),
     }
 }
 
@@ -222,31 +241,62 @@ mod tests {
         });
     }
 
+    /// A resolver whose first question is lost until something is dropped; it would be asked again much later.
+    fn lossy() -> (Resolver, Arc<AtomicUsize>, mpsc::Sender<()>) {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (release, released) = mpsc::channel::<()>();
+        let released = Mutex::new(released);
+        let resolver = Resolver::new(Box::new({
+            let asked = Arc::clone(&asked);
+            move |_| {
+                if asked.fetch_add(1, Ordering::SeqCst) == 0 {
+                    let _ = released.lock().expect("no panic").recv();
+                }
+                Ok(vec![IpAddr::from([10, 0, 0, 1])])
+            }
+        }));
+        (resolver, asked, release)
+    }
+
+    #[test]
+    fn a_question_that_is_lost_is_asked_once_more() {
+        run(async {
+            let (resolver, asked, release) = lossy();
+            let found = tokio::time::timeout(Duration::from_secs(5), resolver.resolve("origin")).await;
+            assert_eq!(found.expect("it is asked afresh"), Ok(vec![IpAddr::from([10, 0, 0, 1])]));
+            assert_eq!(asked.load(Ordering::SeqCst), 2);
+            drop(release);
+        });
+    }
+
     #[test]
     fn a_name_server_that_is_back_is_asked_at_once() {
         run(async {
-            let asked = Arc::new(AtomicUsize::new(0));
-            let (release, released) = mpsc::channel::<()>();
-            let released = Mutex::new(released);
-            let resolver = Resolver::new(Box::new({
-                let asked = Arc::clone(&asked);
-                move |_| {
-                    // The first question is lost; the resolver would ask again much later.
-                    if asked.fetch_add(1, Ordering::SeqCst) == 0 {
-                        let _ = released.lock().expect("no panic").recv();
-                    }
-                    Ok(vec![IpAddr::from([10, 0, 0, 1])])
-                }
-            }));
-            // The driver keeps what the core has given up on: that it is waited for says nothing.
-            let lost = tokio::spawn({
-                let resolver = resolver.clone();
-                async move { resolver.resolve("origin").await }
-            });
-            tokio::time::sleep(JOINED_WITHIN + Duration::from_millis(50)).await;
-            assert!(!lost.is_finished(), "the name server was silent");
-            let found = tokio::time::timeout(Duration::from_secs(5), resolver.resolve("origin")).await;
+            let (resolver, _, release) = lossy();
+            // The core has given up on it; nothing is asked again for that.
+            let lost = tokio::time::timeout(JOINED_WITHIN / 2, resolver.resolve("origin")).await;
+            assert!(lost.is_err(), "the name server was silent");
+            tokio::time::sleep(JOINED_WITHIN).await;
+            let found = tokio::time::timeout(JOINED_WITHIN / 2, resolver.resolve("origin")).await;
             assert_eq!(found.expect("it is asked afresh"), Ok(vec![IpAddr::from([10, 0, 0, 1])]));
+            drop(release);
+        });
+    }
+
+    #[test]
+    fn nothing_is_asked_twice_while_threads_are_few() {
+        run(async {
+            let (resolver, asked, release) = held();
+            let names: Vec<String> = (0..LOOKUPS_MAX / 2 + 1).map(|n| format!("sick{n}")).collect();
+            let lookups: Vec<_> = names
+                .into_iter()
+                .map(|name| {
+                    let resolver = resolver.clone();
+                    tokio::spawn(async move { resolver.resolve(&name).await })
+                })
+                .collect();
+            tokio::time::sleep(JOINED_WITHIN * 2).await;
+            assert_eq!(asked.load(Ordering::SeqCst), lookups.len());
             drop(release);
         });
     }
