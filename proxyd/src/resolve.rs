@@ -4,9 +4,8 @@
 //! that 500 streams of a dead name server cannot make 500 threads, many enough that some sick names do not delay the
 //! healthy ones. Whoever asks for a name that is being looked up gets the same answer, unless that lookup is old: the
 //! system's resolver asks a name server that was silent again only after 5 s, and one that has come back since must not
-//! wait so long to be asked. For the same reason a question that stays without an answer is asked once more while threads
-//! are plenty: podman's name server drops questions while it learns of a container. Nothing is kept afterwards: reuse of
-//! answers is the core's decision.
+//! wait so long to be asked. For the same reason a question that stays without an answer, as one lost datagram is enough for,
+//! is asked once more while threads are plenty. Nothing is kept afterwards: reuse of answers is the core's decision.
 
 #![expect(clippy::disallowed_methods, reason = "getaddrinfo blocks: here its threads are owned")]
 
