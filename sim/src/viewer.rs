@@ -677,14 +677,15 @@ impl Viewer {
     fn check_skew(&mut self, track: Track, timestamp: u32, stamp: &Stamp, now: Instant) {
         self.sitting.track(track).offset = Some(timestamp.wrapping_sub(stamp.time));
         let (video, audio) = (&self.sitting.video, &self.sitting.audio);
+        // A track that has been silent since before the origin's clock jumped is no measure for the other.
         let same = |last: Option<Stamp>| {
-            last.is_some_and(|last| (last.play, last.epoch) == (stamp.play, stamp.epoch))
+            last.is_some_and(|last| {
+                (last.play, last.epoch) == (stamp.play, stamp.epoch) && runs_on(last.time, stamp.time)
+            })
         };
         let other = if track == Track::Video { audio } else { video };
         let (Some(a), Some(b), true) = (video.offset, audio.offset, same(other.last)) else { return };
-        // Where SRS wraps, at 2^31, a track that has ended stays on the other side.
-        let skew = [a.wrapping_sub(b), b.wrapping_sub(a)].map(|apart| apart & (u32::MAX >> 1));
-        let skew = skew[0].min(skew[1]);
+        let skew = a.wrapping_sub(b).min(b.wrapping_sub(a));
         if u128::from(skew) <= self.config.skew_max.as_millis() {
             self.sitting.skewed = 0;
             return;
@@ -953,15 +954,18 @@ mod tests {
     }
 
     #[test]
-    fn a_track_that_ended_before_the_clock_turned_over_is_in_step() {
-        let mut feed = Feed::new();
-        feed.header(Track::Audio, 0);
-        feed.frames(Track::Audio, 1, 0..4);
-        // What SRS counts anew at 2^31 goes on.
-        feed.offset = 1 << 31;
-        feed.header(Track::Video, 0);
-        feed.frames(Track::Video, 1, 0..40);
-        feed.check("");
+    fn a_track_that_ended_before_the_clock_jumped_is_no_measure() {
+        let judge = |first: u32, words: &str| {
+            let mut feed = Feed::new();
+            feed.header(Track::Audio, 0);
+            feed.frames(Track::Audio, 1, 0..4);
+            feed.offset = 200_u32.wrapping_sub(first * 40);
+            feed.header(Track::Video, first);
+            feed.frames(Track::Video, 1, first..first + 40);
+            feed.check(words);
+        };
+        judge(400, "");
+        judge(50, "audio and video are 1800 ms apart");
     }
 
     #[test]

@@ -465,15 +465,20 @@ mod tests {
         );
     }
 
+    /// A stream has got as far as its requests.
+    fn requests(story: &mut Story) {
+        story.register(1, "live/a");
+        story.dials(1, 2);
+        story.input(Inward::Connected { conn: 2, failed: None });
+        story.step(1, S::Connecting, E::Connected, S::Handshaking);
+        story.step(1, S::Handshaking, E::HandshakeDone, S::Requesting);
+    }
+
     #[test]
     fn an_origin_that_answers_pings_is_waited_for() {
         let waits = |ponged: bool| {
             check(|story| {
-                story.register(1, "live/a");
-                story.dials(1, 2);
-                story.input(Inward::Connected { conn: 2, failed: None });
-                story.step(1, S::Connecting, E::Connected, S::Handshaking);
-                story.step(1, S::Handshaking, E::HandshakeDone, S::Requesting);
+                requests(story);
                 story.step(1, S::Requesting, E::Playing, S::AwaitingMedia);
                 for n in 1..=30 {
                     if ponged {
@@ -492,11 +497,7 @@ mod tests {
     fn an_origin_that_answers_pings_may_hold_its_answer() {
         let gives_up = |pongs: u64, ms: u64| {
             check(|story| {
-                story.register(1, "live/a");
-                story.dials(1, 2);
-                story.input(Inward::Connected { conn: 2, failed: None });
-                story.step(1, S::Connecting, E::Connected, S::Handshaking);
-                story.step(1, S::Handshaking, E::HandshakeDone, S::Requesting);
+                requests(story);
                 story.step(1, S::Requesting, E::Asked, S::Requesting);
                 for n in 1..=pongs {
                     story.at(n * 1_000).input(Inward::Received { conn: 2, len: 10 });
