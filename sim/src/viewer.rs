@@ -685,7 +685,9 @@ impl Viewer {
         };
         let other = if track == Track::Video { audio } else { video };
         let (Some(a), Some(b), true) = (video.offset, audio.offset, same(other.last)) else { return };
-        let skew = a.wrapping_sub(b).min(b.wrapping_sub(a));
+        // Nor is one that ended before SRS's clock turned over, at 2^31, further away.
+        let skew = [a.wrapping_sub(b), b.wrapping_sub(a)].map(|apart| apart & (u32::MAX >> 1));
+        let skew = skew[0].min(skew[1]);
         if u128::from(skew) <= self.config.skew_max.as_millis() {
             self.sitting.skewed = 0;
             return;
@@ -966,6 +968,18 @@ mod tests {
         };
         judge(400, "");
         judge(50, "audio and video are 1800 ms apart");
+    }
+
+    #[test]
+    fn a_track_that_ended_before_the_clock_turned_over_is_in_step() {
+        let mut feed = Feed::new();
+        feed.header(Track::Audio, 0);
+        feed.frames(Track::Audio, 1, 0..4);
+        // What SRS counts anew at 2^31 goes on.
+        feed.offset = 1 << 31;
+        feed.header(Track::Video, 0);
+        feed.frames(Track::Video, 1, 0..40);
+        feed.check("");
     }
 
     #[test]
