@@ -221,10 +221,11 @@ fn others_watched(proxy: ActorId, stream: &StreamNow, scene: &Scene, now: Instan
         return None;
     }
     let all = scene.streams.range((proxy, 0)..=(proxy, u64::MAX));
+    let others = all.filter(|(_, other)| other.key != stream.key);
     let until = |other: &StreamNow| {
         if scene.is_watched(proxy, other) { Some(now) } else { other.unwatched_since }
     };
-    all.filter_map(|(_, other)| until(other)).max()
+    others.filter_map(|(_, other)| until(other)).max()
 }
 
 /// Returns how long the last of a proxy's streams may wait for a dial token: one of them may go to somebody else while its
