@@ -282,18 +282,20 @@ mod tests {
         });
     }
 
+    /// Asks for so many names at once.
+    fn ask_for(resolver: &Resolver, count: usize) -> Vec<tokio::task::JoinHandle<Answer>> {
+        let ask = |n| {
+            let resolver = resolver.clone();
+            tokio::spawn(async move { resolver.resolve(&format!("sick{n}")).await })
+        };
+        (0..count).map(ask).collect()
+    }
+
     #[test]
     fn nothing_is_asked_twice_while_threads_are_few() {
         run(async {
             let (resolver, asked, release) = held();
-            let names: Vec<String> = (0..LOOKUPS_MAX / 2 + 1).map(|n| format!("sick{n}")).collect();
-            let lookups: Vec<_> = names
-                .into_iter()
-                .map(|name| {
-                    let resolver = resolver.clone();
-                    tokio::spawn(async move { resolver.resolve(&name).await })
-                })
-                .collect();
+            let lookups = ask_for(&resolver, LOOKUPS_MAX / 2 + 1);
             tokio::time::sleep(JOINED_WITHIN * 2).await;
             assert_eq!(asked.load(Ordering::SeqCst), lookups.len());
             drop(release);
@@ -318,14 +320,7 @@ mod tests {
     fn a_lookup_nobody_waits_for_takes_no_thread() {
         run(async {
             let (resolver, asked, release) = held();
-            let names: Vec<String> = (0..LOOKUPS_MAX).map(|n| format!("sick{n}")).collect();
-            let busy: Vec<_> = names
-                .into_iter()
-                .map(|name| {
-                    let resolver = resolver.clone();
-                    tokio::spawn(async move { resolver.resolve(&name).await })
-                })
-                .collect();
+            let busy = ask_for(&resolver, LOOKUPS_MAX);
             while asked.load(Ordering::SeqCst) < LOOKUPS_MAX {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
