@@ -2,10 +2,10 @@
 //!
 //! The system's resolver blocks, for seconds when its servers are gone, so it runs on threads of its own: few enough
 //! that 500 streams of a dead name server cannot make 500 threads, many enough that some sick names do not delay the
-//! healthy ones. Whoever asks for a name that is being looked up gets the same answer, unless that lookup is old: the
-//! system's resolver asks a name server that was silent again only after 5 s, and one that has come back since must not
-//! wait so long to be asked. For the same reason a question that stays without an answer, as one lost datagram is enough for,
-//! is asked once more while threads are plenty. Nothing is kept afterwards: reuse of answers is the core's decision.
+//! healthy ones. Whoever asks for a name that is being looked up gets the same answer, unless that lookup is old or given up
+//! on: the system's resolver asks a name server that was silent again only after 5 s, and one that has come back since must
+//! not wait so long to be asked. For the same reason a name's first question that stays without an answer, as one lost
+//! datagram is enough for, is asked once more while threads are plenty. Nothing is kept afterwards: reuse of answers is the core's decision.
 
 #![expect(clippy::disallowed_methods, reason = "getaddrinfo blocks: here its threads are owned")]
 
@@ -61,6 +61,13 @@ struct Pending {
     waiting: Arc<watch::Sender<Option<Answer>>>,
 }
 
+impl Pending {
+    /// Whether somebody still counts on its answer, and may.
+    fn is_promising(&self) -> bool {
+        !self.waiting.is_closed() && self.since.elapsed() < JOINED_WITHIN
+    }
+}
+
 impl Resolver {
     /// Asks the system's resolver.
     pub fn system() -> Self {
@@ -82,8 +89,9 @@ impl Resolver {
         if let Ok(answer) = tokio::time::timeout(JOINED_WITHIN, answered(&mut first)).await {
             return answer;
         }
-        // Sick names must not take from healthy ones what this costs.
-        if self.shared.threads.available_permits() < LOOKUPS_MAX / 2 {
+        // Sick names must not take from healthy ones what this costs, nor one from those who ask for it later.
+        let is_first = self.shared.pending().get(host).is_some_and(|lookups| lookups.len() == 1);
+        if !is_first || self.shared.threads.available_permits() < LOOKUPS_MAX / 2 {
             return answered(&mut first).await;
         }
         let mut second = self.join(host);
@@ -98,7 +106,7 @@ impl Resolver {
         let mut pending = self.shared.pending();
         let lookups = pending.entry(host.to_owned()).or_default();
         if let Some(lookup) = lookups.last()
-            && (lookup.since.elapsed() < JOINED_WITHIN || lookups.len() >= OF_ONE_NAME_MAX)
+            && (lookup.is_promising() || lookups.len() >= OF_ONE_NAME_MAX)
         {
             return lookup.waiting.subscribe();
         }
@@ -240,15 +248,15 @@ mod tests {
         });
     }
 
-    /// A resolver whose first question is lost until something is dropped; it would be asked again much later.
-    fn lossy() -> (Resolver, Arc<AtomicUsize>, mpsc::Sender<()>) {
+    /// A resolver whose first questions are lost until something is dropped; they would be asked again much later.
+    fn lossy(lost: usize) -> (Resolver, Arc<AtomicUsize>, mpsc::Sender<()>) {
         let asked = Arc::new(AtomicUsize::new(0));
         let (release, released) = mpsc::channel::<()>();
         let released = Mutex::new(released);
         let resolver = Resolver::new(Box::new({
             let asked = Arc::clone(&asked);
             move |_| {
-                if asked.fetch_add(1, Ordering::SeqCst) == 0 {
+                if asked.fetch_add(1, Ordering::SeqCst) < lost {
                     let _ = released.lock().expect("no panic").recv();
                 }
                 Ok(vec![IpAddr::from([10, 0, 0, 1])])
@@ -260,7 +268,7 @@ mod tests {
     #[test]
     fn a_question_that_is_lost_is_asked_once_more() {
         run(async {
-            let (resolver, asked, release) = lossy();
+            let (resolver, asked, release) = lossy(1);
             let found = tokio::time::timeout(Duration::from_secs(5), resolver.resolve("origin")).await;
             assert_eq!(found.expect("it is asked afresh"), Ok(vec![IpAddr::from([10, 0, 0, 1])]));
             assert_eq!(asked.load(Ordering::SeqCst), 2);
@@ -271,13 +279,28 @@ mod tests {
     #[test]
     fn a_name_server_that_is_back_is_asked_at_once() {
         run(async {
-            let (resolver, _, release) = lossy();
+            let (resolver, _, release) = lossy(1);
             // The core has given up on it; nothing is asked again for that.
             let lost = tokio::time::timeout(JOINED_WITHIN / 2, resolver.resolve("origin")).await;
             assert!(lost.is_err(), "the name server was silent");
             tokio::time::sleep(JOINED_WITHIN).await;
             let found = tokio::time::timeout(JOINED_WITHIN / 2, resolver.resolve("origin")).await;
             assert_eq!(found.expect("it is asked afresh"), Ok(vec![IpAddr::from([10, 0, 0, 1])]));
+            drop(release);
+        });
+    }
+
+    #[test]
+    fn what_was_given_up_on_is_not_joined_however_young() {
+        run(async {
+            let (resolver, asked, release) = lossy(2);
+            // Given up on soon after the question was asked once more.
+            let lost =
+                tokio::time::timeout(JOINED_WITHIN + JOINED_WITHIN / 4, resolver.resolve("origin")).await;
+            assert!(lost.is_err(), "the name server was silent");
+            let found = tokio::time::timeout(JOINED_WITHIN / 4, resolver.resolve("origin")).await;
+            assert_eq!(found.expect("it is asked afresh"), Ok(vec![IpAddr::from([10, 0, 0, 1])]));
+            assert_eq!(asked.load(Ordering::SeqCst), 3);
             drop(release);
         });
     }
@@ -298,6 +321,19 @@ mod tests {
             let lookups = ask_for(&resolver, LOOKUPS_MAX / 2 + 1);
             tokio::time::sleep(JOINED_WITHIN * 2).await;
             assert_eq!(asked.load(Ordering::SeqCst), lookups.len());
+            drop(release);
+        });
+    }
+
+    #[test]
+    fn a_name_that_stays_sick_is_asked_twice_only_at_first() {
+        run(async {
+            let (resolver, asked, release) = held();
+            for _ in 0..3 {
+                let lost = tokio::time::timeout(JOINED_WITHIN * 3 / 2, resolver.resolve("sick")).await;
+                assert!(lost.is_err(), "nobody answers");
+            }
+            assert_eq!(asked.load(Ordering::SeqCst), 4);
             drop(release);
         });
     }
