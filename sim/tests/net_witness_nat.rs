@@ -7,8 +7,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use net_world::{World, at, ip, pattern};
 use proxy_core::time::Duration;
 use sim::net::{
-    BridgeId, BridgeKind, BridgeSpec, ConntrackPolicy, ConntrackSpec, Counts, DialError, HangUp, HostId,
-    MACHINE, NetEvent, Publish, SockId,
+    Bandwidth, BridgeId, BridgeKind, BridgeSpec, ConntrackPolicy, ConntrackSpec, Counts, DialError, HangUp,
+    HostId, LinkSpec, MACHINE, NetEvent, Publish, SockId,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -174,6 +174,18 @@ fn published(seed: u64) -> (Lan, SockId, SockId) {
     let (dialled, accepted) = lan.world.connect(lan.out, lan_at(1, 8035));
     lan.world.watch();
     (lan, dialled, accepted)
+}
+
+#[test]
+fn a_queue_that_is_lifted_keeps_nobody_waiting_behind_the_machine_either() {
+    let (mut lan, _, accepted) = published(30);
+    let narrow = Bandwidth { bits_per_second: 24_000, queue_bytes: 200_000 };
+    lan.world.net.set_link(lan.b, None, Some(LinkSpec { bandwidth: Some(narrow), ..LinkSpec::CLEAR }));
+    lan.world.send(accepted, &pattern(60_000));
+    lan.world.run_for(SECOND);
+    assert!(!works(&mut lan.world, lan.out, lan_at(1, 8035)), "what answers queues behind the bytes");
+    lan.world.net.set_link(lan.b, None, None);
+    assert!(works(&mut lan.world, lan.out, lan_at(1, 8035)));
 }
 
 #[test]

@@ -425,8 +425,9 @@ impl Router {
             veth.egress_fault = egress.map(|spec| Box::new(Link::new(spec)));
         }
         if had_queue {
-            // What comes now does not wait behind a queue that is no more.
-            for (_, pair) in self.pairs.iter_mut().filter(|((from, to), _)| *from == host || *to == host) {
+            // What comes now does not wait behind a queue that is no more, nor on its way through the machine.
+            let waited = |end: HostId| end == host || end == MACHINE;
+            for (_, pair) in self.pairs.iter_mut().filter(|&(&(from, to), _)| waited(from) || waited(to)) {
                 pair.last = Instant::ZERO;
             }
         }
