@@ -112,6 +112,10 @@ struct TrackState {
     last: Option<Stamp>,
     /// Time out minus the origin's time, of the last frame.
     offset: Option<u32>,
+    /// The number of the last frame, counted over both tracks.
+    number: u64,
+    /// The offset it has about kept since, and the number of the frame that moved it there; 0 where it began.
+    kept: Option<(u32, u64)>,
     /// The last frame's time out.
     out: Option<u32>,
     pace: Pace,
@@ -152,6 +156,8 @@ struct Sitting {
     /// A frame has come.
     begun: bool,
     video_begun: bool,
+    /// Frames of both tracks.
+    frames: u64,
     /// The first header behind an outage has come, no frame yet.
     in_outage: bool,
     skewed: u32,
@@ -675,26 +681,33 @@ impl Viewer {
 
     /// One offset serves both tracks of a play, else picture and sound drift apart.
     fn check_skew(&mut self, track: Track, timestamp: u32, stamp: &Stamp, now: Instant) {
-        self.sitting.track(track).offset = Some(timestamp.wrapping_sub(stamp.time));
-        let (video, audio) = (&self.sitting.video, &self.sitting.audio);
-        // A track that has been silent since before the origin's clock jumped is no measure for the other.
-        let same = |last: Option<Stamp>| {
-            last.is_some_and(|last| {
-                (last.play, last.epoch) == (stamp.play, stamp.epoch) && runs_on(last.time, stamp.time)
-            })
+        let skew_max = self.config.skew_max;
+        self.sitting.frames += 1;
+        let number = self.sitting.frames;
+        let state = self.sitting.track(track);
+        let offset = timestamp.wrapping_sub(stamp.time);
+        (state.offset, state.number) = (Some(offset), number);
+        let moved = match state.kept {
+            Some((kept, moved)) if apart(kept, offset) <= skew_max => moved,
+            Some(_) => state.kept.insert((offset, number)).1,
+            None => state.kept.insert((offset, 0)).1,
         };
-        let other = if track == Track::Video { audio } else { video };
-        let (Some(a), Some(b), true) = (video.offset, audio.offset, same(other.last)) else { return };
-        // Nor is one that ended before SRS's clock turned over, at 2^31, further away.
-        let skew = [a.wrapping_sub(b), b.wrapping_sub(a)].map(|apart| apart & (u32::MAX >> 1));
-        let skew = skew[0].min(skew[1]);
-        if u128::from(skew) <= self.config.skew_max.as_millis() {
+        // A track that has been silent since before the origin's clock jumped, or since this one was moved, as by a re-pull
+        // of a proxy behind another one, is no measure for the other.
+        let other = if track == Track::Video { &self.sitting.audio } else { &self.sitting.video };
+        let is_measure = other.number >= moved
+            && other.last.is_some_and(|last| {
+                (last.play, last.epoch) == (stamp.play, stamp.epoch) && runs_on(last.time, stamp.time)
+            });
+        let Some(others) = other.offset.filter(|_| is_measure) else { return };
+        let skew = apart(offset, others);
+        if skew <= skew_max {
             self.sitting.skewed = 0;
             return;
         }
         self.sitting.skewed += 1;
         if self.sitting.skewed == SKEW_FRAMES_MAX + 1 {
-            self.violation(&format!("audio and video are {skew} ms apart"), now);
+            self.violation(&format!("audio and video are {} ms apart", skew.as_millis()), now);
         }
     }
 
@@ -730,6 +743,12 @@ fn note(notes: &mut Vec<(Instant, String)>, what: &str, now: Instant) {
     if notes.len() < NOTES_MAX {
         notes.push((now, what.to_owned()));
     }
+}
+
+/// Returns how far two offsets are apart, of which one may be of before SRS's clock turned over, at 2^31.
+fn apart(a: u32, b: u32) -> Duration {
+    let ways = [a.wrapping_sub(b), b.wrapping_sub(a)].map(|apart| apart & (u32::MAX >> 1));
+    Duration::from_millis(u64::from(ways[0].min(ways[1])))
 }
 
 /// Returns whether a timestamp follows another without a jump.
@@ -968,6 +987,26 @@ mod tests {
         };
         judge(400, "");
         judge(50, "audio and video are 1800 ms apart");
+    }
+
+    #[test]
+    fn a_track_that_ended_before_the_other_was_moved_is_no_measure() {
+        let judge = |sound: std::ops::Range<u32>, words: &str| {
+            let mut feed = Feed::new();
+            feed.header(Track::Audio, 0);
+            feed.header(Track::Video, 0);
+            feed.frames(Track::Audio, 1, 0..10);
+            feed.frames(Track::Video, 1, 0..10);
+            // A proxy in between has made a pause of it.
+            feed.offset = 300;
+            feed.header(Track::Video, 10);
+            feed.frames(Track::Video, 1, 10..40);
+            feed.offset = 0;
+            feed.frames(Track::Audio, 1, sound);
+            feed.check(words);
+        };
+        judge(10..10, "");
+        judge(10..40, "audio and video are 300 ms apart");
     }
 
     #[test]
