@@ -40,6 +40,9 @@ pub const TWO_HEADERS: &str = "begins with two different sequence headers";
 /// What the violation says that tells of a clock's step forward.
 pub const LEAPS: &str = "timestamp leaps";
 
+/// What is said of a clock that went further than the origin's.
+pub const GOES_FURTHER: &str = "ms more than the origin's";
+
 /// What a viewer expects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ViewerConfig {
@@ -640,7 +643,7 @@ impl Viewer {
                 "{track:?} timestamps stand still at {timestamp}, the origin's have gone {held} ms meanwhile"
             )
         } else if drift.abs() > drift_max {
-            format!("{track:?} timestamps have gone {drift} ms more than the origin's, by {timestamp}")
+            format!("{track:?} timestamps have gone {drift} {GOES_FURTHER}, by {timestamp}")
         } else {
             return;
         };

@@ -8,7 +8,7 @@ use proxy_core::{io::EventKind, time::Instant};
 use super::{EVENT, Findings, Kinds, Oracle, PLAYER, SAW, Scene, scene::name_of};
 use crate::{
     trace::{ActorId, Record, What},
-    viewer::{LEAPS, TWO_HEADERS},
+    viewer::{GOES_FURTHER, LEAPS, TWO_HEADERS},
 };
 
 pub(super) const NAME: &str = "picture";
@@ -66,8 +66,10 @@ impl Oracle for Picture {
             return;
         }
         let whose = (player.from, player.stream.clone());
-        // Frames left out across a re-pull are a leap as well: one of each track.
-        if let Some(left_out) = self.left_out.get_mut(&whose).filter(|_| text.contains(LEAPS))
+        // Frames left out across a re-pull are a leap as well, one of each track, and a jump of the origin's clock among
+        // frames left out is nothing that can be seen in those that came.
+        let is_leap = text.contains(LEAPS) || scene.jumps && text.contains(GOES_FURTHER);
+        if let Some(left_out) = self.left_out.get_mut(&whose).filter(|_| is_leap)
             && left_out.excused < left_out.allowed
         {
             left_out.excused += 1;

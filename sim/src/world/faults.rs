@@ -292,6 +292,8 @@ impl World<'_> {
                     self.net.recreate_veths(*namespace, self.now);
                 }
             }
+            // Another one may still keep it off.
+            Fault::Disconnect { .. } if self.timeline.is_disconnected(self.scenario, event.on) => {}
             Fault::Disconnect { ip } => {
                 let bridge = self.bridge_of(event.on);
                 let ip = self.next_ip(event.on, *ip);

@@ -8,7 +8,7 @@ use super::{Happened, Running, Wake, World};
 use crate::{
     oracle::bounds,
     origin::Publisher,
-    scenario::model::{Act, Host, HostRef, PullRef, Role, Scenario},
+    scenario::model::{Act, Fault, Host, HostRef, PullRef, Role, Scenario},
     trace::{ActorId, What},
 };
 
@@ -62,6 +62,20 @@ impl Timeline {
     /// Returns whether a stream at a proxy comes from another proxy: whose play goes on while the origin's begins anew.
     pub(crate) fn is_chained(&self, name: &str, at: HostRef) -> bool {
         self.upstream.get(name).is_some_and(|proxies| proxies.iter().any(|proxy| *proxy != at.0))
+    }
+
+    /// Returns whether a fault in force keeps a host off its network.
+    pub(crate) fn is_disconnected(&self, scenario: &Scenario, host: HostRef) -> bool {
+        let disconnects = |event: &u16| match &scenario.events[usize::from(*event)].act {
+            Act::Fault(fault) => fault.on == host && matches!(fault.fault, Fault::Disconnect { .. }),
+            Act::Call(_)
+            | Act::Repair { .. }
+            | Act::Play { .. }
+            | Act::Leave { .. }
+            | Act::Publish { .. }
+            | Act::Start { .. } => false,
+        };
+        self.in_force.iter().any(disconnects)
     }
 
     /// Returns how many calls there have been: the number of the next one.

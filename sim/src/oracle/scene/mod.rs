@@ -86,6 +86,8 @@ pub struct Scene {
     all_touched: bool,
     /// An origin leaves out frames of its own accord.
     pub drips: bool,
+    /// An origin's clock has jumped.
+    pub jumps: bool,
     /// An origin sends pulls elsewhere.
     pub redirects: bool,
     /// Calls without an answer.
@@ -421,6 +423,7 @@ impl Scene {
         }
         for event in &scenario.events {
             if let Act::Fault(FaultEvent { fault, .. }) = &event.act {
+                self.jumps |= matches!(fault, Fault::TimestampJump { .. });
                 self.drips |= matches!(fault, Fault::Drip { .. } | Fault::NoMedia { .. })
                     || matches!(fault, Fault::End { ending: Ending::InsufficientBw, .. })
                     || matches!(fault, Fault::Behave(to) if to.behaviour.withhold != Withhold::Nothing);

@@ -185,6 +185,19 @@ impl Engine {
         self.podman(&words).map(|told| told.trim().to_owned())
     }
 
+    /// Gives every bridge its hardware address for good, as Docker does. Podman leaves it to the kernel, which takes the
+    /// lowest of the cables': when that one goes, the others' packets to the gateway, and so their questions to its name
+    /// server, go to nobody for the ten seconds and more that a neighbour's old entry is believed.
+    pub(in crate::plane) fn pin_bridges(&self) -> Result<(), String> {
+        for net in 0..self.nets.len() {
+            let bridge = self.bridge(net)?;
+            let link = self.in_machine(&["ip", "-br", "link", "show", "dev", &bridge])?;
+            let address = link.split_whitespace().nth(2).ok_or_else(|| format!("{bridge} is not there"))?;
+            self.in_machine(&["ip", "link", "set", "dev", &bridge, "address", address])?;
+        }
+        Ok(())
+    }
+
     fn add_net(&mut self, net: &Network) -> Result<(), String> {
         let name = format!("{}-{}", self.prefix, net.name);
         let (first, bits) = net.subnet;

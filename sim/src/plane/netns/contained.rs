@@ -178,6 +178,7 @@ impl World<'_> {
                     self.with_engine(|engine| engine.pause(place, false));
                 }
             }
+            Deed::Unplugs(_) if self.timeline.is_disconnected(self.scenario, event.on) => {}
             Deed::Unplugs(ip) => {
                 let wanted = self.wanted(host, ip);
                 self.with_engine(|engine| {

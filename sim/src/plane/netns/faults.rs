@@ -210,6 +210,7 @@ impl World<'_> {
                 self.ground.refresh_neighbours(port);
                 self.ground.filter(&self.rules)?;
             }
+            Fault::Disconnect { .. } if self.timeline.is_disconnected(self.scenario, event.on) => {}
             Fault::Disconnect { ip } => {
                 let ip = self.next_ip(host, *ip);
                 self.ground.set_address(port, ip)?;
