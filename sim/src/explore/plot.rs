@@ -238,7 +238,9 @@ fn play(players: HostRef, scenario: &Scenario, dice: &mut Dice) -> Option<Act> {
         vec![PlayOutput::HttpFlv],
         vec![PlayOutput::Rtmp, PlayOutput::HttpFlv],
     ]);
-    Some(Act::Play { players, at, stream: format!("{}/{}", pull.app, pull.stream), via })
+    // Of many streams alike somebody watches one.
+    let stream = format!("{}/{}", pull.app, pull.stream.replace("{n}", "1"));
+    Some(Act::Play { players, at, stream, via })
 }
 
 /// Players come once more, or leave.

@@ -24,6 +24,9 @@ const SUBNET: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 0);
 /// The machine's address on it.
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 1);
 
+/// How many worlds have a crowd of streams, in a hundred.
+const CROWDED: u32 = 3;
+
 /// How pulls get to their origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
@@ -114,7 +117,34 @@ pub(super) fn make(seed: u64) -> Scenario {
         let (pull_name, stream) = ("far", "live/far");
         scenario.pulls.push(pull(pull_name, stream, &format!("rtmp://proxy/{}", streams[0]), dice));
     }
+    // By dice of its own: worlds without a crowd stay what they were.
+    let mut dice = Dice::new(seed, "explore: crowd");
+    if !is_chain && dice.chance(CROWDED) {
+        add_crowd(&mut scenario, &mut dice);
+    }
     scenario
+}
+
+/// Adds streams all alike, more than may be dialled at once: they wait for each other, and somebody waits behind them.
+fn add_crowd(scenario: &mut Scenario, dice: &mut Dice) {
+    let Some(first) = scenario.pulls.first() else { return };
+    let Some((root, _)) = first.url.rsplit_once('/') else { return };
+    let spec = PullSpec {
+        name: "many".to_owned(),
+        stream: "many{n}".to_owned(),
+        url: format!("{root}/many{{n}}"),
+        count: dice.one(&[10, 12]),
+        ..first.clone()
+    };
+    for model in origin_models(scenario) {
+        model.streams.extend((1..=spec.count).map(|n| format!("{}/many{n}", spec.app)));
+    }
+    for host in &mut scenario.hosts {
+        if let Role::Proxy(settings) = &mut host.role {
+            settings.core.dial.per_address = dice.one(&[1, 2, 5]);
+        }
+    }
+    scenario.pulls.push(spec);
 }
 
 /// Varies what knobs name in a world that is there.
