@@ -236,13 +236,20 @@ fn dns(scenario: &Scenario, dice: &mut Dice) -> Option<Fault> {
         return None;
     }
     let name = dice.one(&names);
-    let answer = match dice.below(6) {
+    let answer = match dice.below(8) {
         0 => DnsAnswer::NxDomain,
         1 => DnsAnswer::ServFail,
         2 => DnsAnswer::Silent,
         3 => DnsAnswer::Slow(dice.wide_millis(10, 5_000)),
         4 => DnsAnswer::Stale,
-        _ => DnsAnswer::Addresses(addresses(scenario, dice)),
+        5 | 6 => DnsAnswer::Addresses(addresses(scenario, dice)),
+        _ => {
+            let origins: Vec<Ipv4Addr> = origin_addresses(scenario).collect();
+            if origins.is_empty() {
+                return None;
+            }
+            DnsAnswer::Addresses(vec![dice.one(&origins)])
+        }
     };
     Some(Fault::Dns { name, answer })
 }
@@ -252,14 +259,19 @@ fn addresses(scenario: &Scenario, dice: &mut Dice) -> Vec<Ipv4Addr> {
     let first = scenario.nets.first().map_or(0, |net| u32::from(net.subnet.0));
     let mut ips: Vec<Ipv4Addr> =
         (0..=dice.below(3)).map(|n| Ipv4Addr::from(first + 200 + n as u32)).collect();
-    let known = scenario.hosts.iter().filter(|host| matches!(host.role, Role::Origin(_)));
-    for ip in known.filter_map(|host| host.ip) {
+    for ip in origin_addresses(scenario) {
         if dice.chance(60) {
             let at = usize::try_from(dice.below(ips.len() as u64 + 1)).unwrap_or(0);
             ips.insert(at, ip);
         }
     }
     ips
+}
+
+/// Returns the addresses origins begin with.
+fn origin_addresses(scenario: &Scenario) -> impl Iterator<Item = Ipv4Addr> {
+    let origins = scenario.hosts.iter().filter(|host| matches!(host.role, Role::Origin(_)));
+    origins.filter_map(|host| host.ip)
 }
 
 /// Returns a publisher that is not quite the one before.

@@ -77,7 +77,9 @@ pub(super) fn make(seed: u64) -> Scenario {
             Way::Published(_) | Way::Name | Way::Address | Way::Alias => None,
         };
         let ip = Some(Ipv4Addr::from(u32::from(SUBNET) + 10 + n));
-        let model = origin_model(streams.clone(), dice);
+        let mut model = origin_model(streams.clone(), dice);
+        // One that stands by, where its name does not lead yet.
+        model.published &= n == 0 || way != Way::Alias || !dice.chance(25);
         scenario.hosts.push(host(&format!("srs{}", n + 1), ip, publish, Role::Origin(Box::new(model))));
     }
     scenario.hosts.push(host("proxy", None, None, Role::Proxy(Box::new(settings(dice)))));
@@ -338,7 +340,7 @@ fn settings(dice: &mut Dice) -> Settings {
 fn configure(settings: &mut Settings, dice: &mut Dice) {
     for _ in 0..dice.one(&[0, 1, 2, 4]) {
         let (pull, play) = (&mut settings.core.pull, &mut settings.core.play);
-        match dice.below(23) {
+        match dice.below(24) {
             0 => pull.stall_timeout = dice.millis(1_500, 5_000),
             1 => pull.track_stall_timeout = dice.millis(1_500, 6_000),
             2 => pull.first_media_timeout = dice.millis(3_000, 20_000),
@@ -359,7 +361,8 @@ fn configure(settings: &mut Settings, dice: &mut Dice) {
             18 => play.none_reader_delay = dice.wide_millis(500, 6_000),
             19 => play.stream_wait = dice.wide_millis(100, 6_000),
             20 => settings.core.dial.per_address = dice.one(&[1, 2, 5]),
-            21 => play.merge_write = dice.one(&[Duration::from_millis(40), Duration::from_millis(500)]),
+            21 => pull.backoff_idle_after = dice.wide_millis(200, 5_000),
+            22 => play.merge_write = dice.one(&[Duration::from_millis(40), Duration::from_millis(500)]),
             _ => {
                 play.queue_bytes_max = dice.one(&[16 * 1024, 64 * 1024]);
                 play.send_bytes_max = dice.one(&[1_024, 8 * 1024]);
