@@ -584,7 +584,22 @@ impl From<Software> for Like {
     }
 }
 
+/// Ends quietly when whoever reads our output has seen enough, as `head` has: the standard library panics then.
+fn leave_when_nobody_reads() {
+    /// What a shell tells of a program that SIGPIPE has ended.
+    const NOBODY_READS: i32 = 141;
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let text = info.payload_as_str().unwrap_or_default();
+        if text.starts_with("failed printing to stdout: Broken pipe") {
+            std::process::exit(NOBODY_READS);
+        }
+        before(info);
+    }));
+}
+
 fn main() -> ExitCode {
+    leave_when_nobody_reads();
     let command = match Cli::parse().command {
         Command::Run(args) => return ExitCode::from(run::run(&args.into_options())),
         Command::Prove { paths, planes, seed, jobs, known, repull, format } => {

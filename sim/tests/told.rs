@@ -1,6 +1,10 @@
 //! What is told of a run that failed, in each form: people and programs read it, so a change is looked at.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
 /// An origin's restart takes longer than this file allows.
 const LATE: &str = r#"schema = 1
@@ -39,16 +43,19 @@ after     = "kill.cleared"
 at_most   = "100ms"
 "#;
 
-/// Runs the file where it lies, so that it is named the same everywhere, and returns what is told of it.
-fn told(format: &str) -> String {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("told-{format}"));
+/// A command that finds the file where it lies, so that it is named the same everywhere.
+fn repull_sim(test: &str, words: &[&str]) -> Command {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("told-{test}"));
     fs::create_dir_all(&folder).expect("a folder");
     fs::write(folder.join("late.toml"), LATE).expect("a file");
-    let output = Command::new(env!("CARGO_BIN_EXE_repull-sim"))
-        .args(["run", "late.toml", "--format", format])
-        .current_dir(&folder)
-        .output()
-        .expect("repull-sim");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_repull-sim"));
+    command.args(words).current_dir(&folder);
+    command
+}
+
+/// Runs the file and returns what is told of it.
+fn told(format: &str) -> String {
+    let output = repull_sim(format, &["run", "late.toml", "--format", format]).output().expect("repull-sim");
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
 }
@@ -71,4 +78,18 @@ fn a_failure_is_told_on_the_scenarios_line() {
 #[test]
 fn a_failure_is_told_to_programs() {
     insta::assert_snapshot!(told("json"));
+}
+
+#[test]
+fn who_has_seen_enough_ends_the_telling_quietly() {
+    let mut told = repull_sim("pipe", &["replay", "late.toml", "--seed", "1", "--until", "20"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("repull-sim");
+    // Whoever reads is gone before the first line.
+    drop(told.stdout.take());
+    let output = told.wait_with_output().expect("it ends");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(output.status.code(), Some(141));
 }

@@ -11,7 +11,7 @@
 //! Congestion control is Reno. Without any, `smoltcp` resends a whole window after every timeout, and a narrow link with
 //! a short queue never recovers: 125 KB over 1 Mbit/s with 5 KB of queue took 20 minutes, with Reno 7 s.
 
-use std::net::Ipv4Addr;
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use proxy_core::time::{Duration, Instant};
 use smoltcp::{
@@ -56,9 +56,10 @@ impl Stack {
         self.sockets.get_mut(self.handle)
     }
 
-    fn fits(&self, rx_bytes: usize, tx_bytes: usize) -> bool {
+    /// Returns the sizes of its buffers.
+    fn sizes(&self) -> (usize, usize) {
         let socket = self.socket();
-        socket.recv_capacity() == rx_bytes && socket.send_capacity() == tx_bytes
+        (socket.recv_capacity(), socket.send_capacity())
     }
 }
 
@@ -68,11 +69,14 @@ pub(crate) struct Spares {
     /// Buffers for a bare header, and for whole packets: mixed, they would be grown again and again.
     small: Vec<Vec<u8>>,
     large: Vec<Vec<u8>>,
-    stacks: Vec<Stack>,
+    /// By the sizes of their buffers, which would have to be zeroed in new ones.
+    stacks: BTreeMap<(usize, usize), Vec<Stack>>,
 }
 
 /// Packet buffers kept; what comes on top is freed.
 const SPARES_MAX: usize = 4096;
+/// Stacks of the same sizes kept: both ends of as many connections as a large herd loses at once.
+const STACKS_MAX: usize = 2048;
 /// Bytes in a buffer for headers, options included.
 const SMALL: usize = 80;
 /// Bytes in a buffer for any packet of an ordinary link.
@@ -97,16 +101,14 @@ impl Spares {
     }
 
     fn stack(&mut self, rx_bytes: usize, tx_bytes: usize) -> Stack {
-        match self.stacks.iter().rposition(|stack| stack.fits(rx_bytes, tx_bytes)) {
-            Some(index) => self.stacks.swap_remove(index),
-            None => Stack::new(rx_bytes, tx_bytes),
-        }
+        let spare = self.stacks.get_mut(&(rx_bytes, tx_bytes)).and_then(Vec::pop);
+        spare.unwrap_or_else(|| Stack::new(rx_bytes, tx_bytes))
     }
 
     fn put_stack(&mut self, stack: Stack) {
-        // Few sizes are in use, so a short list finds them; a long one would be scanned at every dial.
-        if self.stacks.len() < 64 {
-            self.stacks.push(stack);
+        let pool = self.stacks.entry(stack.sizes()).or_default();
+        if pool.len() < STACKS_MAX {
+            pool.push(stack);
         }
     }
 }
