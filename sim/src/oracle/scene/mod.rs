@@ -86,7 +86,7 @@ pub struct Scene {
     all_touched: bool,
     /// An origin leaves out frames of its own accord.
     pub drips: bool,
-    /// An origin's clock has jumped.
+    /// An origin's clock jumps.
     pub jumps: bool,
     /// An origin sends pulls elsewhere.
     pub redirects: bool,
