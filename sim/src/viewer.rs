@@ -133,6 +133,9 @@ struct Pace {
     held: i64,
     /// It stood still at the last frame.
     is_held: bool,
+    /// The last frame was the first of another life within one play: whether the clock jumps with it is settled by the first
+    /// frame of either track.
+    is_unsettled: bool,
 }
 
 /// What is judged per connection.
@@ -627,9 +630,15 @@ impl Viewer {
         let falls_back = origin.is_some_and(|step| step < 0);
         let (Some(out), Some(origin), true, false) = (out, origin, is_one_play, falls_back) else {
             // What begins may be older than the beginning of its play, and wait from its first frame on.
-            state.pace = Pace { is_held: true, ..Pace::default() };
+            let is_unsettled =
+                order == Order::Changed && stamps.is_some_and(|(stamp, last)| stamp.play == last.play);
+            state.pace = Pace { is_held: true, is_unsettled, ..Pace::default() };
             return;
         };
+        if state.pace.is_unsettled {
+            state.pace = Pace { is_held: true, ..Pace::default() };
+            return;
+        }
         let pace = &mut state.pace;
         let was_held = mem::replace(&mut pace.is_held, out == 0 && origin > 0);
         if pace.is_held {

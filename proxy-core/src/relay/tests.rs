@@ -291,6 +291,17 @@ fn what_is_left_out_before_an_epoch_has_begun_does_not_pull_the_tracks_apart() {
 }
 
 #[test]
+fn a_picture_that_begins_anew_where_a_clock_turns_over_goes_with_the_sound() {
+    // Its first timestamp follows its last one over SRS's turn; sound that has come further jumps back.
+    let words = "k2147479552 a2147479552 k2147482052 a2147484552 k0 a0 i500 a500 k1000";
+    assert_eq!(epochs(words), "k2147479552:Play a0:JumpBack");
+    assert_eq!(
+        seated(words),
+        "k2147479552@0 a2147479552@0 k2147482052@2500 a2147484552@5000 k0@4096 a0@5100 i500@5600 a500@5600 k1000@6100"
+    );
+}
+
+#[test]
 fn a_glitch_of_one_timestamp_leaves_the_tracks_in_step() {
     let words = "k0 a0 i40 a40 a9999999 a80 i80 a120 i120";
     assert_eq!(epochs(words), "k0:Play a9999999:JumpForward a80:JumpBack");

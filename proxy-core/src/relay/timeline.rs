@@ -137,7 +137,7 @@ impl Timeline {
             // Back on the same clock, but for the fraction of a frame an epoch's base may shift it.
             (Some(own), Some(time)) if (own - time).abs() <= self.backward_max => Place::Epoch(time),
             // A step back that is none by itself goes with the others' jump, whichever of them came first.
-            (Some(own), Some(time)) if self.is_nearer(time, clock.behind(own)) => Place::Epoch(time),
+            (Some(own), Some(time)) if self.is_nearer(time, self.behind(clock, own)) => Place::Epoch(time),
             (Some(own), _) => Place::Own(own),
             (None, Some(time)) => Place::Epoch(time),
             (None, None) if let Some(time) = behind => Place::Behind(time),
@@ -152,6 +152,15 @@ impl Timeline {
     /// Returns whether a time on the epoch's clock is nearer to the last frame there than a track has fallen behind.
     fn is_nearer(&self, time: i64, behind: i64) -> bool {
         self.point.is_some_and(|point| (time - point.time).abs() < behind)
+    }
+
+    /// Returns by how much a time on a track's own clock lies before where the track was, or before the epoch; negative
+    /// ahead of both.
+    fn behind(&self, clock: &TrackClock, own: i64) -> i64 {
+        let base = i64::try_from(self.base).unwrap_or(i64::MAX);
+        let point = clock.point.map_or(own, |point| point.time);
+        let last = clock.last.and_then(|last| i64::try_from(last).ok()).unwrap_or(point);
+        point.max(last).max(base) - own
     }
 
     /// Takes a frame that goes out and returns its time in milliseconds: never below the epoch's base, never
@@ -232,13 +241,6 @@ impl Timeline {
 }
 
 impl TrackClock {
-    /// Returns by how much a time on the track's own clock lies before where the track was; negative ahead of it.
-    fn behind(&self, own: i64) -> i64 {
-        let point = self.point.map_or(own, |point| point.time);
-        let last = self.last.and_then(|last| i64::try_from(last).ok()).unwrap_or(point);
-        point.max(last) - own
-    }
-
     /// Returns the track's last time out in milliseconds.
     pub(super) fn last(&self) -> Option<u64> {
         self.last

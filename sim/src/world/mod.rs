@@ -31,7 +31,10 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-use proxy_core::time::{Duration, Instant};
+use proxy_core::{
+    io::ConnId,
+    time::{Duration, Instant},
+};
 
 use self::{
     carried::Carried,
@@ -72,6 +75,8 @@ enum Wake {
     Lift(u16),
     /// A proxy's deadline.
     Proxy(u16),
+    /// The request of an HTTP connection of a proxy is not waited for any longer.
+    HttpRequest(u16, ConnId),
     /// An origin's deadline.
     Origin(u16),
     /// An origin's process has booted, in this life.
@@ -536,6 +541,7 @@ impl<'a> World<'a> {
             Wake::Event(event) => self.event(usize::from(event)),
             Wake::Lift(event) => self.lift(usize::from(event)),
             Wake::Proxy(proxy) => self.proxy_due(usize::from(proxy)),
+            Wake::HttpRequest(proxy, conn) => self.http_request_due(usize::from(proxy), conn),
             Wake::Origin(origin) => self.origin_due(usize::from(origin)),
             Wake::Booted(origin, life) => self.origin_booted(usize::from(origin), life),
             Wake::Published(origin, life) => self.origin_published(usize::from(origin), life),

@@ -98,8 +98,8 @@ enum Kind {
     Origin(Box<Ear>),
     /// An RTMP player.
     Rtmp,
-    /// An HTTP player, its request so far.
-    Request(Vec<u8>),
+    /// An HTTP player, its request so far, and until when the rest is waited for.
+    Request { head: Vec<u8>, until: Instant },
     /// An HTTP player that waits for its answer or gets its stream.
     Flv,
 }
@@ -404,7 +404,9 @@ impl World<'_> {
                 proxy.accepted += 1;
                 let conn = ConnId::accepted(proxy.accepted);
                 if Some(listener) == proxy.http {
-                    proxy.insert(conn, sock, Kind::Request(Vec::new()), (peer, local));
+                    let until = self.now + proxy.settings.http.keep_alive;
+                    proxy.insert(conn, sock, Kind::Request { head: Vec::new(), until }, (peer, local));
+                    self.heap.push(until, (Wake::HttpRequest(p as u16, conn), self.cause));
                 } else {
                     proxy.insert(conn, sock, Kind::Rtmp, (peer, local));
                     self.proxy_input(p, Input::Accepted { conn, peer, local });
@@ -443,7 +445,7 @@ impl World<'_> {
     fn proxy_hangup(&mut self, p: usize, sock: SockId, hangup: Hangup) {
         let Some(conn) = self.proxies[p].socks.get(&sock).copied() else { return };
         let is_known =
-            self.proxies[p].conns.get(&conn).is_some_and(|entry| !matches!(entry.kind, Kind::Request(_)));
+            self.proxies[p].conns.get(&conn).is_some_and(|entry| !matches!(entry.kind, Kind::Request { .. }));
         self.drop_conn(p, conn, false);
         self.net.close(sock, self.now);
         if is_known {
@@ -477,7 +479,7 @@ impl World<'_> {
                 self.proxy_input(p, Input::Received { conn, bytes });
             }
             Kind::Rtmp => self.proxy_input(p, Input::Received { conn, bytes }),
-            Kind::Request(head) => {
+            Kind::Request { head, .. } => {
                 head.extend_from_slice(bytes);
                 self.http_request(p, conn);
             }
@@ -489,7 +491,7 @@ impl World<'_> {
     fn http_request(&mut self, p: usize, conn: ConnId) {
         let proxy = &mut self.proxies[p];
         let Some(entry) = proxy.conns.get_mut(&conn) else { return };
-        let Kind::Request(head) = &mut entry.kind else { return };
+        let Kind::Request { head, .. } = &mut entry.kind else { return };
         if head.len() > HEAD_BYTES_MAX {
             return self.drop_conn(p, conn, true);
         }
@@ -512,6 +514,17 @@ impl World<'_> {
                 self.net.close(sock, self.now);
                 self.drop_conn(p, conn, false);
             }
+        }
+    }
+
+    /// Nobody is waited for longer whose request has not come, as the daemon does.
+    pub(super) fn http_request_due(&mut self, p: usize, conn: ConnId) {
+        let Some(entry) = self.proxies[p].conns.get(&conn) else { return };
+        let sock = entry.sock;
+        if matches!(entry.kind, Kind::Request { until, .. } if until <= self.now) {
+            self.net.close(sock, self.now);
+            self.drop_conn(p, conn, false);
+            self.sample(p);
         }
     }
 
