@@ -26,7 +26,8 @@ pub(super) struct Demand {
     conns: BTreeMap<(ActorId, u64), u64>,
     /// Since when nobody watches, of streams of which it has been told.
     told: BTreeMap<(ActorId, u64), Instant>,
-    /// When an operator last asked for something: who waits for the answer goes first.
+    /// Until when those may have every token for whom an operator has asked: who waits for an answer goes first, also if
+    /// nothing is left of the stream by now.
     asked: BTreeMap<ActorId, Instant>,
 }
 
@@ -50,7 +51,9 @@ impl Oracle for Demand {
         let proxy = record.actor;
         if let What::In(inward) = &record.what {
             if let Inward::Request { .. } = inward {
-                self.asked.insert(proxy, record.at);
+                // The stream that is asked for is not registered yet.
+                let until = record.at + token_within(proxy, scene, 1);
+                self.asked.entry(proxy).and_modify(|asked| *asked = until.max(*asked)).or_insert(until);
             }
             for (_, conn) in scene.unassigned().iter().filter(|(of, _)| *of == proxy) {
                 let text = format!("connection {conn} was dialled for no stream that is registered");
@@ -88,7 +91,7 @@ impl Oracle for Demand {
             self.expect(proxy, id, Due::Attempt, wait);
             if *next == PullState::Queued {
                 if stream.state != PullState::Queued {
-                    self.expect(proxy, id, Due::Token, Some(record.at + token_within(proxy, scene)));
+                    self.expect(proxy, id, Due::Token, Some(record.at + token_within(proxy, scene, 0)));
                 }
             } else {
                 self.due.clear(&(proxy, id, Due::Token));
@@ -116,8 +119,8 @@ impl Oracle for Demand {
                     let watched = scene.watched_since(proxy, stream).unwrap_or(awake);
                     let asked = self.asked.get(&proxy).copied().unwrap_or(awake);
                     let ahead = others_watched(proxy, stream, scene, now).unwrap_or(awake);
-                    let turn = awake.max(watched).max(asked).max(ahead);
-                    scene.due(proxy, at).max(turn + token_within(proxy, scene))
+                    let turn = awake.max(watched).max(ahead);
+                    scene.due(proxy, at).max(turn + token_within(proxy, scene, 0)).max(asked)
                 }
                 Due::Attempt | Due::NoneReader => scene.due(proxy, at),
             };
@@ -228,10 +231,11 @@ fn others_watched(proxy: ActorId, stream: &StreamNow, scene: &Scene, now: Instan
     others.filter_map(|(_, other)| until(other)).max()
 }
 
-/// Returns how long the last of a proxy's streams may wait for a dial token: one of them may go to somebody else while its
-/// name is looked up again.
-fn token_within(proxy: ActorId, scene: &Scene) -> Duration {
-    bounds::queue(&scene.config(proxy).dial, scene.circumstances(proxy).streams + 1) + bounds::SLACK
+/// Returns how long the last of a proxy's streams, and of so many more, may wait for a dial token: one of them may go to
+/// somebody else while its name is looked up again.
+fn token_within(proxy: ActorId, scene: &Scene, more: u32) -> Duration {
+    let streams = scene.circumstances(proxy).streams + more;
+    bounds::queue(&scene.config(proxy).dial, streams + 1) + bounds::SLACK
 }
 
 #[cfg(test)]
