@@ -189,6 +189,20 @@ fn a_queue_that_is_lifted_keeps_nobody_waiting_behind_the_machine_either() {
 }
 
 #[test]
+fn a_queue_goes_with_the_cable_it_was_in_front_of() {
+    let mut lan = lan(31);
+    lan.world.listen(lan.b, 1935);
+    let (_, accepted) = lan.world.connect(lan.a, at(3, 1935));
+    let narrow = Bandwidth { bits_per_second: 24_000, queue_bytes: 200_000 };
+    lan.world.net.set_link(lan.b, None, Some(LinkSpec { bandwidth: Some(narrow), ..LinkSpec::CLEAR }));
+    lan.world.send(accepted, &pattern(60_000));
+    lan.world.run_for(SECOND);
+    lan.world.net.disconnect(lan.b, lan.docker, lan.world.now);
+    lan.world.net.connect(lan.b, lan.docker, ip(3));
+    assert!(works(&mut lan.world, lan.a, at(3, 1935)));
+}
+
+#[test]
 fn a_flushed_flow_is_silent_on_both_sides_and_new_flows_work() {
     let (mut lan, dialled, accepted) = published(8);
     lan.world.net.flush_conntrack();

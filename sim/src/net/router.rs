@@ -202,6 +202,14 @@ pub(crate) struct Veth {
     pub(crate) ingress_fault: Option<Box<Link>>,
 }
 
+impl Veth {
+    /// Returns whether a fault lets packets queue here.
+    fn has_queue(&self) -> bool {
+        let faults = [&self.ingress_fault, &self.egress_fault];
+        faults.into_iter().flatten().any(|link| link.spec().bandwidth.is_some())
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Namespace {
     pub(crate) name: String,
@@ -335,6 +343,17 @@ impl Router {
             self.on_address_gone(host, bridge, veth.mac, ip, now);
         }
         self.bridges[usize::from(bridge.0)].macs.remove(&veth.mac);
+        if veth.has_queue() {
+            self.forget_queue(host);
+        }
+    }
+
+    /// What comes now does not wait behind a queue of a namespace that is no more, nor on its way through the machine.
+    fn forget_queue(&mut self, host: HostId) {
+        let waited = |end: HostId| end == host || end == MACHINE;
+        for (_, pair) in self.pairs.iter_mut().filter(|&(&(from, to), _)| waited(from) || waited(to)) {
+            pair.last = Instant::ZERO;
+        }
     }
 
     /// Takes a namespace away, in silence. Its filters and link faults go with it.
@@ -419,17 +438,12 @@ impl Router {
     pub fn set_link(&mut self, host: HostId, ingress: Option<LinkSpec>, egress: Option<LinkSpec>) {
         let mut had_queue = false;
         for veth in &mut self.hosts[usize::from(host.0)].veths {
-            let faults = [&veth.ingress_fault, &veth.egress_fault];
-            had_queue |= faults.into_iter().flatten().any(|link| link.spec().bandwidth.is_some());
+            had_queue |= veth.has_queue();
             veth.ingress_fault = ingress.map(|spec| Box::new(Link::new(spec)));
             veth.egress_fault = egress.map(|spec| Box::new(Link::new(spec)));
         }
         if had_queue {
-            // What comes now does not wait behind a queue that is no more, nor on its way through the machine.
-            let waited = |end: HostId| end == host || end == MACHINE;
-            for (_, pair) in self.pairs.iter_mut().filter(|&(&(from, to), _)| waited(from) || waited(to)) {
-                pair.last = Instant::ZERO;
-            }
+            self.forget_queue(host);
         }
     }
 
