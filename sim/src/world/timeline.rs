@@ -8,7 +8,7 @@ use super::{Happened, Running, Wake, World};
 use crate::{
     oracle::bounds,
     origin::Publisher,
-    scenario::model::{Act, Fault, Host, HostRef, PullRef, Role, Scenario},
+    scenario::model::{Act, Fault, FaultEvent, Host, HostRef, PullRef, Role, Scenario},
     trace::{ActorId, What},
 };
 
@@ -66,14 +66,10 @@ impl Timeline {
 
     /// Returns whether a fault in force keeps a host off its network.
     pub(crate) fn is_disconnected(&self, scenario: &Scenario, host: HostRef) -> bool {
-        let disconnects = |event: &u16| match &scenario.events[usize::from(*event)].act {
-            Act::Fault(fault) => fault.on == host && matches!(fault.fault, Fault::Disconnect { .. }),
-            Act::Call(_)
-            | Act::Repair { .. }
-            | Act::Play { .. }
-            | Act::Leave { .. }
-            | Act::Publish { .. }
-            | Act::Start { .. } => false,
+        let disconnects = |event: &u16| {
+            let is_on =
+                |fault: &FaultEvent| fault.on == host && matches!(fault.fault, Fault::Disconnect { .. });
+            matches!(&scenario.events[usize::from(*event)].act, Act::Fault(fault) if is_on(fault))
         };
         self.in_force.iter().any(disconnects)
     }
