@@ -705,9 +705,10 @@ impl Viewer {
             None => state.kept.insert((offset, 0)).1,
         };
         // A track that has been silent since before the origin's clock jumped, or since this one was moved, as by a re-pull
-        // of a proxy behind another one, is no measure for the other.
+        // of a proxy behind another one, is no measure for the other; nor is one that stands: it began ahead, and waits.
         let other = if track == Track::Video { &self.sitting.audio } else { &self.sitting.video };
         let is_measure = other.number >= moved
+            && !other.pace.is_held
             && other.last.is_some_and(|last| {
                 (last.play, last.epoch) == (stamp.play, stamp.epoch) && runs_on(last.time, stamp.time)
             });
@@ -999,6 +1000,23 @@ mod tests {
         };
         judge(400, "");
         judge(50, "audio and video are 1800 ms apart");
+    }
+
+    #[test]
+    fn a_track_of_which_one_frame_has_come_is_no_measure() {
+        let judge = |pictures: u32, words: &str| {
+            let mut feed = Feed::new();
+            feed.header(Track::Audio, 0);
+            feed.header(Track::Video, 0);
+            // Half a second older than the sound it begins with, and sent no earlier than that.
+            feed.offset = 500;
+            feed.frames(Track::Video, 1, 0..pictures);
+            feed.offset = 0;
+            feed.frames(Track::Audio, 1, 13..60);
+            feed.check(words);
+        };
+        judge(1, "");
+        judge(3, "audio and video are 500 ms apart");
     }
 
     #[test]
