@@ -176,13 +176,18 @@ fn published(seed: u64) -> (Lan, SockId, SockId) {
     (lan, dialled, accepted)
 }
 
-#[test]
-fn a_queue_that_is_lifted_keeps_nobody_waiting_behind_the_machine_either() {
-    let (mut lan, _, accepted) = published(30);
+/// Lets twenty seconds of bytes queue in front of what `b` sends.
+fn queue_up(lan: &mut Lan, accepted: SockId) {
     let narrow = Bandwidth { bits_per_second: 24_000, queue_bytes: 200_000 };
     lan.world.net.set_link(lan.b, None, Some(LinkSpec { bandwidth: Some(narrow), ..LinkSpec::CLEAR }));
     lan.world.send(accepted, &pattern(60_000));
     lan.world.run_for(SECOND);
+}
+
+#[test]
+fn a_queue_that_is_lifted_keeps_nobody_waiting_behind_the_machine_either() {
+    let (mut lan, _, accepted) = published(30);
+    queue_up(&mut lan, accepted);
     assert!(!works(&mut lan.world, lan.out, lan_at(1, 8035)), "what answers queues behind the bytes");
     lan.world.net.set_link(lan.b, None, None);
     assert!(works(&mut lan.world, lan.out, lan_at(1, 8035)));
@@ -193,10 +198,7 @@ fn a_queue_goes_with_the_cable_it_was_in_front_of() {
     let mut lan = lan(31);
     lan.world.listen(lan.b, 1935);
     let (_, accepted) = lan.world.connect(lan.a, at(3, 1935));
-    let narrow = Bandwidth { bits_per_second: 24_000, queue_bytes: 200_000 };
-    lan.world.net.set_link(lan.b, None, Some(LinkSpec { bandwidth: Some(narrow), ..LinkSpec::CLEAR }));
-    lan.world.send(accepted, &pattern(60_000));
-    lan.world.run_for(SECOND);
+    queue_up(&mut lan, accepted);
     lan.world.net.disconnect(lan.b, lan.docker, lan.world.now);
     lan.world.net.connect(lan.b, lan.docker, ip(3));
     assert!(works(&mut lan.world, lan.a, at(3, 1935)));

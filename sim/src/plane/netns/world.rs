@@ -404,7 +404,9 @@ impl<'a> World<'a> {
             let are_there =
                 |world: &Self| matches!(&world.ground, Ground::Engine(engine) if engine.is_there());
             self.wait_until(signals, "its containers are not there", are_there).await?;
-            self.ground.engine().map_or(Ok(()), |engine| engine.pin_bridges())?;
+            if let Some(engine) = self.ground.engine() {
+                engine.pin_bridges()?;
+            }
         }
         for host in 0..begins {
             match &self.hosts[host].runs {
