@@ -369,6 +369,9 @@ impl Relay {
                 self.begin_epoch();
                 epoch = Some(EpochCause::HeaderChanged);
             }
+            if let Some(track) = self.tracks.get_mut(&(frame.medium, frame.track)) {
+                track.clock.announce();
+            }
         }
         let before = self.end();
         if frame.medium != Medium::Data {

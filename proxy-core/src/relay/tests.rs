@@ -267,6 +267,15 @@ fn a_step_back_that_is_no_jump_goes_with_the_others_jump() {
 }
 
 #[test]
+fn sound_announced_again_goes_with_the_picture_however_late_its_first_frame_comes() {
+    // A publisher begins anew, and its first two seconds of sound are lost: what comes then could be old sound.
+    assert_eq!(
+        seated("V1 A1 k0 a0 k1000 a1000 V2 A1 k0 i1000 a1904 i2000"),
+        "V1@0 A1@0 k0@0 a0@0 k1000@1000 a1000@1000 V2@1100 A1@1100 k0@1100 i1000@2100 a1904@3004 i2000@3100"
+    );
+}
+
+#[test]
 fn a_track_that_is_new_and_far_behind_holds_nobody_back() {
     // A publisher begins anew with sound it did not have, and that comes first.
     let words = "V1 k0 i4000 i8000 A1 a0 a20 k40 a60 i80";

@@ -41,6 +41,8 @@ pub(super) struct TrackClock {
     /// That frame was left out before anything of its epoch had gone out: it tells how the track's timestamps run, and
     /// nothing of where they are on the clock that has begun since.
     is_loose: bool,
+    /// Its headers came after that frame, as they do when a publisher begins anew.
+    is_announced: bool,
     /// The track's last time out.
     last: Option<u64>,
 }
@@ -134,6 +136,8 @@ impl Timeline {
             (Some(own), None) if self.point.is_some() => Place::Own(own),
             (_, _) if !self.sent => Place::Base,
             (Some(_), Some(time)) if clock.is_loose => Place::Epoch(time),
+            // Sound whose first frames were lost may come as late as its old clock would have.
+            (Some(_), Some(time)) if clock.is_announced && self.is_before(clock) => Place::Epoch(time),
             // Back on the same clock, but for the fraction of a frame an epoch's base may shift it.
             (Some(own), Some(time)) if (own - time).abs() <= self.backward_max => Place::Epoch(time),
             // A step back that is none by itself goes with the others' jump, whichever of them came first.
@@ -152,6 +156,11 @@ impl Timeline {
     /// Returns whether a time on the epoch's clock is nearer to the last frame there than a track has fallen behind.
     fn is_nearer(&self, time: i64, behind: i64) -> bool {
         self.point.is_some_and(|point| (time - point.time).abs() < behind)
+    }
+
+    /// Returns whether a track's last frame is from before the epoch.
+    fn is_before(&self, clock: &TrackClock) -> bool {
+        clock.point.is_some_and(|point| u64::try_from(point.time).is_ok_and(|time| time < self.base))
     }
 
     /// Returns by how much a time on a track's own clock lies before where the track was, or before the epoch; negative
@@ -206,6 +215,7 @@ impl Timeline {
             Place::Jump(_) => i64::try_from(self.base).unwrap_or(i64::MAX),
         };
         let point = Point { raw, time };
+        clock.is_announced = false;
         match reading.place {
             Place::Base | Place::Epoch(_) | Place::Jump(_) => {
                 clock.point = Some(point);
@@ -241,6 +251,11 @@ impl Timeline {
 }
 
 impl TrackClock {
+    /// Takes that the track's sequence header has come, changed or not.
+    pub(super) fn announce(&mut self) {
+        self.is_announced = true;
+    }
+
     /// Returns the track's last time out in milliseconds.
     pub(super) fn last(&self) -> Option<u64> {
         self.last
