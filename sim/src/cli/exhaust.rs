@@ -93,7 +93,7 @@ pub fn exhaust(args: &ExhaustArgs) -> u8 {
     let tried = explore::exhaust(story, &cases, jobs, conduct, &hunt.is_over, |number, attempt| {
         // Counted at once, for the progress line; failures in their order, afterwards.
         tally.count(&attempt);
-        progress.on_tally(&tally, hunt.time());
+        progress.on_tally(&tally);
         if attempt.failure.is_some() {
             attempts.push(Attempt { seed: number, ..attempt });
         }

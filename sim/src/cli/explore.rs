@@ -1,7 +1,7 @@
 //! `repull-sim explore`: searches for broken promises that nobody wrote a scenario for.
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -13,7 +13,7 @@ use std::{
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{exit, time};
+use super::{exit, progress::Line, time};
 use crate::{
     explore::{
         self, Conduct, Found, GroupReport, Mode, NO_VERDICT, Plan, RECORDS_MAX, Report, Source, Tally,
@@ -181,8 +181,7 @@ pub fn explore(args: &ExploreArgs) -> u8 {
     };
     let hunt = Hunt::begin(args.time);
     let mut progress = Progress::new("seeds");
-    let mut tally =
-        explore::search(&plan, &hunt.is_over, known, |tally| progress.on_tally(tally, hunt.time()));
+    let mut tally = explore::search(&plan, &hunt.is_over, known, |tally| progress.on_tally(tally));
     progress.end();
     let is_cut = hunt.is_interrupted.load(Ordering::Relaxed);
     let how = how(args);
@@ -367,46 +366,34 @@ async fn asked_to_end() -> io::Result<()> {
 /// A line while a hunt goes on.
 pub(super) struct Progress {
     noun: &'static str,
-    is_terminal: bool,
-    /// When the last line was written.
-    told: Duration,
+    line: Line,
 }
 
 impl Progress {
     pub(super) fn new(noun: &'static str) -> Self {
-        Self { noun, is_terminal: io::stderr().is_terminal(), told: Duration::ZERO }
+        Self { noun, line: Line::begin() }
     }
 
-    pub(super) fn on_tally(&mut self, tally: &Tally, time: Duration) {
-        // A file, not a terminal, wants to hear less often.
-        let every = Duration::from_millis(if self.is_terminal { 250 } else { 10_000 });
-        if time < self.told + every {
-            return;
-        }
-        self.told = time;
-        let rate = u128::from(tally.seeds) * 1_000 / time.as_millis().max(1);
-        let (news, known) = tally.found.counts();
-        let known = if known > 0 { format!(" and {known} known") } else { String::new() };
-        let cells: usize = REACHABLE.iter().map(|(_, events)| events.len()).sum();
-        let line = format!(
-            "{} {}, {rate}/s, marks {}/{}, cells {}/{cells}, {} ways, {news} failing groups{known}",
-            tally.seeds,
-            self.noun,
-            tally.marks.len(),
-            MARKS.len(),
-            tally.cells_reached(),
-            tally.ways.len(),
-        );
-        let (start, end) = if self.is_terminal { ("\r", "  ") } else { ("", "\n") };
-        eprint!("{start}{line}{end}");
-        // A progress line that cannot be written is no reason to stop.
-        let _ = io::stderr().flush();
+    pub(super) fn on_tally(&mut self, tally: &Tally) {
+        self.line.tell(|time| {
+            let rate = u128::from(tally.seeds) * 1_000 / time.as_millis().max(1);
+            let (news, known) = tally.found.counts();
+            let known = if known > 0 { format!(" and {known} known") } else { String::new() };
+            let cells: usize = REACHABLE.iter().map(|(_, events)| events.len()).sum();
+            format!(
+                "{} {}, {rate}/s, marks {}/{}, cells {}/{cells}, {} ways, {news} failing groups{known}",
+                tally.seeds,
+                self.noun,
+                tally.marks.len(),
+                MARKS.len(),
+                tally.cells_reached(),
+                tally.ways.len(),
+            )
+        });
     }
 
     pub(super) fn end(&self) {
-        if self.is_terminal {
-            eprint!("\r{:100}\r", "");
-        }
+        self.line.end();
     }
 }
 

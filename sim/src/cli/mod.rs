@@ -9,6 +9,7 @@ pub mod exit;
 pub mod explore;
 mod files;
 pub mod merge;
+mod progress;
 pub mod props;
 pub mod prove;
 pub mod real;

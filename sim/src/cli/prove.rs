@@ -12,7 +12,7 @@ use std::{
 use proxy_core::time::Duration;
 use serde_json::{Value, json};
 
-use super::{exit, files};
+use super::{exit, files, progress::Progress};
 use crate::{
     agree::{self, Aspect, Comparison, Gist, KNOWN_FILE, Known, KnownError, compare, side_by_side},
     plane::{self, Plane, Unrunnable, netns},
@@ -102,6 +102,7 @@ pub fn prove(options: &ProveOptions) -> u8 {
     let seed = |scenario: &Scenario| options.seed.or(scenario.run.seeds.first().copied()).unwrap_or(1);
     let jobs: Vec<Job> =
         scenarios.iter().enumerate().map(|(file, scenario)| Job { file, seed: seed(scenario) }).collect();
+    let mut progress = Progress::new(jobs.len(), "files");
     let mut proofs: Vec<(usize, Proof)> = Vec::new();
     each(
         &jobs,
@@ -111,11 +112,13 @@ pub fn prove(options: &ProveOptions) -> u8 {
             prove_one(scenario, path, job.seed, &Bench { options, known: &known, absent: &absent })
         },
         |job, proof| {
+            progress.on_done(proof.as_ref().is_none_or(|proof| !proof.is_surprising()));
             if let Some(proof) = proof {
                 proofs.push((job.file, proof));
             }
         },
     );
+    progress.end();
     proofs.sort_by_key(|(file, _)| *file);
     let proofs: Vec<Proof> = proofs.into_iter().map(|(_, proof)| proof).collect();
     if options.json {

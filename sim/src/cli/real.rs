@@ -11,7 +11,8 @@ use std::{
 
 use super::{
     exit,
-    run::{Progress, RunOptions, verdict},
+    progress::Progress,
+    run::{RunOptions, verdict},
 };
 use crate::{
     plane::{self, Unrunnable, container, netns},
@@ -46,7 +47,7 @@ pub(super) fn run(real: &netns::Options, options: &RunOptions, files: &[File], s
         (0..scenarios.len()).filter(|index| scenarios[*index].run.planes.contains(&plane)).collect();
     let left_out = scenarios.len() - chosen.len();
     let (next, is_interrupted) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let results = Mutex::new((Progress::new(chosen.len()), Vec::<(usize, Result)>::new()));
+    let results = Mutex::new((Progress::new(chosen.len(), "runs"), Vec::<(usize, Result)>::new()));
     std::thread::scope(|scope| {
         for _ in 0..options.jobs.clamp(1, chosen.len().max(1)) {
             scope.spawn(|| {
@@ -57,7 +58,7 @@ pub(super) fn run(real: &netns::Options, options: &RunOptions, files: &[File], s
                     let result = run_one(real, options, &files[*index], &scenarios[*index]);
                     let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
                     match &result {
-                        Ok(report) => results.0.on_ran(&report.ran),
+                        Ok(report) => results.0.on_done(matches!(report.ran.verdict, Verdict::Held)),
                         Err(why) => {
                             is_interrupted.store(matches!(why, Unrunnable::Interrupted(_)), Ordering::Relaxed)
                         }

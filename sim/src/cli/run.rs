@@ -2,11 +2,10 @@
 
 use std::{
     fs,
-    io::{IsTerminal, Write},
     path::{Path, PathBuf},
 };
 
-use super::{exit, files};
+use super::{exit, files, progress::Progress};
 use crate::{
     plane::{self, Plane},
     report::{self, Format, Report, story},
@@ -75,10 +74,10 @@ pub fn run(options: &RunOptions) -> u8 {
         eprintln!("repull-sim: {}: {error}", folder.display());
         return exit::USAGE;
     }
-    let mut progress = Progress::new(jobs.len());
+    let mut progress = Progress::new(jobs.len(), "runs");
     let mut results: Vec<(Job, Ran)> = Vec::new();
     runner::run_all(options.plane, &scenarios, &jobs, options.jobs, options.records_max, |job, ran| {
-        progress.on_ran(&ran);
+        progress.on_done(matches!(ran.verdict, Verdict::Held));
         results.push((job, ran));
     });
     progress.end();
@@ -174,39 +173,5 @@ pub(super) fn verdict(reports: &[Report]) -> u8 {
         exit::MARK_MISSED
     } else {
         exit::BROKEN
-    }
-}
-
-/// A line on the terminal while runs are made.
-pub(super) struct Progress {
-    all: usize,
-    done: usize,
-    failed: usize,
-    is_terminal: bool,
-}
-
-impl Progress {
-    pub(super) fn new(all: usize) -> Self {
-        Self { all, done: 0, failed: 0, is_terminal: std::io::stderr().is_terminal() }
-    }
-
-    pub(super) fn on_ran(&mut self, ran: &Ran) {
-        self.done += 1;
-        self.failed += usize::from(!matches!(ran.verdict, Verdict::Held));
-        // A file, not a terminal, wants to hear less often.
-        let every = if self.is_terminal { 1 } else { 1000 };
-        if self.done.is_multiple_of(every) {
-            let start = if self.is_terminal { "\r" } else { "" };
-            let end = if self.is_terminal { "  " } else { "\n" };
-            eprint!("{start}{} of {} runs, {} failed{end}", self.done, self.all, self.failed);
-            // A progress line that cannot be written is no reason to stop.
-            let _ = std::io::stderr().flush();
-        }
-    }
-
-    pub(super) fn end(&self) {
-        if self.is_terminal {
-            eprint!("\r{:60}\r", "");
-        }
     }
 }

@@ -77,6 +77,8 @@ pub struct Circumstances {
     pub streams: u32,
     /// The longest time from keyframe to keyframe.
     pub gop: Duration,
+    /// An address an origin has left may be another server's, which holds a request for what it does not have.
+    pub strangers: bool,
 }
 
 /// Where a pull stands when what was in its way is gone.
@@ -214,6 +216,7 @@ pub fn recovery(config: &Config, policy: &Policy, around: &Circumstances, standi
             if around.addresses > 1 { found.max(policy.first_media) } else { found }
         }
         PullState::AwaitingMedia | PullState::Requesting => policy.first_media,
+        PullState::Connecting | PullState::Handshaking if around.strangers => policy.first_media,
         PullState::Resolving
         | PullState::Queued
         | PullState::Connecting
@@ -227,7 +230,8 @@ pub fn recovery(config: &Config, policy: &Policy, around: &Circumstances, standi
     let stale = if renewed.is_zero() {
         Duration::ZERO
     } else {
-        renewed + attempt(policy, pull, around.addresses) + retry
+        let held = if around.strangers { policy.first_media } else { Duration::ZERO };
+        renewed + attempt(policy, pull, around.addresses) + held + retry
     };
     noticed
         + attempt(policy, pull, around.addresses)
@@ -336,8 +340,13 @@ mod tests {
 
     #[test]
     fn recovery_is_the_sum_of_what_stands_in_the_way() {
-        let around =
-            Circumstances { addresses: 1, ttl: Duration::ZERO, streams: 1, gop: Duration::from_secs(1) };
+        let around = Circumstances {
+            addresses: 1,
+            ttl: Duration::ZERO,
+            streams: 1,
+            gop: Duration::from_secs(1),
+            strangers: false,
+        };
         let standing = Standing {
             state: PullState::BackingOff,
             failures: 3,
@@ -354,6 +363,14 @@ mod tests {
         assert_eq!(recovers(standing, Circumstances { addresses: 2, ..around }), 21_550 + 20_000);
         let stale = Circumstances { ttl: Duration::from_secs(30), ..around };
         assert_eq!(recovers(standing, stale), 13_550 + 30_000 + 10_000 + 1_000);
+        // Another server at the address: an old answer leads there, or a dial that is under way.
+        assert_eq!(recovers(standing, Circumstances { strangers: true, ..stale }), 13_550 + 41_000 + 20_000);
+        let strangers = Circumstances { strangers: true, ..around };
+        assert_eq!(recovers(standing, strangers), 13_550);
+        assert_eq!(
+            recovers(Standing { state: PullState::Handshaking, ..standing }, strangers),
+            13_550 + 20_000
+        );
     }
 
     #[test]

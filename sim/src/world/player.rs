@@ -380,6 +380,7 @@ pub(crate) fn totals(report: &Report) -> Saw {
 }
 
 pub(crate) fn difference(now: &Saw, before: &Saw) -> Saw {
+    let opened = now.opened - before.opened;
     Saw {
         frames: now.frames - before.frames,
         video: now.video - before.video,
@@ -389,9 +390,9 @@ pub(crate) fn difference(now: &Saw, before: &Saw) -> Saw {
         leaps: now.leaps - before.leaps,
         plays: now.plays - before.plays,
         lives: now.lives - before.lives,
-        opened: now.opened - before.opened,
-        opening_headers: now.opening_headers,
-        opening_metadata: now.opening_metadata,
+        opened,
+        opening_headers: if opened > 0 { now.opening_headers } else { 0 },
+        opening_metadata: if opened > 0 { now.opening_metadata } else { 0 },
         seated: false,
     }
 }

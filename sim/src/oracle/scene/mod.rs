@@ -20,7 +20,7 @@ use super::bounds::{self, Policy};
 use crate::{
     origin::{Audio, OnConnect, Withhold},
     raw::media::Track,
-    scenario::model::{Act, Ending, Event, Fault, FaultEvent, HostRef, Role, Scenario},
+    scenario::model::{Act, AddressTaken, Ending, Event, Fault, FaultEvent, HostRef, Role, Scenario},
     trace::{ActorId, Call, Cast, Inward, Phase, Sample},
 };
 
@@ -90,6 +90,8 @@ pub struct Scene {
     pub jumps: bool,
     /// An origin sends pulls elsewhere.
     pub redirects: bool,
+    /// Another server takes an address that an origin has left.
+    pub strangers: bool,
     /// Calls without an answer.
     pub calls: BTreeMap<u32, CallNow>,
     /// Requests to the core without a reply.
@@ -427,12 +429,15 @@ impl Scene {
                 self.drips |= matches!(fault, Fault::Drip { .. } | Fault::NoMedia { .. })
                     || matches!(fault, Fault::End { ending: Ending::InsufficientBw, .. })
                     || matches!(fault, Fault::Behave(to) if to.behaviour.withhold != Withhold::Nothing);
+                self.strangers |=
+                    matches!(fault, Fault::MoveAddress { taken: AddressTaken::OtherServer, .. });
                 self.redirects |= matches!(fault, Fault::ReconnectRequest { .. })
                     || matches!(fault, Fault::Behave(to) if matches!(to.behaviour.connect, OnConnect::Redirect { .. }));
             }
             if let Act::Fault(fault) = &event.act
                 && let Fault::Term(back) | Fault::Kill(back) | Fault::Vanish(back) = &fault.fault
             {
+                self.strangers |= back.taken == AddressTaken::OtherServer;
                 let back = back.boot.unwrap_or_default().max(back.first_frame.unwrap_or_default());
                 self.comeback_max = self.comeback_max.max(back);
             }
@@ -620,6 +625,7 @@ impl Scene {
             ttl: self.ttl_max,
             streams: self.counts.get(&proxy).copied().unwrap_or(0),
             gop: self.gop_max,
+            strangers: self.strangers,
         }
     }
 
