@@ -37,6 +37,8 @@ impl Source {
             Self::Universe => {
                 let mut scenario = world::make(seed);
                 plot::tell_story(&mut scenario, &mut dice);
+                // By dice of its own: worlds without them stay what they were.
+                plot::tell_rarities(&mut scenario, &mut Dice::new(seed, "explore: rarities"));
                 scenario
             }
             Self::File(file) => story_of(file, seed, &mut dice),

@@ -4,7 +4,7 @@
 //! instants of a run without it are known, a time is one of them, or a nanosecond, a microsecond, a millisecond beside.
 
 use proxy_core::{
-    io::PlayOutput,
+    io::{PlayOutput, PullState},
     time::{Duration, Instant},
 };
 
@@ -18,8 +18,8 @@ use crate::{
     scenario::{
         FAULTS, FaultForm,
         model::{
-            Act, Anchor, Call, Event, Fault, FaultEvent, HostRef, LeaveBy, Meddling, PullRef, ReplyWanted,
-            Role, Scenario, Swarm, When,
+            Act, Anchor, Call, DnsAnswer, Event, Fault, FaultEvent, HostRef, LeaveBy, Meddling, PullRef,
+            ReplyWanted, Role, Scenario, Swarm, When,
         },
         words,
     },
@@ -227,6 +227,41 @@ pub(super) fn tell_story(scenario: &mut Scenario, dice: &mut Dice) {
             let begins = if dice.chance(70) { dice.between(100, 2_500) } else { dice.between(100, 8_000) };
             push(scenario, at(begins * MILLI), act);
         }
+    }
+}
+
+/// Adds what hardly ever comes together by dice alone: a name that leads to one origin at first and to another one later, and
+/// an origin that falls silent when it has just begun.
+pub(super) fn tell_rarities(scenario: &mut Scenario, dice: &mut Dice) {
+    let origins = world::hosts(scenario, |role| matches!(role, Role::Origin(_)));
+    let Some(proxy) = world::hosts(scenario, |role| matches!(role, Role::Proxy(_))).first().copied() else {
+        return;
+    };
+    if let ([name], [_, other]) = (scenario.names.as_slice(), origins.as_slice())
+        && name.hosts.len() == 1
+        && let Some(ip) = scenario.hosts[usize::from(other.0)].ip
+        && dice.chance(40)
+    {
+        let fault = Fault::Dns { name: name.name.clone(), answer: DnsAnswer::Addresses(vec![ip]) };
+        let time = Some(dice.wide_millis(1_000, 9_000));
+        let other = *other;
+        push(scenario, at(0), Act::Fault(FaultEvent { on: proxy, fault, time }));
+        if dice.chance(60) {
+            let fault = Fault::PublisherAway { stream: None, back: None };
+            let leaves = at(dice.between(0, 6_000) * MILLI);
+            push(scenario, leaves, Act::Fault(FaultEvent { on: other, fault, time: None }));
+        }
+    }
+    if let Some(on) = origins.first().copied()
+        && dice.chance(2)
+        && let Some(fault) = fault::roll("play-empty", on, scenario, dice)
+    {
+        let begins = When {
+            anchor: Anchor::Entered(PullRef(0), PullState::AwaitingMedia),
+            offset: i64::try_from(dice.between(0, 300) * MILLI).unwrap_or(0),
+        };
+        let time = Some(dice.millis(600, 2_500));
+        push(scenario, begins, Act::Fault(FaultEvent { on, fault, time }));
     }
 }
 
