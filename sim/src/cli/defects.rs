@@ -248,7 +248,16 @@ fn choose(all: &[Defect], options: &DefectOptions) -> io::Result<Vec<Defect>> {
                 io::Error::other(format!("no defect `{name}`; there are {}", known.join(", ")))
             })
         };
-        return options.names.iter().map(find).collect();
+        let named = options.names.iter().map(find).collect::<io::Result<Vec<Defect>>>()?;
+        for Defect { name, plane, .. } in &named {
+            if let Some(plane) = plane.filter(|plane| *plane != options.plane && !options.check_only) {
+                let plane = plane::name(plane);
+                return Err(io::Error::other(format!(
+                    "`{name}` is seen on plane {plane} alone; add --plane {plane}"
+                )));
+            }
+        }
+        return Ok(named);
     }
     let is_here =
         |defect: &&Defect| defect.plane.is_none_or(|plane| plane == options.plane || options.check_only);

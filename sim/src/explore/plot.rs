@@ -231,7 +231,8 @@ pub(super) fn tell_story(scenario: &mut Scenario, dice: &mut Dice) {
 }
 
 /// Adds what hardly ever comes together by dice alone: a name that leads to one origin at first and to another one later, and
-/// an origin that falls silent when it has just begun.
+/// an origin that falls
+/// silent when it has just begun in the middle of a GOP.
 pub(super) fn tell_rarities(scenario: &mut Scenario, dice: &mut Dice) {
     let origins = world::hosts(scenario, |role| matches!(role, Role::Origin(_)));
     let Some(proxy) = world::hosts(scenario, |role| matches!(role, Role::Proxy(_))).first().copied() else {
@@ -240,27 +241,28 @@ pub(super) fn tell_rarities(scenario: &mut Scenario, dice: &mut Dice) {
     if let ([name], [_, other]) = (scenario.names.as_slice(), origins.as_slice())
         && name.hosts.len() == 1
         && let Some(ip) = scenario.hosts[usize::from(other.0)].ip
-        && dice.chance(40)
+        && dice.chance(80)
     {
         let fault = Fault::Dns { name: name.name.clone(), answer: DnsAnswer::Addresses(vec![ip]) };
         let time = Some(dice.wide_millis(1_000, 9_000));
-        let other = *other;
         push(scenario, at(0), Act::Fault(FaultEvent { on: proxy, fault, time }));
-        if dice.chance(60) {
-            let fault = Fault::PublisherAway { stream: None, back: None };
-            let leaves = at(dice.between(0, 6_000) * MILLI);
-            push(scenario, leaves, Act::Fault(FaultEvent { on: other, fault, time: None }));
+        // Nothing that is lifted in the end: what is not published there never will be.
+        if let Role::Origin(model) = &mut scenario.hosts[usize::from(other.0)].role {
+            model.published &= dice.chance(30);
         }
     }
     if let Some(on) = origins.first().copied()
-        && dice.chance(2)
-        && let Some(fault) = fault::roll("play-empty", on, scenario, dice)
+        && dice.chance(3)
+        && let Role::Origin(model) = &mut scenario.hosts[usize::from(on.0)].role
     {
+        model.behaviour.gop_cache = false;
+        model.publisher.audio.get_or_insert_with(|| world::audio(dice));
+        let Some(fault) = fault::roll("play-empty", on, scenario, dice) else { return };
         let begins = When {
             anchor: Anchor::Entered(PullRef(0), PullState::AwaitingMedia),
-            offset: i64::try_from(dice.between(0, 300) * MILLI).unwrap_or(0),
+            offset: i64::try_from(dice.between(100, 500) * MILLI).unwrap_or(0),
         };
-        let time = Some(dice.millis(600, 2_500));
+        let time = Some(dice.millis(600, 1_500));
         push(scenario, begins, Act::Fault(FaultEvent { on, fault, time }));
     }
 }

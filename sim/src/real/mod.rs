@@ -35,13 +35,14 @@ impl Clock {
         Self { zero: tokio::time::Instant::now() }
     }
 
-    /// Makes a clock whose zero was so long after 1970, so that several processes of one machine count alike.
+    /// Makes a clock whose zero is so long after 1970, so that several processes of one machine count alike. Until then it
+    /// reads zero.
     #[expect(clippy::disallowed_methods, reason = "clocks of several processes are laid side by side")]
     pub fn since_1970(zero: std::time::Duration) -> Self {
-        let now = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
-        let age = now.unwrap_or_default().saturating_sub(zero);
-        let zero = tokio::time::Instant::now();
-        Self { zero: zero.checked_sub(age).unwrap_or(zero) }
+        let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
+        let (since, now) = (since.unwrap_or_default(), tokio::time::Instant::now());
+        let ahead = zero.saturating_sub(since);
+        Self { zero: now.checked_sub(since.saturating_sub(zero)).unwrap_or(now) + ahead }
     }
 
     /// Returns the time.
@@ -49,8 +50,16 @@ impl Clock {
         Instant::from_nanos(u64::try_from(self.zero.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 
-    /// Returns when the runtime's clock will read `at`.
+    /// Returns when the runtime's clock reads `at` first; zero it reads already.
     pub fn at(&self, at: Instant) -> tokio::time::Instant {
-        self.zero + std::time::Duration::from_nanos(at.as_nanos())
+        match at {
+            Instant::ZERO => self.zero.min(tokio::time::Instant::now()),
+            at => self.zero + std::time::Duration::from_nanos(at.as_nanos()),
+        }
+    }
+
+    /// Returns how long it will read zero yet.
+    pub fn until_zero(&self) -> std::time::Duration {
+        self.zero.saturating_duration_since(tokio::time::Instant::now())
     }
 }

@@ -67,10 +67,10 @@ impl World<'_> {
         if proxy.repull != Some(peer) {
             return;
         }
-        proxy.zero = Instant::from_nanos(zero.saturating_sub(self.zero));
+        proxy.zero = zero.checked_signed_diff(self.zero).unwrap_or(0);
         proxy.is_up = true;
         proxy.streams.clear();
-        let at = proxy.zero.min(now);
+        let at = Instant::from_nanos(0u64.saturating_add_signed(proxy.zero)).min(now);
         self.note_at(at, actor, What::Moment(Moment::Listening));
         if let Some(of) = self.hosts[host].of {
             self.happened(Happened::Listening(of));
@@ -83,7 +83,7 @@ impl World<'_> {
         if proxy.repull != Some(peer) {
             return;
         }
-        let shift = |at: Instant| Instant::from_nanos(at.as_nanos().saturating_add(proxy.zero.as_nanos()));
+        let shift = |at: Instant| Instant::from_nanos(at.as_nanos().saturating_add_signed(proxy.zero));
         let at = shift(at);
         let mut entered = None;
         match &mut event.kind {

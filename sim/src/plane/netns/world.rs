@@ -56,6 +56,10 @@ pub(super) const SECRET: &str = "netns";
 const ORDERS_PASS: Duration = Duration::from_millis(5);
 /// How long processes may take to be there.
 const READY_WITHIN: Duration = Duration::from_secs(60);
+/// How long before a world's zero its processes begin: what is to happen at once finds them there.
+const HEAD_START: Duration = Duration::from_millis(200);
+/// The same where an engine runs them.
+const ENGINES_HEAD_START: Duration = Duration::from_millis(500);
 /// How often records are judged.
 const TICK: Duration = Duration::from_millis(20);
 /// How late this world may look at what is due before a broken promise is no verdict: as late as things may come.
@@ -161,8 +165,8 @@ pub(super) struct ProxyNow {
     /// What its kernel tells of flows.
     pub(super) flows: Option<PeerId>,
     pub(super) is_up: bool,
-    /// The zero of its own clock, of this life.
-    pub(super) zero: Instant,
+    /// The zero of its own clock, of this life, in nanoseconds after the world's.
+    pub(super) zero: i64,
     pub(super) streams: BTreeMap<u64, StreamKey>,
 }
 
@@ -318,7 +322,7 @@ impl<'a> World<'a> {
                     aide: None,
                     flows: None,
                     is_up: false,
-                    zero: Instant::ZERO,
+                    zero: 0,
                     streams: BTreeMap::new(),
                 })),
                 Role::Origin(model) => Runs::Origin(Box::new(OriginNow {
@@ -428,7 +432,8 @@ impl<'a> World<'a> {
         self.wait_until(signals, "its processes are not there", |world| world.unready.is_empty()).await?;
         self.lay_cables(signals).await?;
 
-        let since_1970 = wall();
+        let head_start = if self.ground.is_engine() { ENGINES_HEAD_START } else { HEAD_START };
+        let since_1970 = wall() + head_start;
         self.zero = u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX);
         self.clock = Clock::since_1970(since_1970);
         self.note_at(Instant::ZERO, ActorId::WORLD, What::Phase(Phase::Safety));
@@ -452,7 +457,7 @@ impl<'a> World<'a> {
             if let Runs::Origin(origin) = &self.hosts[host].runs
                 && origin.spec.up
             {
-                let publish_at = origin.spec.published.then_some(BEHIND.as_nanos() as u64);
+                let publish_at = origin.spec.published.then_some(0);
                 self.boot(host, 0, publish_at);
             }
         }
@@ -477,6 +482,7 @@ impl<'a> World<'a> {
             Runs::Origin(_) | Runs::Players(_) | Runs::Nothing => true,
         };
         self.wait_until(signals, "the proxy does not listen", |world| world.hosts.iter().all(is_up)).await?;
+        self.wait_for_zero(signals).await?;
         self.lag = Duration::ZERO;
         for (event, at) in self.moments.take_known() {
             self.heap.push(at, Wake::Event(event));
@@ -723,6 +729,14 @@ impl<'a> World<'a> {
             }
             let next = (self.now() + TICK).min(until);
             self.listen_until(signals, next).await?;
+        }
+        Ok(())
+    }
+
+    /// Hears what is told until the clock begins to run.
+    async fn wait_for_zero(&mut self, signals: &mut Signals) -> Result<(), Cut> {
+        while !self.clock.until_zero().is_zero() {
+            self.listen_until(signals, Instant::from_nanos(1)).await?;
         }
         Ok(())
     }

@@ -13,7 +13,10 @@ use crate::{
         Behaviour, Change, CutAt, CutBy as ModelCutBy, Ending, Like, ModelOrigin, Publisher,
         Then as ModelThen, Which,
     },
-    plane::netns::wire::{News, Order},
+    plane::netns::{
+        wire::{News, Order},
+        world::BEHIND,
+    },
     real::{Clock, RealOrigin},
     scenario::model::{Act, CutBy, Fault, OriginModel, Scenario, Then},
     trace::What,
@@ -375,7 +378,7 @@ impl Process<'_> {
             number_from(model, from);
             for (name, publisher) in lives {
                 if model.epoch(&name).is_none() {
-                    model.publish(&name, publisher, now);
+                    model.publish(&name, publisher, now.max(Instant::ZERO + BEHIND));
                 }
             }
             number_from(model, plays_from);
