@@ -498,8 +498,9 @@ impl Pull {
                 cx.close(link.conn);
                 S::Stopped
             }
-            (S::Requesting { attempt, link, session, request }, E::Resolved(addrs)) => {
+            (S::Requesting { mut attempt, mut link, session, request }, E::Resolved(addrs)) => {
                 if addrs.is_empty() || addrs.contains(&link.addr.ip()) {
+                    self.learn_others(&mut attempt, &mut link, &addrs, cx);
                     let request = Request { lookup: None, ..request };
                     return S::Requesting { attempt, link, session, request };
                 }
@@ -534,8 +535,9 @@ impl Pull {
                 play.pinger.handle_pong();
                 S::AwaitingMedia { play, wait }
             }
-            (S::AwaitingMedia { play, wait }, E::Resolved(addrs)) => {
+            (S::AwaitingMedia { mut play, wait }, E::Resolved(addrs)) => {
                 if addrs.is_empty() || addrs.contains(&play.link.addr.ip()) {
+                    self.learn_others(&mut play.attempt, &mut play.link, &addrs, cx);
                     return S::AwaitingMedia { play, wait: Wait { lookup: None, ..wait } };
                 }
                 cx.abort(play.link.conn);

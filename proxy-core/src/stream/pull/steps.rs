@@ -88,6 +88,25 @@ impl Pull {
         self.queue(attempt, addr, addrs, cx, now)
     }
 
+    /// A name that had one address has others by now: an origin that serves nothing is not waited for any more for ever, and
+    /// they are next.
+    pub(super) fn learn_others(
+        &self,
+        attempt: &mut Attempt,
+        link: &mut Link,
+        ips: &[IpAddr],
+        cx: &PullCx<'_>,
+    ) {
+        if attempt.has_others {
+            return;
+        }
+        let addrs = ips.iter().take(self.config.addresses_max).map(|ip| SocketAddr::new(*ip, attempt.url.port));
+        let is_other = |addr: &SocketAddr| *addr != link.addr && !cx.is_own_url(&attempt.url, *addr, None);
+        let others: VecDeque<SocketAddr> = addrs.filter(is_other).collect();
+        attempt.has_others = !others.is_empty();
+        link.rest = others;
+    }
+
     fn queue(
         &mut self,
         attempt: Attempt,
