@@ -113,13 +113,16 @@ impl Oracle for Demand {
             let Some(stream) = scene.streams.get(&(proxy, id)) else { continue };
             let due = match what {
                 // Whoever slept goes by the same queue as everybody when it wakes, who is watched by the queue of those, and
-                // all behind operators.
+                // all behind operators, and behind those whose names are not answered.
                 Due::Token => {
                     let awake = scene.due(proxy, Instant::ZERO);
                     let watched = scene.watched_since(proxy, stream).unwrap_or(awake);
                     let asked = self.asked.get(&proxy).copied().unwrap_or(awake);
                     let ahead = others_watched(proxy, stream, scene, now).unwrap_or(awake);
-                    let turn = awake.max(watched).max(ahead);
+                    let named = scene
+                        .names_were_slow(now)
+                        .map_or(awake, |slow| slow + scene.config(proxy).pull.resolve_timeout);
+                    let turn = awake.max(watched).max(ahead).max(named);
                     scene.due(proxy, at).max(turn + token_within(proxy, scene, 0)).max(asked)
                 }
                 Due::Attempt | Due::NoneReader => scene.due(proxy, at),

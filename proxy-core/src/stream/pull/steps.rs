@@ -100,7 +100,8 @@ impl Pull {
         if attempt.has_others {
             return;
         }
-        let addrs = ips.iter().take(self.config.addresses_max).map(|ip| SocketAddr::new(*ip, attempt.url.port));
+        let addrs =
+            ips.iter().take(self.config.addresses_max).map(|ip| SocketAddr::new(*ip, attempt.url.port));
         let is_other = |addr: &SocketAddr| *addr != link.addr && !cx.is_own_url(&attempt.url, *addr, None);
         let others: VecDeque<SocketAddr> = addrs.filter(is_other).collect();
         attempt.has_others = !others.is_empty();

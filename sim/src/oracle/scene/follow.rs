@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     raw::media::Track,
-    scenario::model::{Act, Fault, HostRef},
+    scenario::model::{Act, DnsAnswer, Fault, HostRef},
     trace::{ActorId, Call, Inward, Moment, Outward, Record, What},
 };
 
@@ -123,6 +123,7 @@ impl Scene {
                     fault.fault,
                     Fault::ConntrackFlush | Fault::Dns { .. } | Fault::WallClock { .. }
                 );
+                self.slow_names.0 += u32::from(is_slow_name(&fault.fault));
                 if matches!(fault.fault, Fault::Freeze | Fault::Pause) {
                     for (proxy, now) in &mut self.proxies {
                         now.frozen += u32::from(self.hosts.get(usize::from(proxy.0)) == Some(&on));
@@ -147,6 +148,9 @@ impl Scene {
         self.last_lifted = at;
         let Some(event) = self.events.get(usize::from(index)) else { return };
         let Act::Fault(fault) = &event.act else { return };
+        if is_slow_name(&fault.fault) {
+            self.slow_names = (self.slow_names.0.saturating_sub(1), Some(at));
+        }
         if !matches!(fault.fault, Fault::Freeze | Fault::Pause) {
             return;
         }
@@ -652,4 +656,9 @@ fn options_of(args: &[(String, String)], base: PullOptions) -> Option<PullOption
         }
     }
     Some(options)
+}
+
+/// Returns whether a fault lets a name be answered late or never.
+fn is_slow_name(fault: &Fault) -> bool {
+    matches!(fault, Fault::Dns { answer: DnsAnswer::Silent | DnsAnswer::Slow(_), .. })
 }

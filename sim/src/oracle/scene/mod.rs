@@ -80,6 +80,8 @@ pub struct Scene {
     pub faults: BTreeMap<u16, Instant>,
     /// When the last fault was lifted; zero if none was.
     pub last_lifted: Instant,
+    /// Faults in force that let names be answered late or never, and when the last one was lifted.
+    slow_names: (u32, Option<Instant>),
     /// Hosts that no fault and nothing of the timeline has ever touched are absent.
     touched: BTreeSet<HostRef>,
     /// Something happened that may touch everybody.
@@ -592,6 +594,12 @@ impl Scene {
     /// Returns when a proxy must have met a deadline: one that passed while it was frozen, when it ran again.
     pub fn due(&self, proxy: ActorId, deadline: Instant) -> Instant {
         self.proxies.get(&proxy).map_or(deadline, |proxy| deadline.max(proxy.ran_at))
+    }
+
+    /// Returns when names were last answered late or never, if they ever were.
+    pub fn names_were_slow(&self, now: Instant) -> Option<Instant> {
+        let (in_force, lifted) = self.slow_names;
+        if in_force > 0 { Some(now) } else { lifted }
     }
 
     /// Returns the stream whose player a connection is, and since when it has its seat.
