@@ -300,5 +300,9 @@ pub(super) fn another(publisher: &Publisher, dice: &mut Dice) -> Publisher {
         }
         _ => publisher.clock.base = dice.one(&world::CLOCKS),
     }
+    // Something goes on.
+    if let (None, Some(audio)) = (&publisher.video, &mut publisher.audio) {
+        audio.until = None;
+    }
     publisher
 }

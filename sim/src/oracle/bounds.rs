@@ -293,6 +293,12 @@ pub fn is_sound(behaviour: &Behaviour, publisher: &Publisher) -> bool {
     accepts && answers && sends && lasts && (publisher.video.is_some() || publisher.audio.is_some())
 }
 
+/// Returns whether a publisher sends nothing more after a while, though it is there.
+pub fn falls_silent(publisher: &Publisher) -> bool {
+    publisher.video.as_ref().is_none_or(|video| video.until.is_some())
+        && publisher.audio.as_ref().is_none_or(|audio| audio.until.is_some())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,7 +18,7 @@ use proxyd::config::Settings;
 pub(super) use self::follow::begins_attempt;
 use super::bounds::{self, Policy};
 use crate::{
-    origin::{Audio, OnConnect, Withhold},
+    origin::{Audio, OnConnect, Publisher, Withhold},
     raw::media::Track,
     scenario::model::{Act, AddressTaken, Ending, Event, Fault, FaultEvent, HostRef, Role, Scenario},
     trace::{ActorId, Call, Cast, Inward, Phase, Sample},
@@ -344,7 +344,8 @@ impl Scene {
                     scene.proxies.insert(actor, ProxyNow::default());
                 }
                 Role::Origin(model) => {
-                    let is_sound = bounds::is_sound(&model.behaviour, &model.publisher);
+                    let is_sound = bounds::is_sound(&model.behaviour, &model.publisher)
+                        && !later_publishers(scenario, host).any(bounds::falls_silent);
                     let origin = OriginNow {
                         host,
                         streams: model.streams.clone(),
@@ -674,4 +675,15 @@ pub(super) fn name_of(key: &StreamKey) -> String {
 fn name_in_url(url: &str) -> Option<String> {
     let key = OriginUrl::parse(url).ok()?.key_in(DEFAULT_VHOST)?;
     Some(name_of(&key))
+}
+
+/// Returns what an origin's publishers send that come later.
+fn later_publishers(scenario: &Scenario, origin: HostRef) -> impl Iterator<Item = &Publisher> {
+    scenario.events.iter().filter_map(move |event| match &event.act {
+        Act::Publish { origin: of, publisher, .. } if *of == origin => publisher.as_deref(),
+        Act::Fault(FaultEvent { on, fault: Fault::PublisherAway { back, .. }, .. }) if *on == origin => {
+            back.as_deref()
+        }
+        _ => None,
+    })
 }
