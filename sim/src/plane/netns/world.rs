@@ -122,6 +122,8 @@ pub(super) struct World<'a> {
     pub(super) left: BTreeMap<usize, Ipv4Addr>,
     /// When an origin was last told to do something.
     pub(super) ordered_at: Instant,
+    /// When an operator last called, each call on a connection of its own.
+    called_at: Option<Instant>,
     pub(super) file: PathBuf,
     /// Processes that are not ready yet.
     pub(super) unready: BTreeSet<PeerId>,
@@ -280,6 +282,7 @@ impl<'a> World<'a> {
             lifting: 0,
             left: BTreeMap::new(),
             ordered_at: Instant::ZERO,
+            called_at: None,
             file,
             unready: BTreeSet::new(),
             broken: None,
@@ -472,6 +475,14 @@ impl<'a> World<'a> {
             world.unready.is_empty() && world.hosts.iter().all(is_booted)
         })
         .await?;
+        // What its configuration names a proxy dials at once: not before the clock runs.
+        let dials_at_once = |host: &HostNow| match &host.runs {
+            Runs::Proxy(proxy) => !proxy.settings.proxies.is_empty(),
+            Runs::Origin(_) | Runs::Players(_) | Runs::Nothing => false,
+        };
+        if self.hosts.iter().any(dials_at_once) {
+            self.wait_for_zero(signals).await?;
+        }
         for host in 0..begins {
             if let Runs::Proxy(_) = &self.hosts[host].runs {
                 self.start_repull(host)?;
@@ -548,6 +559,13 @@ impl<'a> World<'a> {
     /// Lets what an origin was told to do at this moment be done before something happens to the network.
     pub(super) async fn let_orders_pass(&self) {
         if self.now().since(self.ordered_at) < ORDERS_PASS {
+            tokio::time::sleep(ORDERS_PASS).await;
+        }
+    }
+
+    /// Lets what an operator has called at this moment come in before it calls again.
+    async fn let_calls_pass(&self) {
+        if self.called_at.is_some_and(|at| self.now().since(at) < ORDERS_PASS) {
             tokio::time::sleep(ORDERS_PASS).await;
         }
     }
@@ -785,7 +803,11 @@ impl<'a> World<'a> {
             self.heap.push(due + every, Wake::Event(index));
         }
         match &event.act {
-            Act::Call(call) => self.operate(index, call),
+            Act::Call(call) => {
+                self.let_calls_pass().await;
+                self.operate(index, call);
+                self.called_at = Some(self.now());
+            }
             Act::Repair { .. } => self.repair(index),
             Act::Play { players, at, stream, via } => self.players_join(*players, *at, stream, via),
             Act::Leave { players, by } => self.players_leave(*players, *by).await?,
