@@ -231,8 +231,7 @@ pub(super) fn tell_story(scenario: &mut Scenario, dice: &mut Dice) {
 }
 
 /// Adds what hardly ever comes together by dice alone: a name that leads to one origin at first and to another one later, and
-/// an origin that falls
-/// silent when it has just begun in the middle of a GOP.
+/// an origin that falls silent when it has just begun in the middle of a GOP.
 pub(super) fn tell_rarities(scenario: &mut Scenario, dice: &mut Dice) {
     let origins = world::hosts(scenario, |role| matches!(role, Role::Origin(_)));
     let Some(proxy) = world::hosts(scenario, |role| matches!(role, Role::Proxy(_))).first().copied() else {
