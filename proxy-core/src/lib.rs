@@ -15,7 +15,8 @@
 //! | [`session`] | one RTMP conversation: the client that pulls, the server that plays |
 //! | [`relay`] | frames to many players: log, GOP position, cursors, one clock, encode once |
 //! | [`stream`] | registry, pull lifecycle, backoff, dial budget, players |
-//! | [`proxy`] | owns all of it and routes inputs; the only owner of dice and ids |
+//! | [`dice`] | the only dice there are |
+//! | [`proxy`] | owns all of it and routes inputs; hands out dice and ids |
 //! | [`io`] | the whole boundary on one page |
 
 #![no_std]
@@ -24,6 +25,7 @@
 extern crate alloc;
 
 pub mod config;
+pub mod dice;
 pub mod io;
 pub mod proxy;
 pub mod relay;

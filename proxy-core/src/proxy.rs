@@ -8,7 +8,6 @@
 //! Machines never reach each other: each tells its effects, and the proxy carries them to whom they concern.
 
 mod deadlines;
-mod dice;
 
 use alloc::{
     boxed::Box,
@@ -20,12 +19,13 @@ use core::net::SocketAddr;
 
 use crate::{
     config::Config,
+    dice::{self, Dice, PullDice},
     io::{
         Answer, AskId, ConnId, Event, EventKind, Hangup, Input, Output, PlayAnswer, PlayerEnd, PlayerView,
         PullFailure, PullOptions, PullState, Question, Reply, Request, RequestId, StreamEnd, StreamFilter,
         StreamId, StreamView, Wakeup,
     },
-    proxy::{deadlines::Deadlines, dice::Dice},
+    proxy::deadlines::Deadlines,
     relay::Relay,
     session::server::Refusal,
     stream::{
@@ -50,6 +50,7 @@ const IDS_MAX: usize = 32;
 #[derive(Debug)]
 pub struct Proxy {
     config: Config,
+    seed: u64,
     dice: Dice,
     /// Tells our streams from those of other proxies.
     origin_of_ids: u64,
@@ -125,6 +126,7 @@ impl Proxy {
             budget: DialBudget::new(&config.dial),
             is_dial_due: false,
             config,
+            seed,
             dice: Dice::new(seed),
             origin_of_ids: Dice::new(!seed).roll(),
             now: Instant::ZERO,
@@ -145,7 +147,11 @@ impl Proxy {
     /// Rolls other dice from here on, for whoever asks what else could have come of the same beginning. Ids stay as they
     /// are numbered.
     pub fn roll_anew(&mut self, seed: u64) {
+        self.seed = seed;
         self.dice = Dice::new(seed);
+        for stream in self.registry.iter_mut() {
+            stream.pull.set_dice(PullDice::new(seed, &stream.key));
+        }
     }
 
     /// Takes one input. Cannot fail.
@@ -363,7 +369,8 @@ impl Proxy {
             // A new wish that cannot be granted leaves the old one alone.
             AddMeans::Register | AddMeans::Supersede(_) if leads_back => self.reply(request, Reply::OwnUrl),
             AddMeans::Register => {
-                let id = self.registry.register(key.clone(), wish, &self.config, self.now);
+                let dice = PullDice::new(self.seed, &key);
+                let id = self.registry.register(key.clone(), wish, dice, &self.config, self.now);
                 self.tell(Some(id), EventKind::Registered { key });
                 self.wait(id, waiter);
                 self.watch_changed(id);
@@ -535,8 +542,6 @@ impl Proxy {
             routes: &mut self.routes,
             outputs: &mut self.outputs,
             effects: &mut effects,
-            dice: self.dice.roll(),
-            fill: dice::fill,
         };
         act(&mut stream.pull, &mut cx);
         self.apply(id, effects);

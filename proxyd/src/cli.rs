@@ -402,7 +402,10 @@ impl Service {
 
     async fn serve(mut self) -> Result<Answer, Fault> {
         self.settings.general.listen_ip = reachable(self.settings.general.listen_ip);
-        let env = TokioEnv::new().map_err(|error| Fault::running(format!("no random numbers: {error}")))?;
+        let env = match self.settings.general.seed {
+            0 => TokioEnv::new().map_err(|error| Fault::running(format!("no random numbers: {error}")))?,
+            seed => TokioEnv::with_seed(seed.into()),
+        };
         // A service may be started from a terminal and outlive it; a pull by hand is over with it.
         let is_at_terminal = self.narrator.is_some() && io::stdout().is_terminal();
         let mut signals =

@@ -63,11 +63,13 @@ pub struct General {
     pub listen_ip: IpAddr,
     /// The name told in `getServerConfig`; controllers match on it.
     pub media_server_id: String,
+    /// The seed of the core's dice; 0 for one from the operating system.
+    pub seed: u32,
 }
 
 impl Default for General {
     fn default() -> Self {
-        Self { listen_ip: IpAddr::V6(Ipv6Addr::UNSPECIFIED), media_server_id: "repull".to_owned() }
+        Self { listen_ip: IpAddr::V6(Ipv6Addr::UNSPECIFIED), media_server_id: "repull".to_owned(), seed: 0 }
     }
 }
 

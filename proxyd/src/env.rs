@@ -144,7 +144,12 @@ impl TokioEnv {
     pub fn new() -> io::Result<Self> {
         let mut seed = [0; 8];
         getrandom::fill(&mut seed).map_err(|error| io::Error::other(error.to_string()))?;
-        Ok(Self { resolver: Resolver::system(), seed: u64::from_le_bytes(seed) })
+        Ok(Self::with_seed(u64::from_le_bytes(seed)))
+    }
+
+    /// Makes it, with a seed that is known.
+    pub fn with_seed(seed: u64) -> Self {
+        Self { resolver: Resolver::system(), seed }
     }
 }
 

@@ -19,6 +19,12 @@ impl Dice {
         Self(mix(Self::new(seed, purpose).0 ^ n.wrapping_mul(0x9E37_79B9_7F4A_7C15)))
     }
 
+    /// Returns the seed of a proxy's own dice, the same on every plane: `place` counts proxies, `life` its processes.
+    /// Never 0, which a configuration takes for none.
+    pub fn seed_of_proxy(seed: u64, place: usize, life: u64) -> u32 {
+        Self::nth(seed, "proxy", life << 16 | place as u64).roll() as u32 | 1
+    }
+
     /// Returns the next number.
     pub fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);

@@ -10,6 +10,7 @@ use std::{
 use bytes::Bytes;
 use proxy_core::{
     config::Config,
+    dice::PullDice,
     io::{
         AskId, ConnId, ConnectError, Hangup, Output, PlayerEnd, PullFailure, PullOptions, ResolveError,
         StreamEnd, StreamId,
@@ -62,7 +63,8 @@ impl PullBench {
         let url = OriginUrl::parse("rtmp://origin.example/live/x").expect("a url");
         let wish = Wish { paths: vec![url], options: PullOptions { force: true, ..PullOptions::default() } };
         let now = Instant::from_millis(1_000);
-        Self { pull: Pull::new(wish, &config.pull, now), config, routes: Routes::default(), now }
+        let pull = Pull::new(wish, PullDice::new(7, &key()), &config.pull, now);
+        Self { pull, config, routes: Routes::default(), now }
     }
 
     /// Takes a step; returns the outputs by name.
@@ -79,8 +81,6 @@ impl PullBench {
             routes: &mut self.routes,
             outputs: &mut outputs,
             effects: &mut effects,
-            dice: 7,
-            fill: |out, _| out.fill(7),
         };
         self.pull.step(event, &mut cx, self.now);
         let told: Vec<&str> = outputs.iter().map(name_of).collect();

@@ -21,6 +21,7 @@ use alloc::{
 
 use crate::{
     config::Config,
+    dice::PullDice,
     io::{ConnId, PullOptions, PullState, RequestId, StreamFilter, StreamId, StreamView},
     relay::Relay,
     stream::pull::{Pull, Wish},
@@ -159,14 +160,21 @@ impl Registry {
     }
 
     /// Registers a stream.
-    pub fn register(&mut self, key: StreamKey, wish: Wish, config: &Config, now: Instant) -> StreamId {
+    pub fn register(
+        &mut self,
+        key: StreamKey,
+        wish: Wish,
+        dice: PullDice,
+        config: &Config,
+        now: Instant,
+    ) -> StreamId {
         self.last += 1;
         let id = StreamId(self.last);
         let stream = Stream {
             id,
             key: key.clone(),
             proven: wish.options.force,
-            pull: Pull::new(wish, &config.pull, now),
+            pull: Pull::new(wish, dice, &config.pull, now),
             relay: Relay::new(config.relay.clone()),
             before: None,
             waiters: Vec::new(),
@@ -244,6 +252,11 @@ impl Registry {
     /// Returns all streams, in the order of their registration.
     pub fn iter(&self) -> impl Iterator<Item = &Stream> {
         self.streams.values()
+    }
+
+    /// Returns all streams to be changed, in the order of their registration.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Stream> {
+        self.streams.values_mut()
     }
 
     /// Returns the ids of all streams a filter matches.

@@ -160,10 +160,6 @@ pub struct PullCx<'a> {
     pub outputs: &'a mut VecDeque<Output>,
     /// Where effects go.
     pub effects: &'a mut VecDeque<Effect>,
-    /// One number for jitter, rolled for this call.
-    pub dice: u64,
-    /// Bytes for a handshake, rolled when wanted.
-    pub fill: fn(&mut [u8], u64),
 }
 
 impl PullCx<'_> {

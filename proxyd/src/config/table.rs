@@ -125,6 +125,13 @@ pub static KEYS: &[Key] = &[
         "ZLMediaKit's; no delay unless asked for",
     ),
     key(
+        "general",
+        "seed",
+        Field::Count(|s| &mut s.general.seed, ANY),
+        "what the jitter of retries is drawn from, so that a test draws the same again; 0 takes a new seed at each start",
+        "proxies that start together must not dial in step",
+    ),
+    key(
         "protocol",
         "auto_close",
         Field::Switch(|s| &mut s.core.pull.auto_close),

@@ -153,14 +153,15 @@ impl World<'_> {
     /// Starts the process: listeners, then the streams of its configuration.
     pub(super) fn start_proxy(&mut self, p: usize) {
         let proxy = &mut self.proxies[p];
-        let dice = Dice::nth(self.seed, "proxy", proxy.lives << 16 | p as u64).roll();
-        proxy.core = Proxy::new(proxy.settings.core.clone(), dice);
+        let drawn = Dice::seed_of_proxy(self.seed, p, proxy.lives);
+        let seed = if proxy.settings.general.seed == 0 { drawn } else { proxy.settings.general.seed }.into();
+        proxy.core = Proxy::new(proxy.settings.core.clone(), seed);
         proxy.lives += 1;
         proxy.is_up = true;
         proxy.sampled = None;
         proxy.armed = None;
         if self.carrier.is_some() {
-            return self.start_driver(p, dice);
+            return self.start_driver(p, seed);
         }
         let proxy = &mut self.proxies[p];
         let (namespace, (rtmp, http)) = (proxy.namespace, proxy.ports());
@@ -185,8 +186,7 @@ impl World<'_> {
     /// Every running process rolls the dice of another seed from here on.
     pub(super) fn proxies_roll_anew(&mut self) {
         for (p, proxy) in self.proxies.iter_mut().enumerate() {
-            let place = proxy.lives << 16 | p as u64;
-            proxy.core.roll_anew(Dice::nth(self.seed, "proxy", place).roll());
+            proxy.core.roll_anew(Dice::seed_of_proxy(self.seed, p, proxy.lives).into());
         }
     }
 

@@ -31,6 +31,7 @@ pub use crate::stream::pull::event::{Effect, PullEvent};
 
 use crate::{
     config::PullConfig,
+    dice::PullDice,
     io::{BackoffLaw, ConnId, PullFailure, PullOptions, PullState, QueryId, ResolveError},
     session::{SessionError, client::ClientEvent},
     stream::{
@@ -68,11 +69,12 @@ pub struct Pull {
     barren: u32,
     outage_since: Option<Instant>,
     last_failure: Option<PullFailure>,
+    dice: PullDice,
 }
 
 impl Pull {
     /// Makes a pull that waits for its first `Wake`.
-    pub fn new(wish: Wish, config: &PullConfig, now: Instant) -> Self {
+    pub fn new(wish: Wish, dice: PullDice, config: &PullConfig, now: Instant) -> Self {
         let policy = steps::policy(&wish.options, config);
         Self {
             backoff: Backoff::new(steps::law(&wish.options, config), wish.options.retry_count),
@@ -85,6 +87,7 @@ impl Pull {
             state: State::BackingOff { started: now, addr: None, until: now },
             config: policy,
             wish,
+            dice,
         }
     }
 
@@ -100,6 +103,11 @@ impl Pull {
         self.backoff.rule(steps::law(&wish.options, config), wish.options.retry_count);
         self.wish = wish;
         self.is_first = false;
+    }
+
+    /// Rolls these dice from here on.
+    pub fn set_dice(&mut self, dice: PullDice) {
+        self.dice = dice;
     }
 
     /// Returns the numbers in force for this pull.

@@ -171,7 +171,7 @@ impl Pull {
         }
         cx.note_upstream(&attempt.url, link.addr, link.local);
         let mut dice: Dice = [0; 1528];
-        (cx.fill)(&mut dice, cx.dice);
+        self.dice.handshake(&mut dice);
         let mut out = Vec::new();
         let handshake = ClientHandshake::start(attempt.handshake_kind, &dice, &mut out);
         let handshake = Box::new(Progress::Pending(handshake));
@@ -572,7 +572,7 @@ impl Pull {
             cx.effects.push_back(Effect::Rebuild);
         }
         let cap = self.backoff_cap(cx.watched, now);
-        match self.backoff.fail(&self.config, attempt.started, cap, cx.dice, now) {
+        match self.backoff.fail(&self.config, attempt.started, cap, self.dice.wait(), now) {
             Some(until) => State::BackingOff { started: attempt.started, addr, until },
             None => {
                 cx.effects.push_back(Effect::GaveUp);

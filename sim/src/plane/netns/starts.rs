@@ -9,7 +9,7 @@ use super::{
     wire::Order,
     world::{Runs, SECRET, World},
 };
-use crate::scenario::model::PublishVia;
+use crate::{dice::Dice, scenario::model::PublishVia};
 
 impl World<'_> {
     fn start_ours(&mut self, start: Start) -> Result<PeerId, String> {
@@ -81,8 +81,14 @@ impl World<'_> {
 
     pub(super) fn start_repull(&mut self, host: usize) -> Result<(), String> {
         let name = self.cast.name(self.hosts[host].actor).to_owned();
-        let Runs::Proxy(proxy) = &self.hosts[host].runs else { return Ok(()) };
-        let config = self.write_config(&name, &proxy.settings)?;
+        let Runs::Proxy(proxy) = &mut self.hosts[host].runs else { return Ok(()) };
+        let mut settings = proxy.settings.clone();
+        if settings.general.seed == 0 {
+            // Its delays are those of plane `core`.
+            settings.general.seed = Dice::seed_of_proxy(self.seed, proxy.place, proxy.lives);
+        }
+        proxy.lives += 1;
+        let config = self.write_config(&name, &settings)?;
         let log = self.ground.folder().join(format!("{name}.log"));
         let start = self.start_program(host, Program::Repull(config))?;
         let id = self.peers.start_repull(start, &log)?;

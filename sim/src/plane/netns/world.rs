@@ -115,7 +115,7 @@ pub(super) struct World<'a> {
     cabled: BTreeSet<usize>,
     fabric: Option<PeerId>,
     captures: Vec<(PeerId, PathBuf)>,
-    seed: u64,
+    pub(super) seed: u64,
     /// Faults that an engine is about to lift.
     pub(super) lifting: usize,
     /// Addresses that faults, by event, have somebody else take once an engine has let go of them.
@@ -162,6 +162,10 @@ pub(super) enum Runs {
 #[derive(Debug)]
 pub(super) struct ProxyNow {
     pub(super) settings: Settings,
+    /// Its place among the proxies.
+    pub(super) place: usize,
+    /// Processes begun.
+    pub(super) lives: u64,
     pub(super) repull: Option<PeerId>,
     pub(super) aide: Option<PeerId>,
     /// What its kernel tells of flows.
@@ -321,6 +325,8 @@ impl<'a> World<'a> {
             let runs = match &host.role {
                 Role::Proxy(settings) => Runs::Proxy(Box::new(ProxyNow {
                     settings: (**settings).clone(),
+                    place: self.hosts.iter().filter(|host| matches!(host.runs, Runs::Proxy(_))).count(),
+                    lives: 0,
                     repull: None,
                     aide: None,
                     flows: None,
