@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -100,20 +100,23 @@ pub fn prove(options: &ProveOptions) -> u8 {
         return exit::USAGE;
     }
     let seed = |scenario: &Scenario| options.seed.or(scenario.run.seeds.first().copied()).unwrap_or(1);
-    let jobs: Vec<Job> =
-        scenarios.iter().enumerate().map(|(file, scenario)| Job { file, seed: seed(scenario) }).collect();
+    let chosen = scenarios.iter().enumerate().filter(|(_, scenario)| !wanted(scenario, options).is_empty());
+    let jobs: Vec<Job> = chosen.map(|(file, scenario)| Job { file, seed: seed(scenario) }).collect();
     let mut progress = Progress::new(jobs.len(), "files");
     let mut proofs: Vec<(usize, Proof)> = Vec::new();
+    let bench = Bench { options, known: &known, absent: &absent, is_interrupted: AtomicBool::new(false) };
     each(
         &jobs,
         options.jobs,
         |job| {
             let (scenario, path) = (&scenarios[job.file], &files[job.file].path);
-            prove_one(scenario, path, job.seed, &Bench { options, known: &known, absent: &absent })
+            // Whoever interrupts one world wants none after it.
+            let is_over = bench.is_interrupted.load(Ordering::Relaxed);
+            if is_over { None } else { prove_one(scenario, path, job.seed, &bench) }
         },
         |job, proof| {
-            progress.on_done(proof.as_ref().is_none_or(|proof| !proof.is_surprising()));
             if let Some(proof) = proof {
+                progress.on_done(!proof.is_surprising());
                 proofs.push((job.file, proof));
             }
         },
@@ -126,9 +129,12 @@ pub fn prove(options: &ProveOptions) -> u8 {
     } else {
         print!("{}", table(&proofs));
     }
+    if proofs.len() < jobs.len() {
+        eprintln!("repull-sim: interrupted: {} of {} files were compared", proofs.len(), jobs.len());
+    }
     if proofs.iter().any(Proof::is_surprising) {
         exit::BROKEN
-    } else if proofs.iter().any(|proof| proof.has_no_verdict(&absent)) {
+    } else if proofs.len() < jobs.len() || proofs.iter().any(|proof| proof.has_no_verdict(&absent)) {
         exit::NO_VERDICT
     } else {
         exit::HELD
@@ -192,6 +198,7 @@ struct Bench<'a> {
     options: &'a ProveOptions,
     known: &'a Known,
     absent: &'a [(Plane, Unrunnable)],
+    is_interrupted: AtomicBool,
 }
 
 fn prove_one(scenario: &Scenario, path: &Path, seed: u64, bench: &Bench<'_>) -> Option<Proof> {
@@ -222,7 +229,11 @@ impl Bench<'_> {
             return Err(why.clone());
         }
         let keep = Keep { records: true, ..Keep::default() };
-        let outcome = plane::run_with(plane, scenario, seed, keep, &self.options.real)?;
+        let outcome =
+            plane::run_with(plane, scenario, seed, keep, &self.options.real).inspect_err(|why| {
+                let is_interrupted = matches!(why, Unrunnable::Interrupted(_));
+                self.is_interrupted.fetch_or(is_interrupted, Ordering::Relaxed);
+            })?;
         if outcome.is_cut {
             return Err(Unrunnable::TooSlow(plane));
         }

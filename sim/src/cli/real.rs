@@ -60,7 +60,8 @@ pub(super) fn run(real: &netns::Options, options: &RunOptions, files: &[File], s
                     match &result {
                         Ok(report) => results.0.on_done(matches!(report.ran.verdict, Verdict::Held)),
                         Err(why) => {
-                            is_interrupted.store(matches!(why, Unrunnable::Interrupted(_)), Ordering::Relaxed)
+                            is_interrupted
+                                .fetch_or(matches!(why, Unrunnable::Interrupted(_)), Ordering::Relaxed);
                         }
                     }
                     results.1.push((*index, result));
