@@ -230,8 +230,8 @@ pub(super) fn tell_story(scenario: &mut Scenario, dice: &mut Dice) {
     }
 }
 
-/// Adds what hardly ever comes together by dice alone: a name that leads to one origin at first and to another one later, and
-/// an origin that falls silent when it has just begun in the middle of a GOP.
+/// Adds what hardly ever comes together by dice alone: a name that leads to one origin at first and to another one later, an
+/// origin that falls silent when it has just begun in the middle of a GOP, and a stream that is to be pulled from itself.
 pub(super) fn tell_rarities(scenario: &mut Scenario, dice: &mut Dice) {
     let origins = world::hosts(scenario, |role| matches!(role, Role::Origin(_)));
     let Some(proxy) = world::hosts(scenario, |role| matches!(role, Role::Proxy(_))).first().copied() else {
@@ -251,18 +251,26 @@ pub(super) fn tell_rarities(scenario: &mut Scenario, dice: &mut Dice) {
         }
     }
     if let Some(on) = origins.first().copied()
-        && dice.chance(3)
+        && dice.chance(6)
         && let Role::Origin(model) = &mut scenario.hosts[usize::from(on.0)].role
     {
         model.behaviour.gop_cache = false;
         model.publisher.audio.get_or_insert_with(|| world::audio(dice));
-        let Some(fault) = fault::roll("play-empty", on, scenario, dice) else { return };
-        let begins = When {
-            anchor: Anchor::Entered(PullRef(0), PullState::AwaitingMedia),
-            offset: i64::try_from(dice.between(100, 500) * MILLI).unwrap_or(0),
-        };
-        let time = Some(dice.millis(600, 1_500));
-        push(scenario, begins, Act::Fault(FaultEvent { on, fault, time }));
+        if let Some(fault) = fault::roll("play-empty", on, scenario, dice) {
+            let begins = When {
+                anchor: Anchor::Entered(PullRef(0), PullState::AwaitingMedia),
+                offset: i64::try_from(dice.between(100, 500) * MILLI).unwrap_or(0),
+            };
+            let time = Some(dice.millis(600, 1_500));
+            push(scenario, begins, Act::Fault(FaultEvent { on, fault, time }));
+        }
+    }
+    if dice.chance(2) {
+        let ring = PullRef(u16::try_from(scenario.pulls.len()).unwrap_or(0));
+        let home = scenario.hosts[usize::from(proxy.0)].name.clone();
+        scenario.pulls.push(world::pull("ring", "live/ring", &format!("rtmp://{home}/live/ring"), dice));
+        let begins = at(dice.between(0, 6_000) * MILLI);
+        push(scenario, begins, call(proxy, "addStreamProxy", Some(ring), Vec::new()));
     }
 }
 
@@ -304,8 +312,12 @@ fn meddle(what: Meddling, scenario: &Scenario, dice: &mut Dice) -> Option<Act> {
     };
     Some(match what {
         Meddling::Add => {
-            let args =
-                dice.one(&[text(&[]), text(&[]), text(&[("force", "1")]), text(&[("retry_count", "1")])]);
+            let args = match world::another_url(scenario, spec, dice) {
+                Some(url) if dice.chance(40) => text(&[("url", &url)]),
+                Some(_) | None => {
+                    dice.one(&[text(&[]), text(&[]), text(&[("force", "1")]), text(&[("retry_count", "1")])])
+                }
+            };
             call(proxy, "addStreamProxy", pull, args)
         }
         Meddling::Del => call(proxy, "delStreamProxy", pull, Vec::new()),

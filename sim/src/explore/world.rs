@@ -371,7 +371,7 @@ fn configure(settings: &mut Settings, dice: &mut Dice) {
     }
 }
 
-fn pull(name: &str, path: &str, url: &str, dice: &mut Dice) -> PullSpec {
+pub(super) fn pull(name: &str, path: &str, url: &str, dice: &mut Dice) -> PullSpec {
     let (app, stream) = path.split_once('/').unwrap_or(("live", path));
     PullSpec {
         line: 0,
@@ -436,6 +436,23 @@ pub(super) fn dialled_names(scenario: &Scenario) -> Vec<String> {
         }
     }
     names
+}
+
+/// Returns another url by which an origin serves what a pull asks for, by its name or, if it never moves, by its address.
+pub(super) fn another_url(scenario: &Scenario, spec: &PullSpec, dice: &mut Dice) -> Option<String> {
+    let (_, path) = spec.url.strip_prefix("rtmp://")?.split_once('/')?;
+    let mut urls = Vec::new();
+    for origin in hosts(scenario, |role| matches!(role, Role::Origin(_))) {
+        let host = scenario.hosts.get(usize::from(origin.0))?;
+        let serves =
+            self::origin(scenario, origin).is_some_and(|model| model.streams.iter().any(|of| of == path));
+        let ip = host.ip.filter(|_| !is_named(scenario, origin)).map(|ip| ip.to_string());
+        for authority in [host.name.clone()].into_iter().chain(ip).filter(|_| serves) {
+            urls.push(format!("rtmp://{authority}/{path}"));
+        }
+    }
+    urls.retain(|url| *url != spec.url);
+    if urls.is_empty() { None } else { Some(dice.one(&urls)) }
 }
 
 /// Returns whether nobody dials a host by its own address: it may move, and is found.

@@ -412,6 +412,11 @@ impl Net {
         self.router.bridge_name(bridge)
     }
 
+    /// Returns whether a host is there: it has been removed by nobody, or revived since.
+    pub fn is_there(&self, host: HostId) -> bool {
+        self.router.is_there(host)
+    }
+
     /// Returns a host's first address, `None` while it is gone.
     pub fn address(&self, host: HostId) -> Option<Ipv4Addr> {
         self.router.address(host)

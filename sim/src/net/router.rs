@@ -484,6 +484,11 @@ impl Router {
         self.conntrack.set_spec(spec);
     }
 
+    /// Returns whether a namespace is there.
+    pub fn is_there(&self, host: HostId) -> bool {
+        self.hosts[usize::from(host.0)].alive
+    }
+
     /// Returns a namespace's first address on the first of its bridges.
     pub fn address(&self, host: HostId) -> Option<Ipv4Addr> {
         self.hosts[usize::from(host.0)].veths.first().and_then(|veth| veth.addresses.first().copied())

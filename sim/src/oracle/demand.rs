@@ -1,6 +1,6 @@
 //! A pull runs exactly while it is wanted (I14).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use proxy_core::{
     io::{EventKind, PullState, StreamEnd},
@@ -11,7 +11,7 @@ use super::{
     EVENT, Findings, IN, Kinds, Oracle, STEP, Scene, TIME,
     alarms::Alarms,
     bounds,
-    scene::{StreamNow, name_of},
+    scene::{StreamNow, literal, name_of},
     secs,
 };
 use crate::trace::{ActorId, Inward, Record, What};
@@ -26,9 +26,9 @@ pub(super) struct Demand {
     conns: BTreeMap<(ActorId, u64), u64>,
     /// Since when nobody watches, of streams of which it has been told.
     told: BTreeMap<(ActorId, u64), Instant>,
-    /// Until when those may have every token for whom an operator has asked: who waits for an answer goes first, also if
-    /// nothing is left of the stream by now.
-    asked: BTreeMap<ActorId, Instant>,
+    /// By the address asked for, as far as it is known: until when those may have every token for whom an operator has
+    /// asked. Who waits for an answer goes first, also if nothing is left of the stream by now.
+    asked: BTreeMap<(ActorId, Option<SocketAddr>), Instant>,
 }
 
 /// What must have come of a stream.
@@ -50,10 +50,12 @@ impl Oracle for Demand {
     fn on_record(&mut self, record: &Record, scene: &Scene, findings: &mut Findings) {
         let proxy = record.actor;
         if let What::In(inward) = &record.what {
-            if let Inward::Request { .. } = inward {
+            if let Inward::Request { id } = inward {
+                let addr = addr_of_request(proxy, *id, scene);
                 // The stream that is asked for is not registered yet.
-                let until = record.at + token_within(proxy, scene, 1);
-                self.asked.entry(proxy).and_modify(|asked| *asked = until.max(*asked)).or_insert(until);
+                let until = record.at + token_within(proxy, addr, scene, 1);
+                let asked = self.asked.entry((proxy, addr)).or_insert(until);
+                *asked = until.max(*asked);
             }
             for (_, conn) in scene.unassigned().iter().filter(|(of, _)| *of == proxy) {
                 let text = format!("connection {conn} was dialled for no stream that is registered");
@@ -91,7 +93,8 @@ impl Oracle for Demand {
             self.expect(proxy, id, Due::Attempt, wait);
             if *next == PullState::Queued {
                 if stream.state != PullState::Queued {
-                    self.expect(proxy, id, Due::Token, Some(record.at + token_within(proxy, scene, 0)));
+                    let within = token_within(proxy, stream.literal, scene, 0);
+                    self.expect(proxy, id, Due::Token, Some(record.at + within));
                 }
             } else {
                 self.due.clear(&(proxy, id, Due::Token));
@@ -117,13 +120,13 @@ impl Oracle for Demand {
                 Due::Token => {
                     let awake = scene.due(proxy, Instant::ZERO);
                     let watched = scene.watched_since(proxy, stream).unwrap_or(awake);
-                    let asked = self.asked.get(&proxy).copied().unwrap_or(awake);
+                    let asked = self.asked_until(proxy, stream.literal).unwrap_or(awake);
                     let ahead = others_watched(proxy, stream, scene, now).unwrap_or(awake);
                     let named = scene
                         .names_were_slow(now)
                         .map_or(awake, |slow| slow + scene.config(proxy).pull.resolve_timeout);
                     let turn = awake.max(watched).max(ahead).max(named);
-                    scene.due(proxy, at).max(turn + token_within(proxy, scene, 0)).max(asked)
+                    scene.due(proxy, at).max(turn + token_within(proxy, stream.literal, scene, 0)).max(asked)
                 }
                 Due::Attempt | Due::NoneReader => scene.due(proxy, at),
             };
@@ -139,9 +142,10 @@ impl Oracle for Demand {
                     )
                 }
                 Due::Token if stream.state == PullState::Queued => format!(
-                    "{name} has waited for a dial token since {}: one was promised by {at}, behind {} streams",
+                    "{name} has waited for a dial token since {}: one was promised by {at}, behind {} streams that may dial \
+                     the same address",
                     stream.entered_at,
-                    scene.circumstances(proxy).streams
+                    scene.rivals(proxy, stream.literal)
                 ),
                 Due::Attempt | Due::Token => continue,
                 Due::NoneReader => match stream.unwatched_since {
@@ -161,11 +165,17 @@ impl Oracle for Demand {
         self.due.retain(|(of, _, _)| *of != proxy);
         self.conns.retain(|(of, _), _| *of != proxy);
         self.told.retain(|(of, _), _| *of != proxy);
-        self.asked.remove(&proxy);
+        self.asked.retain(|(of, _), _| *of != proxy);
     }
 }
 
 impl Demand {
+    /// Returns until when operators may go first who have asked for an address, or for one that is not known.
+    fn asked_until(&self, proxy: ActorId, addr: Option<SocketAddr>) -> Option<Instant> {
+        let mine = self.asked.range((proxy, None)..).take_while(|((of, _), _)| *of == proxy);
+        mine.filter(|((_, asked), _)| may_be_one(*asked, addr)).map(|(_, until)| *until).max()
+    }
+
     fn expect(&mut self, proxy: ActorId, id: u64, due: Due, at: Option<Instant>) {
         match at {
             Some(at) => self.due.set((proxy, id, due), at),
@@ -227,18 +237,37 @@ fn others_watched(proxy: ActorId, stream: &StreamNow, scene: &Scene, now: Instan
         return None;
     }
     let all = scene.streams.range((proxy, 0)..=(proxy, u64::MAX));
-    let others = all.filter(|(_, other)| other.key != stream.key);
+    let others = all
+        .filter(|(_, other)| other.key != stream.key)
+        .filter(|(_, other)| scene.redirects || may_be_one(other.literal, stream.literal));
     let until = |other: &StreamNow| {
         if scene.is_watched(proxy, other) { Some(now) } else { other.unwatched_since }
     };
     others.filter_map(|(_, other)| until(other)).max()
 }
 
-/// Returns how long the last of a proxy's streams, and of so many more, may wait for a dial token: one of them may go to
-/// somebody else while its name is looked up again.
-fn token_within(proxy: ActorId, scene: &Scene, more: u32) -> Duration {
-    let streams = scene.circumstances(proxy).streams + more;
-    bounds::queue(&scene.config(proxy).dial, streams + 1) + bounds::SLACK
+/// Returns how long the last of a proxy's streams that may dial an address, and of so many more, may wait for a token: one
+/// of them may go to somebody else while its name is looked up again. Those who dial others take from the total alone.
+fn token_within(proxy: ActorId, addr: Option<SocketAddr>, scene: &Scene, more: u32) -> Duration {
+    let dial = &scene.config(proxy).dial;
+    let addr = addr.filter(|_| !scene.redirects);
+    let (rivals, all) = (scene.rivals(proxy, addr), scene.rivals(proxy, None));
+    let others = Duration::from_secs(1) * (all - rivals) / dial.total.max(1);
+    bounds::queue(dial, rivals + more + 1) + others + bounds::SLACK
+}
+
+/// Returns whether two may be the same address: one that a name leads to is not known.
+fn may_be_one(one: Option<SocketAddr>, other: Option<SocketAddr>) -> bool {
+    one.is_none() || other.is_none() || one == other
+}
+
+/// Returns the address that a request leads to, if that needs no lookup: its url's, or that of the stream it is about.
+fn addr_of_request(proxy: ActorId, id: u64, scene: &Scene) -> Option<SocketAddr> {
+    let call = &scene.calls.get(&scene.requests.get(&(proxy, id))?.call?)?.call;
+    match call.args.iter().find(|(name, _)| name == "url") {
+        Some((_, url)) => literal(url),
+        None => scene.streams.get(&(proxy, *scene.keys.get(&(proxy, scene.key_of_call(call)?))?))?.literal,
+    }
 }
 
 #[cfg(test)]

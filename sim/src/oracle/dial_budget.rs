@@ -1,19 +1,19 @@
-//! How often origins are dialled: token buckets per address and in all, each holding a tenth of a second. And who first:
-//! what somebody watches before what nobody does.
+//! How often origins are dialled: token buckets per address and in all, each holding a tenth of a second. Who first: what
+//! somebody watches before what nobody does. And who without waiting: whoever dials where plays are accepted.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
 };
 
 use proxy_core::{
     io::{EventKind, PullEventKind, PullState},
     time::{Duration, Instant},
-    url::OriginUrl,
 };
 
 use super::{
-    Findings, Kinds, OUT, Oracle, STEP, Scene,
+    Findings, Kinds, OUT, Oracle, STEP, Scene, TIME,
+    alarms::Alarms,
     scene::{StreamNow, name_of},
     secs,
 };
@@ -25,10 +25,15 @@ pub(super) const NAME: &str = "dial-budget";
 /// the two.
 const LOOKUP: Duration = Duration::from_millis(25);
 
+/// How long a dial may take to begin where the address has no budget.
+const AT_ONCE: Duration = Duration::from_millis(500);
+
 /// The buckets of each proxy.
 #[derive(Debug, Default)]
 pub(super) struct DialBudget {
     proxies: BTreeMap<ActorId, Buckets>,
+    /// Streams that wait to dial an address in their url, if that has no budget.
+    due: Alarms<(ActorId, u64)>,
 }
 
 #[derive(Debug, Default)]
@@ -37,6 +42,8 @@ struct Buckets {
     addresses: BTreeMap<SocketAddr, Bucket>,
     /// Where a play was accepted and nothing has failed since: the total alone counts.
     open: BTreeSet<SocketAddr>,
+    /// Since when those of them are open where not one attempt has ended since, whatever the reason.
+    serving: BTreeMap<SocketAddr, Instant>,
 }
 
 /// Dials that have not been forgotten yet: as many as the bucket lacks, up to a moment.
@@ -60,7 +67,7 @@ impl Bucket {
 
 impl Oracle for DialBudget {
     fn kinds(&self) -> Kinds {
-        OUT | STEP
+        OUT | STEP | TIME
     }
 
     fn on_record(&mut self, record: &Record, scene: &Scene, findings: &mut Findings) {
@@ -86,19 +93,90 @@ impl Oracle for DialBudget {
         }
         if let What::Event(event) = &record.what
             && let EventKind::PullStepped { state, event: stimulus, next } = &event.kind
-            && let Some(addr) = event.stream.and_then(|id| scene.streams.get(&(proxy, id.0))?.addr)
+            && let Some(id) = event.stream.map(|id| id.0)
+            && let Some(stream) = scene.streams.get(&(proxy, id))
         {
-            let open = &mut self.proxies.entry(proxy).or_default().open;
-            if *stimulus == PullEventKind::Playing && *next == PullState::AwaitingMedia {
-                open.insert(addr);
-            } else if is_refusal(*state, *stimulus) {
-                open.remove(&addr);
+            let buckets = self.proxies.entry(proxy).or_default();
+            if let Some(addr) = stream.addr {
+                if *stimulus == PullEventKind::Playing && *next == PullState::AwaitingMedia {
+                    buckets.open.insert(addr);
+                    if buckets.serving.insert(addr, record.at).is_none() {
+                        self.expect_dials(proxy, addr, record.at, scene);
+                    }
+                } else if is_refusal(*state, *stimulus) {
+                    buckets.open.remove(&addr);
+                    buckets.serving.remove(&addr);
+                } else if has_connection(*state) && !has_connection(*next) {
+                    buckets.serving.remove(&addr);
+                }
             }
+            if *next != PullState::Queued {
+                self.due.clear(&(proxy, id));
+            } else if *state != PullState::Queued && stream.literal.is_some() {
+                self.due.set((proxy, id), record.at + at_once(proxy, scene));
+            }
+        }
+    }
+
+    fn on_time(&mut self, scene: &Scene, now: Instant, findings: &mut Findings) {
+        while let Some((_, (proxy, id))) = self.due.poll(now) {
+            let Some(stream) = scene.streams.get(&(proxy, id)) else { continue };
+            let serving = self.proxies.get(&proxy).zip(stream.literal);
+            // Where none has been accepted there is a budget; who waits there is told when that changes.
+            let Some(since) = serving.and_then(|(buckets, addr)| buckets.serving.get(&addr)) else {
+                continue;
+            };
+            let due = scene.due(proxy, stream.entered_at.max(*since)) + at_once(proxy, scene);
+            if stream.state != PullState::Queued || scene.redirects {
+                continue;
+            } else if !scene.is_running(proxy) || due >= now {
+                self.due.set((proxy, id), due.max(now));
+                continue;
+            }
+            let text = format!(
+                "{} has waited to dial since {}, where plays have been accepted since {since} and none has ended: a dial within \
+                 {} was promised",
+                name_of(&stream.key),
+                stream.entered_at,
+                secs(at_once(proxy, scene))
+            );
+            findings.broken(NAME, proxy, text);
         }
     }
 
     fn forget(&mut self, proxy: ActorId) {
         self.proxies.remove(&proxy);
+        self.due.retain(|(of, _)| *of != proxy);
+    }
+}
+
+impl DialBudget {
+    /// An address has no budget from here on: who waits for one there has no reason to.
+    fn expect_dials(&mut self, proxy: ActorId, addr: SocketAddr, now: Instant, scene: &Scene) {
+        for ((_, id), stream) in scene.streams.range((proxy, 0)..=(proxy, u64::MAX)) {
+            if stream.state == PullState::Queued && stream.literal == Some(addr) {
+                self.due.set((proxy, *id), now + at_once(proxy, scene));
+            }
+        }
+    }
+}
+
+/// Returns how long a dial may take to begin that waits for the total budget alone.
+fn at_once(proxy: ActorId, scene: &Scene) -> Duration {
+    let total = scene.config(proxy).dial.total.max(1);
+    Duration::from_secs(1) * (scene.rivals(proxy, None) + 1) / total + AT_ONCE
+}
+
+/// Returns whether a pull in this state dials, or has a connection.
+fn has_connection(state: PullState) -> bool {
+    match state {
+        PullState::Connecting
+        | PullState::Handshaking
+        | PullState::Requesting
+        | PullState::AwaitingMedia
+        | PullState::Streaming
+        | PullState::Replaying => true,
+        PullState::Resolving | PullState::Queued | PullState::BackingOff | PullState::Stopped => false,
     }
 }
 
@@ -106,7 +184,7 @@ impl Oracle for DialBudget {
 /// may have to be looked up again first, and who has an operator waiting goes before all: such are not compared.
 fn jumps_the_queue(proxy: ActorId, id: u64, now: Instant, scene: &Scene) -> Option<String> {
     let granted = scene.streams.get(&(proxy, id)).filter(|stream| !scene.is_watched(proxy, stream))?;
-    let (ip, port) = literal(&granted.url)?;
+    let addr = granted.literal?;
     let is_asked = scene.requests.keys().any(|(of, _)| *of == proxy);
     if is_asked || scene.redirects || scene.is_outside {
         return None;
@@ -114,20 +192,14 @@ fn jumps_the_queue(proxy: ActorId, id: u64, now: Instant, scene: &Scene) -> Opti
     let waits = |stream: &&StreamNow| {
         stream.state == PullState::Queued
             && stream.entered_at < now
-            && literal(&stream.url) == Some((ip, port))
+            && stream.literal == Some(addr)
             && scene.watched_since(proxy, stream).is_some_and(|since| since < now)
     };
     let mine = scene.streams.range((proxy, 0)..=(proxy, u64::MAX)).map(|(_, stream)| stream);
     let (waiting, granted) = (name_of(&mine.into_iter().find(waits)?.key), name_of(&granted.key));
     Some(format!(
-        "{waiting} is watched and waits to dial {ip}, and {granted}, which nobody watches, dials: the watched first was promised"
+        "{waiting} is watched and waits to dial {addr}, and {granted}, which nobody watches, dials: the watched first was promised"
     ))
-}
-
-/// Returns the address in an url that needs no lookup.
-fn literal(url: &str) -> Option<(IpAddr, u16)> {
-    let url = OriginUrl::parse(url).ok()?;
-    Some((url.host.parse().ok()?, url.port))
 }
 
 /// A dial or a request failed.
@@ -216,6 +288,39 @@ mod tests {
         };
         assert_eq!([check(false, 1), check(true, 2)], ["", ""]);
         assert!(check(true, 1).contains("live/b is watched and waits to dial"));
+    }
+
+    #[test]
+    fn where_plays_are_accepted_nobody_waits() {
+        let check = |host: &str, ends: bool, granted_at: Option<u64>| {
+            let texts = Story::told::<DialBudget>(|story| {
+                for (stream, name) in [(1, "live/a"), (2, "live/b")] {
+                    let url = format!("rtmp://{host}/{name}");
+                    story.asks("addStreamProxy", Some(name), &[("url", &url)], true);
+                    story.event(stream, EventKind::Registered { key: key_named(name).expect("a name") });
+                    story.replies();
+                }
+                story.dials(1, 2);
+                story.timeout();
+                story.step(2, S::BackingOff, PullEventKind::Wake, S::Queued);
+                story.at(2_000).streams(1, 2);
+                if ends {
+                    story.step(1, S::Streaming, PullEventKind::Closed, S::Replaying);
+                    story.step(1, S::Replaying, PullEventKind::Closed, S::Queued);
+                }
+                if let Some(at) = granted_at {
+                    story.at(at).step(2, S::Queued, PullEventKind::Granted, S::Connecting);
+                }
+                story.at(9_000).timeout();
+            });
+            texts.join("\n")
+        };
+        assert_eq!(check("198.18.0.2", false, Some(2_400)), "");
+        assert_eq!(check("198.18.0.2", true, None), "", "an attempt there has ended");
+        assert_eq!(check("198.18.0.5", false, None), "", "another address");
+        assert_eq!(check("srs", false, None), "", "a name may lead anywhere");
+        let text = check("198.18.0.2", false, None);
+        assert!(text.contains("live/b has waited to dial since 0.000000s, where plays have been"), "{text}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod bounds;
 mod cells;
 mod counts;
 mod demand;
+mod destination;
 mod detection;
 mod dial_budget;
 mod events;
@@ -101,6 +102,10 @@ pub const PROMISES: &[(&str, &str)] = &[
     (
         demand::NAME,
         "a pull runs exactly while its stream is registered, and always has an attempt or a timer",
+    ),
+    (
+        destination::NAME,
+        "a pull dials where its url leads, another url at once, follows few redirects and never asks for itself",
     ),
     (removal::NAME, "a stream is removed for the reason that is told, and for no other"),
     (
@@ -346,6 +351,7 @@ impl Oracles {
             Some(Box::<manners::Manners>::default()),
             Some(Box::<seats::Seats>::default()),
             Some(Box::<demand::Demand>::default()),
+            Some(Box::<destination::Destination>::default()),
             inside(Box::<removal::Removal>::default()),
             Some(Box::<limits::Limits>::default()),
             Some(Box::<events::Events>::default()),

@@ -294,6 +294,8 @@ impl World<'_> {
             }
             // Another one may still keep it off.
             Fault::Disconnect { .. } if self.timeline.is_disconnected(self.scenario, event.on) => {}
+            // A container that is gone comes back with its network.
+            Fault::Disconnect { .. } if !self.net.is_there(members.namespaces[0]) => {}
             Fault::Disconnect { ip } => {
                 let bridge = self.bridge_of(event.on);
                 let ip = self.next_ip(event.on, *ip);

@@ -1,6 +1,6 @@
 //! How the scene follows the records.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use proxy_core::{
     io::{BackoffLaw, Event as CoreEvent, EventKind, PlayerEnd, PullEventKind, PullOptions, PullState},
@@ -10,7 +10,7 @@ use proxy_core::{
 use proxyd::config::{OPTIONS, set_option};
 
 use super::{
-    CallNow, ConnNow, Entered, PlaceNow, PlayerNow, Policy, RequestNow, Scene, StreamNow, key_named,
+    CallNow, ConnNow, Entered, PlaceNow, PlayerNow, Policy, RequestNow, Scene, StreamNow, key_named, literal,
 };
 use crate::{
     raw::media::Track,
@@ -176,7 +176,7 @@ impl Scene {
 
     fn forget(&mut self, proxy: ActorId) {
         self.forgotten.push(proxy);
-        self.counts.remove(&proxy);
+        self.counts.retain(|(of, _), _| *of != proxy);
         self.streams.retain(|(of, _), _| *of != proxy);
         self.keys.retain(|(of, _), _| *of != proxy);
         self.conns.retain(|(of, _), _| *of != proxy);
@@ -252,14 +252,24 @@ impl Scene {
         let base = if afresh { PullOptions::default() } else { stream.options.clone() };
         let url = call.args.iter().find(|(name, _)| name == "url").map(|(_, url)| url);
         let Some(options) = options_of(&call.args, base) else { return };
-        if let Some(url) = url {
-            if OriginUrl::parse(url).is_err() {
-                return;
-            }
-            stream.url.clone_from(url);
+        if url.is_some_and(|url| OriginUrl::parse(url).is_err()) {
+            return;
         }
         stream.policy = Policy::of(&options, &settings.core.pull);
         stream.options = options;
+        if let Some(url) = url {
+            stream.url.clone_from(url);
+            let before = std::mem::replace(&mut stream.literal, literal(url));
+            let now = stream.literal;
+            self.count_out(proxy, before);
+            *self.counts.entry((proxy, now)).or_default() += 1;
+        }
+    }
+
+    fn count_out(&mut self, proxy: ActorId, literal: Option<SocketAddr>) {
+        if let Some(count) = self.counts.get_mut(&(proxy, literal)) {
+            *count -= 1;
+        }
     }
 
     // ---- the core's inputs and outputs ----
@@ -381,10 +391,8 @@ impl Scene {
             (EventKind::Registered { key }, Some(id)) => self.on_registered(record, id, key, event.number),
             (EventKind::Unregistered { key, .. }, Some(id)) => {
                 self.keys.remove(&(actor, key.clone()));
-                if self.streams.remove(&(actor, id)).is_some()
-                    && let Some(count) = self.counts.get_mut(&actor)
-                {
-                    *count -= 1;
+                if let Some(stream) = self.streams.remove(&(actor, id)) {
+                    self.count_out(actor, stream.literal);
                 }
             }
             (EventKind::PullStepped { state, event, next }, Some(id)) => {
@@ -506,12 +514,14 @@ impl Scene {
             repulls: 0,
             seats: std::collections::BTreeSet::new(),
             unwatched_since: (!is_waited).then_some(at),
+            literal: literal(&url),
             url,
             policy: Policy::of(&options, &settings.core.pull),
             options,
         };
+        let counted = (actor, stream.literal);
         if self.streams.insert((actor, id), stream).is_none() {
-            *self.counts.entry(actor).or_default() += 1;
+            *self.counts.entry(counted).or_default() += 1;
         }
     }
 

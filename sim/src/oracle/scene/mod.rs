@@ -50,8 +50,8 @@ pub struct Scene {
     pub host_names: Vec<String>,
     /// Streams registered, by proxy and id.
     pub streams: BTreeMap<(ActorId, u64), StreamNow>,
-    /// How many streams each proxy has registered.
-    pub counts: BTreeMap<ActorId, u32>,
+    /// How many streams each proxy has registered, by the address in their urls.
+    pub counts: BTreeMap<(ActorId, Option<SocketAddr>), u32>,
     /// The id of each key registered.
     pub keys: BTreeMap<(ActorId, StreamKey), u64>,
     /// Connections a proxy has dialled or accepted and not been told the end of.
@@ -204,6 +204,8 @@ pub struct StreamNow {
     pub unwatched_since: Option<Instant>,
     /// The url it pulls.
     pub url: String,
+    /// The address in it, if it needs no lookup.
+    pub literal: Option<SocketAddr>,
     /// The options in force.
     pub options: PullOptions,
     /// The numbers in force.
@@ -493,6 +495,12 @@ impl Scene {
         self.owners.get(&addr.ip()).copied()
     }
 
+    /// Returns whether an address is where a proxy itself takes players.
+    pub fn is_home(&self, proxy: ActorId, addr: SocketAddr) -> bool {
+        let is_its_port = self.settings.get(&proxy).is_some_and(|settings| settings.rtmp.port == addr.port());
+        is_its_port && self.host_of(proxy).is_some_and(|host| self.owners.get(&addr.ip()) == Some(&host))
+    }
+
     /// Returns the hosts an url leads to.
     pub fn hosts_of_url(&self, url: &str) -> Vec<HostRef> {
         let Ok(url) = OriginUrl::parse(url) else { return Vec::new() };
@@ -627,12 +635,19 @@ impl Scene {
         all.filter_map(since).min()
     }
 
+    /// Returns how many of a proxy's streams may dial an address, as far as their urls tell; all of them, if it is unknown.
+    pub fn rivals(&self, proxy: ActorId, addr: Option<SocketAddr>) -> u32 {
+        let may = |literal: &Option<SocketAddr>| addr.is_none() || literal.is_none() || *literal == addr;
+        let mine = self.counts.range((proxy, None)..).take_while(|((of, _), _)| *of == proxy);
+        mine.filter(|((_, literal), _)| may(literal)).map(|(_, count)| count).sum()
+    }
+
     /// Returns what the world's own answers cost: addresses of a name, the age of an answer, streams that dial.
     pub fn circumstances(&self, proxy: ActorId) -> bounds::Circumstances {
         bounds::Circumstances {
             addresses: self.addresses_max,
             ttl: self.ttl_max,
-            streams: self.counts.get(&proxy).copied().unwrap_or(0),
+            streams: self.rivals(proxy, None),
             gop: self.gop_max,
             strangers: self.strangers,
         }
@@ -669,6 +684,12 @@ pub(super) fn key_named(name: &str) -> Option<StreamKey> {
 /// Returns `app/stream` of a key.
 pub(super) fn name_of(key: &StreamKey) -> String {
     format!("{}/{}", key.app, key.stream)
+}
+
+/// Returns the address in an url that needs no lookup.
+pub(super) fn literal(url: &str) -> Option<SocketAddr> {
+    let url = OriginUrl::parse(url).ok()?;
+    Some(SocketAddr::new(url.host.parse().ok()?, url.port))
 }
 
 /// Returns the `app/stream` an url asks for.
