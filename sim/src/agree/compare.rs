@@ -2,7 +2,7 @@
 
 use proxy_core::time::{Duration, Instant};
 
-use super::gist::{Gist, Silence};
+use super::gist::{Gist, SILENCE_MIN, Silence};
 
 /// A recovery may differ by this part of it …
 const RECOVERY_PERCENT: u32 = 20;
@@ -199,7 +199,7 @@ fn tolerance(time: Duration) -> Duration {
 /// Silences that one run has and the other has not, all of them so short that a little less is none.
 fn are_marginal(here: &[Silence], there: &[Silence]) -> bool {
     let (more, fewer) = if here.len() > there.len() { (here, there) } else { (there, here) };
-    let limit = Duration::from_millis(1_000) + RECOVERY_MIN;
+    let limit = SILENCE_MIN + RECOVERY_MIN;
     more.iter().filter(|silence| silence.lasted > limit).count() <= fewer.len()
 }
 

@@ -14,8 +14,8 @@ use crate::{
     world::Outcome,
 };
 
-/// Silence of a seat that counts: more than a publisher's pause or a round trip.
-const SILENCE_MIN: Duration = Duration::from_millis(1_000);
+/// Silence of a seat that counts: more than the time between the frames of any publisher, and a round trip.
+pub(super) const SILENCE_MIN: Duration = Duration::from_millis(1_100);
 
 /// What a run was.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -238,7 +238,7 @@ fn essence(body: &str) -> String {
     let mut parts = Vec::new();
     for name in ["code", "msg", "online", "count_hit", "count_closed"] {
         if let Some(value) = body.get(name) {
-            parts.push(format!("{name} {value}"));
+            parts.push(without_manner(&format!("{name} {value}")));
         }
     }
     match &body["data"] {
@@ -263,6 +263,11 @@ fn essence(body: &str) -> String {
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
     parts.join(", ")
+}
+
+/// Drops how a connection ended: whoever hangs up at once does so by FIN, or by RST if bytes were there that he has not read.
+fn without_manner(told: &str) -> String {
+    told.replace("is gone (reset)", "is gone").replace("is gone (closed)", "is gone")
 }
 
 #[cfg(test)]
@@ -290,5 +295,8 @@ mod tests {
         let body =
             r#"{"code":0,"data":[{"app":"live","stream":"b","aliveSecond":7},{"app":"live","stream":"a"}]}"#;
         assert_eq!(essence(body), "code 0, data [live/a, live/b]");
+        let gone = |how: &str| essence(&format!(r#"{{"code":-1,"msg":"the connection is gone ({how})"}}"#));
+        assert_eq!(gone("reset"), gone("closed"));
+        assert_ne!(gone("reset"), gone("aborted"));
     }
 }

@@ -251,7 +251,7 @@ pub(super) fn tell_rarities(scenario: &mut Scenario, dice: &mut Dice) {
         }
     }
     if let Some(on) = origins.first().copied()
-        && dice.chance(6)
+        && dice.chance(10)
         && let Role::Origin(model) = &mut scenario.hosts[usize::from(on.0)].role
     {
         model.behaviour.gop_cache = false;
