@@ -1,6 +1,7 @@
 //! `repull-sim explore`: searches for broken promises that nobody wrote a scenario for.
 
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     sync::{
@@ -181,10 +182,13 @@ pub fn explore(args: &ExploreArgs) -> u8 {
     };
     let hunt = Hunt::begin(args.time);
     let mut progress = Progress::new("seeds");
-    let mut tally = explore::search(&plan, &hunt.is_over, known, |tally| progress.on_tally(tally));
+    let (how, mut kept) = (how(args), BTreeMap::new());
+    let mut tally = explore::search(&plan, &hunt.is_over, known, |tally| {
+        progress.on_tally(tally);
+        keep(&args.out, &tally.found, &how, &mut kept);
+    });
     progress.end();
     let is_cut = hunt.is_interrupted.load(Ordering::Relaxed);
-    let how = how(args);
     let mut report = Report::of(&tally, "explore", &how, args.shard, hunt.time(), is_cut);
     if let Err(error) = write_found(&args.out, &tally.found, &how, &mut report) {
         eprintln!("repull-sim: {}: {error}", args.out.display());
@@ -241,6 +245,19 @@ fn how(args: &ExploreArgs) -> String {
         how.push_str(" --maximise recovery-time");
     }
     how
+}
+
+/// Writes the groups that are new, or have a smaller example now, while the search goes on: whoever is killed has lost
+/// nothing. What cannot be written is told at the end.
+fn keep(out: &Path, found: &Found, how: &str, kept: &mut BTreeMap<Group, u64>) {
+    for (group, example) in &found.groups {
+        if !found.known.contains_key(group)
+            && kept.get(group) != Some(&example.seed)
+            && explore::save(out, group, example, how).is_ok()
+        {
+            kept.insert(group.clone(), example.seed);
+        }
+    }
 }
 
 /// Writes a file for each group, and names it in the report.
