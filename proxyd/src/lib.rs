@@ -4,7 +4,7 @@
 //!
 //! | room | purpose |
 //! |---|---|
-//! | [`env`] | the world a driver runs in: dial, listen, resolve, wall clock; tokio's in production |
+//! | [`mod@env`] | the world a driver runs in: dial, listen, resolve, wall clock; tokio's in production |
 //! | [`driver`] | one future that owns the core and every connection |
 //! | [`resolve`] | name lookups beside the loop |
 //! | [`http_flv`] | response bodies fed by the driver |

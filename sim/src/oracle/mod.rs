@@ -5,7 +5,7 @@
 //!     └─ time moves: whoever waited for something to happen by then looks first
 //! ```
 //! No oracle can touch the world; each is incremental and keeps what it needs. They are the same on every plane. All
-//! hold in every run; what one scenario wants beside them is [`expect`]'s. An input costs each O(log n): whatever must
+//! hold in every run; what one scenario wants beside them is `expect`'s. An input costs each O(log n): whatever must
 //! come by a moment waits in an ordered set, nobody ever looks through all streams or players.
 
 mod alarms;
@@ -489,7 +489,7 @@ impl Oracles {
         &self.findings.measured
     }
 
-    /// Returns the marks reached, in the order of [`MARKS`].
+    /// Returns the marks reached, in the order of [`MARKS`](crate::scenario::MARKS).
     pub fn marks(&self) -> Vec<&'static str> {
         self.marks.reached()
     }

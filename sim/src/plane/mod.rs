@@ -2,7 +2,7 @@
 //!
 //! | room | purpose |
 //! |---|---|
-//! | [`turmoil`] | the production driver on turmoil |
+//! | `turmoil` | the production driver on turmoil |
 //! | [`netns`] | the production binary on the kernel's network |
 //! | [`container`] | the production binary in a container, beside others |
 

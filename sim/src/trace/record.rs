@@ -20,7 +20,7 @@ impl ActorId {
     pub const WORLD: Self = Self(u16::MAX);
 }
 
-/// One player at one output: an index into [`Cast::seats`].
+/// One player at one output, numbered in the order in which they were made to play.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SeatId(pub u32);
 

@@ -11,8 +11,8 @@
 //! is well or its time is over), cleanup (everything deleted), end. Nothing here reads a clock, rolls other dice than
 //! the run's, or iterates what has no order.
 //!
-//! On plane `core` the world carries the core itself. On plane `turmoil` a [`Carrier`] does, in ticks: the production driver
-//! on hosts of turmoil, which also take packets from one host to another; [`carried`] is the room for what differs.
+//! On plane `core` the world carries the core itself. On plane `turmoil` a `Carrier` does, in ticks: the production driver
+//! on hosts of turmoil, which also take packets from one host to another; `carried` is the room for what differs.
 
 pub(crate) mod calls;
 mod carried;

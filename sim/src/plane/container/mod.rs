@@ -3,7 +3,7 @@
 //!
 //! The world is that of plane `netns` ([`crate::plane::netns`]): the same model peers, records and oracles, seen from outside. Where
 //! there the world itself makes namespaces, bridges and addresses, here an engine does: podman, with a network, mounts
-//! and processes of its own ([`engine`]), so that nothing of the host is touched and nothing is left.
+//! and processes of its own (`engine`), so that nothing of the host is touched and nothing is left.
 //!
 //! | what | who does it here |
 //! |---|---|

@@ -66,7 +66,7 @@ pub struct Host {
     pub line: Line,
     /// Its name, also in the DNS; of several alike the name they share.
     pub name: String,
-    /// Its network, an index into [`Scenario::nets`].
+    /// Its network, an index into [`Scenario::nets`](super::Scenario::nets).
     pub net: u16,
     /// Its address; of several alike the first one's.
     pub ip: Option<Ipv4Addr>,
