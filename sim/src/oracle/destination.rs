@@ -156,11 +156,16 @@ fn another_url(proxy: ActorId, request: u64, scene: &Scene) -> Option<Wish> {
     let stream = scene.streams.get(&(proxy, id)).filter(|stream| stream.state != PullState::Streaming)?;
     let (_, text) = call.call.args.iter().find(|(name, _)| name == "url")?;
     let parse = |text: &str| OriginUrl::parse_with(text, stream.options.play_path.as_deref()).ok();
-    let url = parse(text)?;
+    // Of calls of one instant a carrier does not tell which of them a request is; then the url is unknown.
+    let (url, before) = (parse(text)?, parse(&stream.url)?);
     // One that leads to the proxy itself is refused, and the old one stays.
     let is_home = literal(text).is_some_and(|addr| scene.is_home(proxy, addr));
-    let is_other = parse(&stream.url).as_ref() != Some(&url);
-    (is_other && !is_home).then(|| Wish { proxy, stream: id, url: text.clone(), attempts: stream.attempts })
+    (url != before && !is_home).then(|| Wish {
+        proxy,
+        stream: id,
+        url: text.clone(),
+        attempts: stream.attempts,
+    })
 }
 
 #[cfg(test)]

@@ -38,6 +38,9 @@ impl Scene {
             What::Asked(call) => self.on_asked(record, call),
             What::Answered { call, body } => {
                 self.answered = self.calls.remove(call);
+                if let Some(call) = &self.answered {
+                    self.asked.remove(&call.step);
+                }
                 if let Some(call) = self.answered.clone() {
                     self.on_answered(&call, body);
                 }
@@ -184,6 +187,7 @@ impl Scene {
         self.parked.retain(|(of, _), _| *of != proxy);
         self.requests.retain(|(of, _), _| *of != proxy);
         self.calls.retain(|_, call| call.proxy != proxy);
+        self.asked.retain(|_, call| self.calls.contains_key(call));
         self.samples.remove(&proxy);
         self.unassigned.clear();
     }
@@ -211,7 +215,6 @@ impl Scene {
 
     fn on_asked(&mut self, record: &Record, call: &Call) {
         let proxy = record.actor;
-        self.last_asked = Some((record.step, call.call));
         // Nobody is there to answer; the caller's patience is not the proxy's promise.
         if !self.is_running(proxy) {
             return;
@@ -219,7 +222,9 @@ impl Scene {
         let key = self.key_of_call(call);
         let id = key.and_then(|key| self.keys.get(&(proxy, key)).copied());
         let was = id.and_then(|id| self.streams.get(&(proxy, id))).map(|stream| stream.state);
-        self.calls.insert(call.call, CallNow { proxy, call: call.clone(), at: record.at, was });
+        let now = CallNow { proxy, call: call.clone(), at: record.at, step: record.step, was };
+        self.calls.insert(call.call, now);
+        self.asked.insert(record.step, call.call);
     }
 
     /// Returns the key a call is about.
@@ -301,8 +306,7 @@ impl Scene {
                 }
             }
             Inward::Request { id } => {
-                let asked = self.last_asked.filter(|(step, _)| *step == record.cause);
-                let call = asked.map(|(_, call)| call);
+                let call = self.asked.get(&record.cause).copied();
                 self.requests.insert((actor, *id), RequestNow { call, at, step: record.step });
             }
             Inward::Timeout

@@ -98,8 +98,8 @@ pub struct Scene {
     pub calls: BTreeMap<u32, CallNow>,
     /// Requests to the core without a reply.
     pub requests: BTreeMap<(ActorId, u64), RequestNow>,
-    /// The call asked last, by its record.
-    last_asked: Option<(u64, u32)>,
+    /// The calls without an answer, by their records: what they ask for may come after other calls.
+    asked: BTreeMap<u64, u32>,
     /// What entered a core last.
     pub inward: Option<Entered>,
     /// The call that was answered last; `None` if nobody had asked it, or its answer was not awaited any more.
@@ -309,6 +309,8 @@ pub struct CallNow {
     pub call: Call,
     /// When.
     pub at: Instant,
+    /// The record.
+    pub step: u64,
     /// The key it is about was registered when it was asked, and its stream's state.
     pub was: Option<PullState>,
 }
