@@ -113,6 +113,8 @@ struct TrackState {
     resumes: bool,
     last_time: Option<u32>,
     last: Option<Stamp>,
+    /// The life and GOP of its last keyframe: an encoder may make none where a GOP would begin.
+    key: Option<(u32, u32)>,
     /// Time out minus the origin's time, of the last frame.
     offset: Option<u32>,
     /// The number of the last frame, counted over both tracks.
@@ -373,7 +375,11 @@ impl Viewer {
             self.check_header(track, &stamp, before, needs_header, now);
             self.check_skew(track, timestamp, &stamp, now);
             self.check_cue(&stamp, before, now);
-            self.sitting.track(track).last = Some(stamp);
+            let state = self.sitting.track(track);
+            state.last = Some(stamp);
+            if stamp.kind == StampKind::Key {
+                state.key = Some((stamp.epoch, stamp.gop));
+            }
         }
         self.sitting.track(track).header_since_frame = false;
     }
@@ -506,14 +512,13 @@ impl Viewer {
             Floor { play: self.newest.play.max(stamp.play), epoch: self.newest.epoch.max(stamp.epoch) };
     }
 
-    /// Returns the GOP a re-pull may go back to the beginning of: the last whose picture came. Sound can be further, where a
+    /// Returns the GOP a re-pull may go back to the beginning of: the last whose keyframe came. Sound can be further, where a
     /// publisher sends nothing but that.
     fn reached(&mut self, track: Track, last: &Stamp) -> u32 {
-        let picture = self.sitting.track(Track::Video).last;
-        match picture.filter(|picture| track == Track::Audio && picture.epoch == last.epoch) {
-            Some(picture) => picture.gop.min(last.gop),
-            None => last.gop,
-        }
+        let video = self.sitting.track(Track::Video);
+        let picture = video.last.filter(|picture| track == Track::Audio && picture.epoch == last.epoch);
+        let key = video.key.filter(|(epoch, _)| *epoch == last.epoch).map(|(_, gop)| gop);
+        last.gop.min(picture.map_or(last.gop, |picture| picture.gop)).min(key.unwrap_or(last.gop))
     }
 
     fn check_order(&mut self, track: Track, stamp: &Stamp, now: Instant) -> Order {

@@ -115,8 +115,9 @@ impl Oracle for Demand {
         while let Some((at, (proxy, id, what))) = self.due.poll(now) {
             let Some(stream) = scene.streams.get(&(proxy, id)) else { continue };
             let due = match what {
-                // Whoever slept goes by the same queue as everybody when it wakes, who is watched by the queue of those, and
-                // all behind operators, and behind those whose names are not answered.
+                // Whoever slept goes by the same queue as everybody when it wakes, who is watched by the queue of those, whose
+                // name leads elsewhere by the queue there, and all behind operators, and behind those whose names are not
+                // answered.
                 Due::Token => {
                     let awake = scene.due(proxy, Instant::ZERO);
                     let watched = scene.watched_since(proxy, stream).unwrap_or(awake);
@@ -125,7 +126,8 @@ impl Oracle for Demand {
                     let named = scene
                         .names_were_slow(now)
                         .map_or(awake, |slow| slow + scene.config(proxy).pull.resolve_timeout);
-                    let turn = awake.max(watched).max(ahead).max(named);
+                    let moved = scene.names_are_old_until(proxy).filter(|_| stream.literal.is_none());
+                    let turn = awake.max(watched).max(ahead).max(named).max(moved.unwrap_or(awake));
                     scene.due(proxy, at).max(turn + token_within(proxy, stream.literal, scene, 0)).max(asked)
                 }
                 Due::Attempt | Due::NoneReader => scene.due(proxy, at),

@@ -68,7 +68,12 @@ impl Oracle for Picture {
         let whose = (player.from, player.stream.clone());
         // Frames left out across a re-pull are a leap as well, one of each track, and a jump of the origin's clock among
         // frames left out is nothing that can be seen in those that came.
-        let is_leap = text.contains(LEAPS) || scene.jumps && text.contains(GOES_FURTHER);
+        let is_jump = scene.jumps && text.contains(GOES_FURTHER);
+        let is_leap = text.contains(LEAPS) || is_jump;
+        // Behind a second proxy it was the first that began anew where the clock jumped, and no header tells of that.
+        if is_jump && self.changed.keys().any(|(by, _)| *by != player.from) {
+            return;
+        }
         if let Some(left_out) = self.left_out.get_mut(&whose).filter(|_| is_leap)
             && left_out.excused < left_out.allowed
         {

@@ -98,6 +98,9 @@ impl Oracle for Recovery {
                 let whose = Whose::Stream(record.actor, id.0);
                 self.got_well(whose, STREAM_AGAIN, record.at, findings);
             }
+            if let (Some(id), PullEventKind::Restart) = (stream, event) {
+                self.begin_anew(record.actor, id.0, scene, record.at);
+            }
         } else if let What::Event(event) = &record.what {
             let Some(id) = event.stream.map(|stream| stream.0) else { return };
             self.on_event(record, id, &event.kind, scene, findings);
@@ -224,6 +227,18 @@ impl Recovery {
         match self.bound_of(proxy, stream, scene) {
             Some(bound) if scene.is_running(proxy) => self.expect(whose, at, bound),
             Some(_) | None => self.forget_whose(&whose),
+        }
+    }
+
+    /// An operator has a stream begin anew, perhaps elsewhere: what was waited for is not wanted any more.
+    fn begin_anew(&mut self, proxy: ActorId, id: u64, scene: &Scene, at: Instant) {
+        let Some(stream) = scene.streams.get(&(proxy, id)) else { return };
+        let name = name_of(&stream.key);
+        self.expect_stream(proxy, id, scene, at);
+        for (seat, player) in scene.players.iter().enumerate() {
+            if player.from == proxy && player.stream == name {
+                self.expect_seat(u32::try_from(seat).unwrap_or(u32::MAX), scene, at);
+            }
         }
     }
 

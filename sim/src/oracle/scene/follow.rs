@@ -27,14 +27,20 @@ impl Scene {
             What::Lifted { event } => self.on_lifted(*event, at),
             What::Moment(moment) => self.on_moment(actor, *moment, at),
             // One that nobody of the cast has any more is the world's.
-            What::Address { ip } => match self.host_of(actor) {
-                Some(host) => {
-                    self.owners.insert(IpAddr::V4(*ip), host);
+            What::Address { ip } => {
+                // At 0 s everybody gets the first.
+                if at > Instant::ZERO {
+                    self.names_moved = Some(at);
                 }
-                None => {
-                    self.owners.remove(&IpAddr::V4(*ip));
+                match self.host_of(actor) {
+                    Some(host) => {
+                        self.owners.insert(IpAddr::V4(*ip), host);
+                    }
+                    None => {
+                        self.owners.remove(&IpAddr::V4(*ip));
+                    }
                 }
-            },
+            }
             What::Asked(call) => self.on_asked(record, call),
             What::Answered { call, body } => {
                 self.answered = self.calls.remove(call);
@@ -127,6 +133,9 @@ impl Scene {
                     Fault::ConntrackFlush | Fault::Dns { .. } | Fault::WallClock { .. }
                 );
                 self.slow_names.0 += u32::from(is_slow_name(&fault.fault));
+                if let Fault::Dns { .. } = &fault.fault {
+                    self.names_moved = Some(at);
+                }
                 if matches!(fault.fault, Fault::Freeze | Fault::Pause) {
                     for (proxy, now) in &mut self.proxies {
                         now.frozen += u32::from(self.hosts.get(usize::from(proxy.0)) == Some(&on));
@@ -151,6 +160,9 @@ impl Scene {
         self.last_lifted = at;
         let Some(event) = self.events.get(usize::from(index)) else { return };
         let Act::Fault(fault) = &event.act else { return };
+        if let Fault::Dns { .. } = &fault.fault {
+            self.names_moved = Some(at);
+        }
         if is_slow_name(&fault.fault) {
             self.slow_names = (self.slow_names.0.saturating_sub(1), Some(at));
         }

@@ -82,6 +82,8 @@ pub struct Scene {
     pub last_lifted: Instant,
     /// Faults in force that let names be answered late or never, and when the last one was lifted.
     slow_names: (u32, Option<Instant>),
+    /// When a name last led elsewhere than before.
+    names_moved: Option<Instant>,
     /// Hosts that no fault and nothing of the timeline has ever touched are absent.
     touched: BTreeSet<HostRef>,
     /// Something happened that may touch everybody.
@@ -611,6 +613,13 @@ impl Scene {
     pub fn names_were_slow(&self, now: Instant) -> Option<Instant> {
         let (in_force, lifted) = self.slow_names;
         if in_force > 0 { Some(now) } else { lifted }
+    }
+
+    /// Returns until when a proxy may still dial where a name led before it moved the last time: an answer may be as old as
+    /// its time to live, and the next one takes its time.
+    pub fn names_are_old_until(&self, proxy: ActorId) -> Option<Instant> {
+        let pull = &self.config(proxy).pull;
+        Some(self.names_moved? + self.ttl_max.max(pull.resolve_ttl) + pull.resolve_timeout)
     }
 
     /// Returns the stream whose player a connection is, and since when it has its seat.
