@@ -14,7 +14,7 @@ use proxy_core::{
 use super::{
     Findings, Kinds, OUT, Oracle, STEP, Scene, TIME,
     alarms::Alarms,
-    scene::{StreamNow, name_of},
+    scene::{StreamNow, has_connection, name_of},
     secs,
 };
 use crate::trace::{ActorId, Outward, Record, What};
@@ -165,19 +165,6 @@ impl DialBudget {
 fn at_once(proxy: ActorId, scene: &Scene) -> Duration {
     let total = scene.config(proxy).dial.total.max(1);
     Duration::from_secs(1) * (scene.rivals(proxy, None) + 1) / total + AT_ONCE
-}
-
-/// Returns whether a pull in this state dials, or has a connection.
-fn has_connection(state: PullState) -> bool {
-    match state {
-        PullState::Connecting
-        | PullState::Handshaking
-        | PullState::Requesting
-        | PullState::AwaitingMedia
-        | PullState::Streaming
-        | PullState::Replaying => true,
-        PullState::Resolving | PullState::Queued | PullState::BackingOff | PullState::Stopped => false,
-    }
 }
 
 /// Tells of a stream that somebody watches and that has to wait while one that nobody watches dials the same address. Names

@@ -9,7 +9,10 @@ use proxy_core::{
     time::{Duration, Instant},
 };
 
-use super::{BYTES, EVENT, Findings, IN, Kinds, LeftOver, OUT, Oracle, SAMPLE, SAW, STEP, Scene, secs};
+use super::{
+    BYTES, EVENT, Findings, IN, Kinds, LeftOver, OUT, Oracle, SAMPLE, SAW, STEP, Scene,
+    scene::has_connection, secs,
+};
 use crate::trace::{ActorId, Inward, Outward, Record, Sample, Saw, What};
 
 pub(super) const NAME: &str = "limits";
@@ -222,7 +225,7 @@ impl Books {
         }
         let Some(id) = event.stream.map(|stream| stream.0) else { return };
         if let EventKind::PullStepped { state, next, .. } = &event.kind {
-            let held = |state: &PullState| usize::from(holds(*state));
+            let held = |state: &PullState| usize::from(has_connection(*state));
             self.origins = (self.origins + held(next)).saturating_sub(held(state));
             if *next == PullState::Streaming {
                 self.down.remove(&id);
@@ -323,19 +326,6 @@ impl Relays {
                 self.warm_max
             )
         })
-    }
-}
-
-/// A state has an upstream connection.
-fn holds(state: PullState) -> bool {
-    match state {
-        PullState::Connecting
-        | PullState::Handshaking
-        | PullState::Requesting
-        | PullState::AwaitingMedia
-        | PullState::Streaming
-        | PullState::Replaying => true,
-        PullState::Resolving | PullState::Queued | PullState::BackingOff | PullState::Stopped => false,
     }
 }
 

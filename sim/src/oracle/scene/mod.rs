@@ -686,6 +686,19 @@ impl StreamNow {
     }
 }
 
+/// Returns whether a pull in this state dials, or has a connection.
+pub(super) const fn has_connection(state: PullState) -> bool {
+    match state {
+        PullState::Connecting
+        | PullState::Handshaking
+        | PullState::Requesting
+        | PullState::AwaitingMedia
+        | PullState::Streaming
+        | PullState::Replaying => true,
+        PullState::Resolving | PullState::Queued | PullState::BackingOff | PullState::Stopped => false,
+    }
+}
+
 /// Returns the key of `app/stream`.
 pub(super) fn key_named(name: &str) -> Option<StreamKey> {
     let (app, stream) = name.rsplit_once('/')?;
