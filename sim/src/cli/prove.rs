@@ -130,7 +130,7 @@ pub fn prove(options: &ProveOptions) -> u8 {
         print!("{}", table(&proofs));
     }
     if proofs.len() < jobs.len() {
-        eprintln!("repull-sim: interrupted: {} of {} files were compared", proofs.len(), jobs.len());
+        eprintln!("repull-sim: interrupted: {} of {} files were begun", proofs.len(), jobs.len());
     }
     if proofs.iter().any(Proof::is_surprising) {
         exit::BROKEN
