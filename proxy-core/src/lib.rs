@@ -2,7 +2,7 @@
 //!
 //! The core decides everything and does nothing. A driver feeds it [`io::Input`]s with the time at which they
 //! happened, carries out the [`io::Output`]s it asks for, and calls again at the moment it names. It owns no
-//! socket, clock, thread or dice, so the same bytes at the same times always lead to the same outputs.
+//! socket, clock, thread or dice but those a seed decides, so the same bytes at the same times always lead to the same outputs.
 //!
 //! ```text
 //!        Input ──►  proxy ──► stream ──┬─► session ──► wire

@@ -156,7 +156,7 @@ fn another_url(proxy: ActorId, request: u64, scene: &Scene) -> Option<Wish> {
     let stream = scene.streams.get(&(proxy, id)).filter(|stream| stream.state != PullState::Streaming)?;
     let (_, text) = call.call.args.iter().find(|(name, _)| name == "url")?;
     let parse = |text: &str| OriginUrl::parse_with(text, stream.options.play_path.as_deref()).ok();
-    // Of calls of one instant a carrier does not tell which of them a request is; then the url is unknown.
+    // Of a stream that nobody was seen to ask for the url is not known.
     let (url, before) = (parse(text)?, parse(&stream.url)?);
     // One that leads to the proxy itself is refused, and the old one stays.
     let is_home = literal(text).is_some_and(|addr| scene.is_home(proxy, addr));

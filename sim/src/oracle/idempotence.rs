@@ -79,14 +79,15 @@ impl Idempotence {
         findings: &mut Findings,
     ) {
         let Some(player) = scene.players.get(number as usize) else { return };
-        // Of a stream that has gone since nobody knows any more how many plays it had been given.
-        let Some((_, stream)) = scene.stream_named(player.from, &player.stream) else { return };
+        let stream = scene.stream_named(player.from, &player.stream);
         let seat = self.seat(number);
         seat.openings += opened;
         let (nth, before) = (seat.openings, seat.plays);
+        let is_fresh = std::mem::take(&mut seat.is_fresh);
+        // Of a stream that has gone since nobody knows any more how many plays it had been given.
+        let Some((_, stream)) = stream else { return };
         seat.plays = stream.plays;
         let plays = seat.plays.saturating_sub(before);
-        let is_fresh = std::mem::take(&mut seat.is_fresh);
         // Behind a second proxy a play of the origin's begins where nothing does for this one.
         let is_first_hand = scene.settings.len() == 1;
         let is_ours = scene.settings.contains_key(&player.from) && (is_first_hand || is_fresh);
