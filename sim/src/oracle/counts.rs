@@ -71,7 +71,7 @@ impl Oracle for Counts {
         if let What::In(Inward::Received { conn, len }) = &record.what
             && let Some(id) = stream_of(*conn)
         {
-            self.streams.entry((proxy, id)).or_default().on_bytes(u64::from(*len), record.at);
+            self.streams.entry((proxy, id)).or_default().on_bytes(u64::from(*len), record.at, scene);
         } else if let What::Arrived { conn, track, key } = &record.what
             && let Some(id) = stream_of(*conn)
         {
@@ -120,18 +120,18 @@ impl Counts {
             let Some(stream) = scene.streams.get(&(proxy, id)) else { continue };
             let waiting = scene.parked.get(&(proxy, key)).map_or(0, |conns| conns.len());
             let counted = self.streams.entry((proxy, id)).or_default();
-            texts.extend(counted.against(told, stream, waiting, at));
+            texts.extend(counted.against(told, stream, waiting, (at, scene)));
         }
         texts
     }
 }
 
 impl Counted {
-    fn on_bytes(&mut self, len: u64, at: Instant) {
+    fn on_bytes(&mut self, len: u64, at: Instant, scene: &Scene) {
         self.bytes += len;
         self.seconds.turn(at);
         self.seconds.now.bytes += len;
-        if is_head(at) {
+        if is_head(at, scene) {
             self.seconds.now.head += len;
         }
     }
@@ -154,7 +154,13 @@ impl Counted {
     }
 
     /// Compares what is told of a stream with what was counted.
-    fn against(&mut self, told: &Value, stream: &StreamNow, waiting: usize, at: Instant) -> Vec<String> {
+    fn against(
+        &mut self,
+        told: &Value,
+        stream: &StreamNow,
+        waiting: usize,
+        (at, scene): (Instant, &Scene),
+    ) -> Vec<String> {
         let name = name_of(&stream.key);
         self.seconds.turn(at);
         let counted = [
@@ -174,7 +180,7 @@ impl Counted {
         let (least, most) = (before.bytes - before.head, before.bytes + now.head);
         if let Some(told) = told["bytesSpeed"].as_u64()
             && !(least..=most).contains(&told)
-            && !is_head(at)
+            && !is_head(at, scene)
         {
             texts.push(format!("{name} is told bytesSpeed {told}, and it is {}", before.bytes));
         }
@@ -219,9 +225,9 @@ impl Seconds {
     }
 }
 
-/// Returns whether a second has just begun.
-fn is_head(at: Instant) -> bool {
-    u128::from(at.as_millis() % 1000) < CLOCKS_APART.as_millis()
+/// Returns whether a daemon's clock may still have the second before.
+fn is_head(at: Instant, scene: &Scene) -> bool {
+    scene.is_coarse && u128::from(at.as_millis() % 1000) < CLOCKS_APART.as_millis()
 }
 
 #[cfg(test)]
@@ -235,7 +241,7 @@ mod tests {
             story.register(1, "live/a");
             story.replies();
             story.dials(1, 2);
-            story.at(20).streams(1, 2);
+            story.streams(1, 2);
             let call = story.at(1_100).asks(call, None, &[], false);
             story.answers(call, told);
         })

@@ -30,6 +30,8 @@ const VAGUE: Duration = Duration::from_millis(250);
 /// What is so.
 #[derive(Debug, Default)]
 pub struct Scene {
+    /// A daemon's clock goes by ticks, and may begin somewhat later than the world's.
+    pub is_coarse: bool,
     /// Of what enters and leaves a core only its events are seen: the process is watched from outside.
     pub is_outside: bool,
     /// How much later than promised things may come: clocks of a machine's processes are read one after the other.
