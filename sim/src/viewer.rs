@@ -817,9 +817,20 @@ mod tests {
         }
 
         fn frames(&mut self, track: Track, play: u32, numbers: std::ops::Range<u32>) {
+            self.frames_of(track, play, numbers, None);
+        }
+
+        /// Each GOP begins with a keyframe, but for one that may be without.
+        fn frames_of(
+            &mut self,
+            track: Track,
+            play: u32,
+            numbers: std::ops::Range<u32>,
+            keyless: Option<u32>,
+        ) {
             for number in numbers {
                 let (kind, header) = header(track);
-                let key = number % GOP == 0;
+                let key = number % GOP == 0 && keyless != Some(number / GOP);
                 let stamp = Stamp {
                     stream: media::stream_hash(NAME),
                     play,
@@ -835,7 +846,10 @@ mod tests {
                     },
                 };
                 let payload = match track {
-                    Track::Video => media::video_frame(VideoCodec::Avc, SIZE, number % GOP, 0, &stamp),
+                    Track::Video => {
+                        let in_gop = (number % GOP).max(u32::from(!key));
+                        media::video_frame(VideoCodec::Avc, SIZE, in_gop, 0, &stamp)
+                    }
                     Track::Audio => media::audio_frame(AudioCodec::AacStereo, &stamp),
                 };
                 self.viewer.on_tag(kind, (number * 40).wrapping_add(self.offset), &payload, self.now);
@@ -879,6 +893,22 @@ mod tests {
         assert_eq!(one.viewer.report().repeated, 2);
         one.check("");
         repull(5, true, 2).check("goes back from GOP 2 to 1");
+    }
+
+    /// An encoder makes no keyframe where a GOP would begin: what a relay keeps begins at the one before.
+    #[test]
+    fn a_gop_without_keyframe_is_none_to_go_back_to() {
+        let judge = |keyless: u32, words: &str| {
+            let mut feed = Feed::new();
+            feed.header(Track::Video, 0);
+            feed.frames_of(Track::Video, 1, 0..12, Some(keyless));
+            feed.offset = 480;
+            feed.header(Track::Video, 5);
+            feed.frames(Track::Video, 2, 5..20);
+            feed.check(words);
+        };
+        judge(2, "");
+        judge(1, "Video goes back from GOP 2 to 1");
     }
 
     /// A publisher goes on with sound alone: what a relay keeps of it begins at the last picture.

@@ -277,7 +277,10 @@ mod tests {
     use proxy_core::io::{Hangup, PlayOutput, PlayerEnd, PullEventKind as E, PullState as S};
 
     use super::*;
-    use crate::oracle::story::{Story, dial};
+    use crate::{
+        oracle::story::{ORIGIN_HOST, Story, dial, expecting, fault},
+        scenario::model::{DnsAnswer, Fault},
+    };
 
     fn check(tell: impl FnOnce(&mut Story)) -> Vec<String> {
         Story::told::<Demand>(tell)
@@ -314,6 +317,27 @@ mod tests {
             story.at(1_700).timeout();
         });
         assert!(texts[0].contains("has waited for a dial token since 0.000000s"), "{texts:?}");
+    }
+
+    /// An answer that is still good leads to the old address, and the turn taken there is lost.
+    #[test]
+    fn a_name_that_moves_costs_the_place_in_the_queue() {
+        let answer = DnsAnswer::Addresses(vec![[198, 18, 0, 5].into()]);
+        let moves = fault(9, ORIGIN_HOST, Fault::Dns { name: "srs".to_owned(), answer });
+        let scenario = expecting(vec![moves], Vec::new());
+        let check = |moved: bool, until: u64| {
+            Story::told_to(&scenario, Box::<Demand>::default(), |story| {
+                story.register(1, "live/a");
+                story.step(1, S::BackingOff, E::Wake, S::Queued);
+                if moved {
+                    story.at(1_000).begins(0);
+                }
+                story.at(until).timeout();
+            })
+        };
+        assert_eq!(check(false, 3_000).len(), 1);
+        assert_eq!(check(true, 3_000), [""; 0]);
+        assert_eq!(check(true, 10_000).len(), 1);
     }
 
     #[test]

@@ -117,11 +117,15 @@ impl Picture {
 
 #[cfg(test)]
 mod tests {
-    use proxy_core::io::{ConnId, PlayOutput};
+    use proxy_core::{
+        io::{ConnId, PlayOutput},
+        relay::EpochCause,
+    };
 
     use super::*;
     use crate::{
-        oracle::story::{ORIGIN, PLAYER, PROXY, Story},
+        oracle::story::{ORIGIN, ORIGIN_HOST, PLAYER, PROXY, Story, expecting, fault},
+        scenario::model::{Fault, Role},
         trace::{ActorId, Saw, SeatId},
     };
 
@@ -165,6 +169,39 @@ mod tests {
             ]
         );
         assert_eq!(check(0).len(), 1);
+    }
+
+    /// A jump of the origin's clock is an epoch of the first proxy's, of which the second one's players are told nothing.
+    #[test]
+    fn a_jump_behind_a_second_proxy_is_the_first_ones() {
+        let check = |by_first: bool, jumps: bool| {
+            let jump = fault(9, ORIGIN_HOST, Fault::TimestampJump { by: 90_000 });
+            let mut scenario = expecting(jumps.then_some(jump).into_iter().collect(), Vec::new());
+            scenario.hosts[3].role = Role::Proxy(Box::default());
+            let second = ActorId(3);
+            Story::told_to(&scenario, Box::<Picture>::default(), |story| {
+                story.register(1, "live/a");
+                if by_first {
+                    story.event(1, EventKind::Epoch { number: 2, cause: EpochCause::JumpForward });
+                }
+                let seat = SeatId(0);
+                let joins = What::PlayerJoins {
+                    seat,
+                    output: PlayOutput::Rtmp,
+                    stream: "live/a".to_owned(),
+                    from: second,
+                    redials: false,
+                };
+                story.record(PLAYER, joins);
+                let text = format!("Video timestamps have gone 4000 {GOES_FURTHER}, by 9000");
+                story.record(PLAYER, What::PlayerViolation { seat, text });
+            })
+        };
+        assert_eq!(check(true, true), [""; 0]);
+        for (by_first, jumps) in [(false, true), (true, false)] {
+            let texts = check(by_first, jumps);
+            assert!(texts.len() == 1 && texts[0].contains("timestamps have gone 4000"), "{texts:?}");
+        }
     }
 
     #[test]

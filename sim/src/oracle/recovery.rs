@@ -447,6 +447,33 @@ mod tests {
         assert!(!is_well);
     }
 
+    /// An operator's restart, perhaps with another url, begins the wait anew and does not end it.
+    #[test]
+    fn a_stream_begun_anew_by_an_operator_is_waited_for_from_then_on() {
+        let check = |back_at: Option<u64>| {
+            Story::told::<Recovery>(|story| {
+                story.register(1, "live/a");
+                story.dials(1, 2);
+                story.streams(1, 2);
+                story.player(0, PlayOutput::Rtmp, "live/a", 1);
+                story.seats(1, 1);
+                story.loses(1, 2, 1, Instant::from_millis(90));
+                story.at(1_000).calm();
+                story.at(13_000).step(1, PullState::BackingOff, PullEventKind::Restart, PullState::Queued);
+                if let Some(at) = back_at {
+                    story.at(at).dials(1, 4);
+                    story.streams(1, 4);
+                    story.saw(0, Saw { frames: 1, ..Saw::default() });
+                }
+                story.at(170_000).timeout();
+            })
+        };
+        assert_eq!(check(Some(20_000)), [""; 0]);
+        let texts = check(None);
+        assert_eq!(texts.len(), 2);
+        assert!(texts.iter().all(|text| text.contains("since 13.000000s")), "{texts:?}");
+    }
+
     #[test]
     fn the_clock_begins_when_the_origin_serves() {
         let texts = Story::told::<Recovery>(|story| {
