@@ -18,32 +18,35 @@
 
 #![expect(clippy::disallowed_types, reason = "a fixed hasher, looked up on every write and never iterated")]
 
+mod farewell;
+mod handle;
+mod socket;
+mod wake;
+
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     fmt,
     future::{Future, poll_fn},
     hash::{BuildHasherDefault, Hasher},
-    io::{self, IoSlice},
-    mem,
+    io, mem,
     net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, Wake, Waker},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use proxy_core::{
     Instant, Proxy,
     io::{
-        Answer, AskId, ConnId, ConnectError, Event, Hangup, Input, Output, PlayAnswer, QueryId, Reply,
-        Request, RequestId, ResolveError,
+        Answer, AskId, ConnId, Event, Hangup, Input, Output, PlayAnswer, QueryId, Reply, RequestId,
+        ResolveError,
     },
     session::server::Refusal,
-    url::StreamKey,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -51,10 +54,16 @@ use tokio::{
     time::Sleep,
 };
 
+pub use self::{handle::Handle, socket::SLICES_MAX};
+use self::{
+    handle::{COMMANDS_MAX, Command, PlayHttp},
+    socket::{Open, connect_error, hangup},
+    wake::{Ready, SlotWake},
+};
 pub use crate::http_flv::{FlvBody, PlayRefused};
 use crate::{
     env::{Env, Wire, accept_next},
-    http_flv::{self, FlvPipe},
+    http_flv::FlvPipe,
 };
 
 /// Bytes read at a time, by all connections from one buffer.
@@ -75,22 +84,6 @@ const ACCEPTS_PER_TURN: usize = 64;
 /// Commands taken in one turn.
 const COMMANDS_PER_TURN: usize = 64;
 
-/// Slices in one vectored write. Linux takes 1024; more than this gains nothing and fills the stack.
-pub const SLICES_MAX: usize = 64;
-
-/// Commands on the way to the driver; more callers wait.
-const COMMANDS_MAX: usize = 256;
-
-/// After our FIN, how long the peer's last bytes are read and thrown away: a socket closed with unread bytes sends a
-/// reset, which destroys what the peer has not read yet.
-const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Connections in that state; the oldest has to go.
-const FAREWELLS_MAX: usize = 4096;
-
-/// An emptied queue that once held more entries than this gives its memory back.
-const QUEUE_KEEP: usize = 64;
-
 /// The least time between two looks at a deadline that stays in the past.
 const TIMEOUT_PAUSE: Duration = Duration::from_millis(1);
 
@@ -101,13 +94,6 @@ pub struct DriverConfig {
     pub core: proxy_core::Config,
     /// Where RTMP players are served; empty means nowhere.
     pub rtmp_listen: Vec<SocketAddr>,
-}
-
-/// Talks to a running driver.
-#[derive(Clone, Debug)]
-pub struct Handle {
-    commands: mpsc::Sender<Command>,
-    started_at: Duration,
 }
 
 /// Carries a [`Proxy`] on an [`Env`].
@@ -153,9 +139,6 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// Hears what the core tells.
 type OnEvent = dyn FnMut(&Event, Instant) + Send;
 
-/// Sees the core between two inputs.
-type Look = dyn FnOnce(&Proxy, Instant) + Send;
-
 /// One thing that can wake us.
 struct Slot<E: Env> {
     work: Work<E>,
@@ -191,84 +174,6 @@ enum Work<E: Env> {
         pipe: FlvPipe,
         answer: Option<oneshot::Sender<Result<(), Refusal>>>,
     },
-}
-
-/// A TCP connection.
-struct Open<S> {
-    conn: ConnId,
-    stream: S,
-    /// What the core handed over and the socket has not taken.
-    queue: VecDeque<Bytes>,
-    is_dirty: bool,
-    /// `Close` was asked for.
-    is_closing: bool,
-    /// The peer has closed its direction; seen only while closing.
-    is_eof: bool,
-}
-
-enum Command {
-    Request { request: Request, reply: oneshot::Sender<Reply> },
-    Query(Box<Look>),
-    PlayHttp(Box<PlayHttp>),
-}
-
-struct PlayHttp {
-    key: StreamKey,
-    params: String,
-    peer: SocketAddr,
-    local: SocketAddr,
-    pipe: FlvPipe,
-    answer: oneshot::Sender<Result<(), Refusal>>,
-}
-
-impl Handle {
-    /// Asks the core for something and waits for its reply; `None` if the driver is gone.
-    pub async fn request(&self, request: Request) -> Option<Reply> {
-        let (reply, replied) = oneshot::channel();
-        self.commands.send(Command::Request { request, reply }).await.ok()?;
-        replied.await.ok()
-    }
-
-    /// Lets `look` see the core between two inputs; `None` if the driver is gone.
-    pub async fn query<T: Send + 'static>(
-        &self,
-        look: impl FnOnce(&Proxy, Instant) -> T + Send + 'static,
-    ) -> Option<T> {
-        let (seen, answer) = oneshot::channel();
-        let look = Box::new(move |proxy: &Proxy, now| {
-            // The caller may have lost interest.
-            let _ = seen.send(look(proxy, now));
-        });
-        self.commands.send(Command::Query(look)).await.ok()?;
-        answer.await.ok()
-    }
-
-    /// Asks for a stream for an HTTP player and waits until there is one. Dropping the future or the body hangs up.
-    ///
-    /// # Errors
-    /// [`PlayRefused::Refused`] by the core, [`PlayRefused::Gone`] if it hung up without an answer.
-    pub async fn play_http(
-        &self,
-        key: StreamKey,
-        params: String,
-        peer: SocketAddr,
-        local: SocketAddr,
-    ) -> Result<FlvBody, PlayRefused> {
-        let (body, pipe) = http_flv::pipe();
-        let (answer, answered) = oneshot::channel();
-        let play = PlayHttp { key, params, peer, local, pipe, answer };
-        self.commands.send(Command::PlayHttp(Box::new(play))).await.map_err(|_| PlayRefused::Gone)?;
-        match answered.await {
-            Ok(Ok(())) => Ok(body),
-            Ok(Err(refusal)) => Err(PlayRefused::Refused(refusal)),
-            Err(_) => Err(PlayRefused::Gone),
-        }
-    }
-
-    /// Returns the wall clock's time since the Unix epoch at the core's zero.
-    pub fn started_at(&self) -> Duration {
-        self.started_at
-    }
 }
 
 impl<E: Env> Driver<E> {
@@ -329,7 +234,7 @@ impl<E: Env> Driver<E> {
         &self.rtmp_addrs
     }
 
-    /// Carries, until [`Request::Shutdown`] is answered [`Reply::Down`].
+    /// Carries, until [`Request::Shutdown`](proxy_core::io::Request::Shutdown) is answered [`Reply::Down`].
     pub async fn run(mut self) {
         self.input(Input::Listening { addrs: self.rtmp_addrs.clone() }, Instant::ZERO);
         // tokio would make sockets look unready after 128 operations, which is less than one frame to 200 players;
@@ -705,56 +610,6 @@ impl<E: Env> Driver<E> {
         }
     }
 
-    fn begin_farewell(&mut self, stream: E::Stream) {
-        if self.farewells.len() >= FAREWELLS_MAX {
-            self.end_farewell();
-        }
-        self.farewells_made += 1;
-        let number = self.farewells_made;
-        let index = self.install(Work::Farewell { stream, number });
-        let until = tokio::time::Instant::now() + FAREWELL_TIMEOUT;
-        self.farewells.push_back((until, index, number));
-    }
-
-    fn visit_farewell(&mut self, index: usize) {
-        for _ in 0..READS_PER_TURN {
-            let Slot { work: Work::Farewell { stream, .. }, waker, .. } = &mut self.slots[index] else {
-                return;
-            };
-            let mut buffer = ReadBuf::new(&mut self.buffer);
-            match Pin::new(stream).poll_read(&mut Context::from_waker(waker), &mut buffer) {
-                Poll::Pending => return,
-                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
-                Poll::Ready(Ok(()) | Err(_)) => {
-                    drop(self.release(index));
-                    return;
-                }
-            }
-        }
-        self.again.push(index);
-    }
-
-    fn end_farewells(&mut self) {
-        // Those that ended by themselves leave without being waited for.
-        while let Some(&(until, index, number)) = self.farewells.front() {
-            if self.is_farewell(index, number) && until > tokio::time::Instant::now() {
-                return;
-            }
-            self.end_farewell();
-        }
-    }
-
-    fn end_farewell(&mut self) {
-        let Some((_, index, number)) = self.farewells.pop_front() else { return };
-        if self.is_farewell(index, number) {
-            drop(self.release(index));
-        }
-    }
-
-    fn is_farewell(&self, index: usize, number: u64) -> bool {
-        matches!(&self.slots[index].work, Work::Farewell { number: owner, .. } if *owner == number)
-    }
-
     fn visit_body(&mut self, index: usize, now: Instant) {
         let Slot { work: Work::Body { conn, pipe, .. }, waker, .. } = &mut self.slots[index] else { return };
         let conn = *conn;
@@ -845,42 +700,6 @@ fn enter<E: Env>(proxy: &mut Proxy, env: &E, input: Input<'_>, now: Instant) {
     proxy.handle_input(input, now);
 }
 
-impl<S: AsyncWrite + Unpin> Open<S> {
-    /// Writes as much of the queue as one call takes.
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        // One packet is the common case: a plain send costs the kernel less than a vectored write of one slice.
-        let written = if let ([bytes], []) = self.queue.as_slices() {
-            Pin::new(&mut self.stream).poll_write(cx, bytes)
-        } else {
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let mut count = 0;
-            for (slice, bytes) in slices.iter_mut().zip(&self.queue) {
-                *slice = IoSlice::new(bytes);
-                count += 1;
-            }
-            Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..count])
-        };
-        if let Poll::Ready(Ok(len)) = written {
-            self.take_written(len);
-        }
-        written
-    }
-
-    fn take_written(&mut self, mut len: usize) {
-        while let Some(first) = self.queue.front_mut() {
-            if first.len() > len {
-                first.advance(len);
-                return;
-            }
-            len -= first.len();
-            self.queue.pop_front();
-        }
-        if self.queue.capacity() > QUEUE_KEEP {
-            self.queue = VecDeque::new();
-        }
-    }
-}
-
 impl<E: Env> fmt::Debug for Driver<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Driver")
@@ -888,73 +707,6 @@ impl<E: Env> fmt::Debug for Driver<E> {
             .field("slots", &self.slots.len())
             .field("conns", &self.conns.len())
             .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Command {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Request { .. } => "Request",
-            Self::Query(_) => "Query",
-            Self::PlayHttp(_) => "PlayHttp",
-        })
-    }
-}
-
-/// Slots that were woken since the last turn.
-#[derive(Default)]
-struct Ready {
-    list: Mutex<ReadyList>,
-}
-
-#[derive(Default)]
-struct ReadyList {
-    indices: Vec<usize>,
-    driver: Option<Waker>,
-}
-
-/// Wakes one slot.
-struct SlotWake {
-    index: usize,
-    ready: Arc<Ready>,
-    is_queued: AtomicBool,
-}
-
-impl Ready {
-    fn register(&self, waker: &Waker) {
-        let mut list = self.lock();
-        if !list.driver.as_ref().is_some_and(|old| old.will_wake(waker)) {
-            list.driver = Some(waker.clone());
-        }
-    }
-
-    /// Appends the woken slots to `indices`.
-    fn take(&self, indices: &mut Vec<usize>) {
-        indices.append(&mut self.lock().indices);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, ReadyList> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Wake for SlotWake {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if self.is_queued.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let mut list = self.ready.lock();
-        list.indices.push(self.index);
-        // Whoever came first has woken the driver.
-        if list.indices.len() == 1
-            && let Some(driver) = &list.driver
-        {
-            driver.wake_by_ref();
-        }
     }
 }
 
@@ -976,132 +728,5 @@ impl Hasher for IdHasher {
     fn write_u64(&mut self, id: u64) {
         // 2^64 divided by the golden ratio (Knuth, multiplicative hashing).
         self.0 = id.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    }
-}
-
-fn connect_error(kind: io::ErrorKind) -> ConnectError {
-    match kind {
-        io::ErrorKind::ConnectionRefused => ConnectError::Refused,
-        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::NetworkDown => {
-            ConnectError::Unreachable
-        }
-        io::ErrorKind::TimedOut => ConnectError::TimedOut,
-        io::ErrorKind::ConnectionReset
-        | io::ErrorKind::ConnectionAborted
-        | io::ErrorKind::NotConnected
-        | io::ErrorKind::BrokenPipe => ConnectError::Reset,
-        _ => ConnectError::Other,
-    }
-}
-
-fn hangup(kind: io::ErrorKind) -> Hangup {
-    match kind {
-        io::ErrorKind::UnexpectedEof => Hangup::Eof,
-        io::ErrorKind::ConnectionReset
-        | io::ErrorKind::ConnectionAborted
-        | io::ErrorKind::NotConnected
-        | io::ErrorKind::BrokenPipe => Hangup::Reset,
-        _ => Hangup::Error,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A socket that takes at most so many bytes per call, across slices.
-    struct Narrow {
-        width: usize,
-        taken: Vec<u8>,
-        calls: usize,
-    }
-
-    impl AsyncWrite for Narrow {
-        fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-            self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
-        }
-
-        fn poll_write_vectored(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            slices: &[IoSlice<'_>],
-        ) -> Poll<io::Result<usize>> {
-            let before = self.taken.len();
-            for slice in slices {
-                let room = self.width - (self.taken.len() - before);
-                self.taken.extend_from_slice(&slice[..room.min(slice.len())]);
-            }
-            self.calls += 1;
-            Poll::Ready(Ok(self.taken.len() - before))
-        }
-
-        fn is_write_vectored(&self) -> bool {
-            true
-        }
-
-        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-    }
-
-    /// Writes packets of these lengths; returns how many calls that took.
-    fn write_all(packets: &[usize], width: usize) -> usize {
-        let queue: VecDeque<Bytes> =
-            packets.iter().zip(0..).map(|(&len, fill)| Bytes::from(vec![fill; len])).collect();
-        let wanted: Vec<u8> = queue.iter().flatten().copied().collect();
-        let mut open = Open {
-            conn: ConnId::accepted(0),
-            stream: Narrow { width, taken: Vec::new(), calls: 0 },
-            queue,
-            is_dirty: false,
-            is_closing: false,
-            is_eof: false,
-        };
-        while !open.queue.is_empty() {
-            let written = open.poll_write(&mut Context::from_waker(Waker::noop()));
-            assert!(matches!(written, Poll::Ready(Ok(1..))), "{written:?}");
-        }
-        assert_eq!(open.stream.taken, wanted);
-        open.stream.calls
-    }
-
-    #[test]
-    fn what_has_gathered_leaves_in_one_write() {
-        assert_eq!(write_all(&[100; SLICES_MAX], usize::MAX), 1);
-        assert_eq!(write_all(&[100; SLICES_MAX + 1], usize::MAX), 2);
-    }
-
-    #[test]
-    fn writes_cut_anywhere_lose_and_repeat_nothing() {
-        for width in 1..=40 {
-            assert_eq!(write_all(&[1, 5, 0, 17, 3, 12], width), 38_usize.div_ceil(width));
-        }
-    }
-
-    #[test]
-    fn a_woken_slot_is_listed_once_and_wakes_the_driver_once() {
-        struct Count(std::sync::atomic::AtomicUsize);
-        impl Wake for Count {
-            fn wake(self: Arc<Self>) {
-                self.0.fetch_add(1, Ordering::SeqCst);
-            }
-        }
-        let count = Arc::new(Count(std::sync::atomic::AtomicUsize::new(0)));
-        let ready = Arc::new(Ready::default());
-        ready.register(&Waker::from(Arc::clone(&count)));
-        let slots: Vec<_> = (0..3)
-            .map(|index| Arc::new(SlotWake { index, ready: Arc::clone(&ready), is_queued: false.into() }))
-            .collect();
-        for slot in slots.iter().chain(&slots) {
-            slot.wake_by_ref();
-        }
-        let mut indices = Vec::new();
-        ready.take(&mut indices);
-        assert_eq!(indices, [0, 1, 2]);
-        assert_eq!(count.0.load(Ordering::SeqCst), 1);
     }
 }

@@ -1,10 +1,6 @@
 //! What is told of a run that failed, in each form: people and programs read it, so a change is looked at.
 
-use std::{
-    fs,
-    path::PathBuf,
-    process::{Command, Stdio},
-};
+use std::{fs, io, path::PathBuf, process::Command};
 
 /// An origin's restart takes longer than this file allows.
 const LATE: &str = r#"schema = 1
@@ -82,14 +78,13 @@ fn a_failure_is_told_to_programs() {
 
 #[test]
 fn who_has_seen_enough_ends_the_telling_quietly() {
-    let mut told = repull_sim("pipe", &["replay", "late.toml", "--seed", "1", "--until", "20"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("repull-sim");
     // Whoever reads is gone before the first line.
-    drop(told.stdout.take());
-    let output = told.wait_with_output().expect("it ends");
+    let (reader, writer) = io::pipe().expect("a pipe");
+    drop(reader);
+    let output = repull_sim("pipe", &["replay", "late.toml", "--seed", "1", "--until", "20"])
+        .stdout(writer)
+        .output()
+        .expect("repull-sim");
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     assert_eq!(output.status.code(), Some(141));
 }
