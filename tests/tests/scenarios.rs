@@ -6,12 +6,16 @@ use std::{
 };
 
 use sim::{
+    explore::{self, Conduct, Source},
     oracle::Strictness,
     plane::Plane,
     runner::{self, File, Ran, Verdict},
     scenario::{FAULTS, model::Scenario},
     trace::words,
 };
+
+/// Seeds of the built-in universe that are tried.
+const SEEDS: u64 = 2_000;
 
 fn folder(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../scenarios").join(name)
@@ -40,6 +44,16 @@ fn every_scenario_holds() {
         }
     }
     assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+/// What nobody wrote down holds as well. `repull-sim explore` tries more of it; this is for who runs the tests alone, and
+/// the other judge of mutants.
+#[test]
+fn the_first_seeds_hold() {
+    for seed in 1..=SEEDS {
+        let attempt = explore::attempt(seed, Source::Universe.expand(seed, true), Conduct::default());
+        assert!(attempt.failure.is_none(), "seed {seed}: {:#?}", attempt.failure);
+    }
 }
 
 /// A file that reaches what another reaches is the same story twice.
