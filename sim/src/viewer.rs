@@ -16,6 +16,8 @@
 //!
 //! All of it is judged per connection: who dials again begins again, but never with something older.
 
+mod clocks;
+mod order;
 mod report;
 
 use std::{collections::BTreeSet, mem};
@@ -24,6 +26,7 @@ use bytes::Bytes;
 use proxy_core::time::{Duration, Instant};
 
 pub use self::report::{Gap, NOTES_MAX, Opening, Report, Seen, VIOLATIONS_MAX};
+use self::{clocks::Pace, order::Order};
 use crate::raw::{
     RawError,
     amf0::{self, Amf},
@@ -124,20 +127,6 @@ struct TrackState {
     /// The last frame's time out.
     out: Option<u32>,
     pace: Pace,
-}
-
-/// How a track's clock goes within one play, in ms.
-#[derive(Debug, Default)]
-struct Pace {
-    /// What it has gone more than the origin's clock.
-    drift: i64,
-    /// What the origin's clock has gone while it stood still.
-    held: i64,
-    /// It stood still at the last frame.
-    is_held: bool,
-    /// The last frame was the first of another life within one play: whether the clock jumps with it is settled by the first
-    /// frame of either track.
-    is_unsettled: bool,
 }
 
 /// What is judged per connection.
@@ -496,239 +485,6 @@ impl Viewer {
         Some(stamp)
     }
 
-    /// A connection begun after a newer play was seen, or after the world said that older ones are over, gets nothing
-    /// of those: it would be the end of a picture that goes no further.
-    fn check_stale(&mut self, track: Track, stamp: &Stamp, now: Instant) {
-        let floor = self.sitting.floor;
-        if (stamp.epoch < floor.epoch || stamp.play < floor.play) && !self.sitting.stale {
-            self.sitting.stale = true;
-            let what = format!(
-                "stale {track:?} frame {} of life {} play {}: life {} play {} is the oldest a joiner may get",
-                stamp.number, stamp.epoch, stamp.play, floor.epoch, floor.play
-            );
-            self.violation(&what, now);
-        }
-        self.newest =
-            Floor { play: self.newest.play.max(stamp.play), epoch: self.newest.epoch.max(stamp.epoch) };
-    }
-
-    /// Returns the GOP a re-pull may go back to the beginning of: the last whose keyframe came. Sound can be further, where a
-    /// publisher sends nothing but that.
-    fn reached(&mut self, track: Track, last: &Stamp) -> u32 {
-        let video = self.sitting.track(Track::Video);
-        let picture = video.last.filter(|picture| track == Track::Audio && picture.epoch == last.epoch);
-        let key = video.key.filter(|(epoch, _)| *epoch == last.epoch).map(|(_, gop)| gop);
-        last.gop.min(picture.map_or(last.gop, |picture| picture.gop)).min(key.unwrap_or(last.gop))
-    }
-
-    fn check_order(&mut self, track: Track, stamp: &Stamp, now: Instant) -> Order {
-        let (play, epoch) = (self.sitting.play, self.sitting.epoch);
-        let is_comparable = self.config.one_origin || stamp.play == play;
-        if stamp.play < play || is_comparable && stamp.epoch < epoch {
-            let what = format!(
-                "{track:?} frame {} of life {} play {} after life {epoch} play {play}",
-                stamp.number, stamp.epoch, stamp.play
-            );
-            self.violation(&what, now);
-            return Order::Back;
-        }
-        (self.sitting.play, self.sitting.epoch) = (stamp.play, stamp.epoch);
-        let Some(last) = self.sitting.track(track).last else { return Order::Next };
-
-        // Another proxy pulls anew from one that goes on with its play; all that shows is that something comes again.
-        let is_repulled = !self.config.headers_again && stamp.number <= last.number;
-        let order = if last.epoch != stamp.epoch || last.play != stamp.play && !self.config.one_origin {
-            Order::Changed
-        } else if last.play != stamp.play || is_repulled {
-            let reached = self.reached(track, &last);
-            if stamp.gop < reached {
-                let what =
-                    format!("{track:?} goes back from GOP {reached} to {} across a re-pull", stamp.gop);
-                self.violation(&what, now);
-            }
-            self.report.repeated += u64::from((last.number + 1).saturating_sub(stamp.number));
-            Order::Changed
-        } else if stamp.number <= last.number {
-            let what = format!("{track:?} frame {} after {} within one play", stamp.number, last.number);
-            self.violation(&what, now);
-            return Order::Back;
-        } else if stamp.number == last.number + 1 {
-            Order::Next
-        } else {
-            // Where the origin's clock jumps a new epoch begins, and pictures before its keyframe are left out. A jump back by
-            // as much as was left out looks like a small step: the clock has not gone on.
-            let has_gone_on = step(last.time, stamp.time).is_some_and(|step| step > 0);
-            self.report.leaps += u64::from(has_gone_on);
-            self.report.lost += u64::from(stamp.number - last.number - 1);
-            Order::Gap
-        };
-        // Another life whose clock runs on within one play is nothing a relay could tell from the last one.
-        let is_unseen =
-            last.play == stamp.play && last.epoch != stamp.epoch && runs_on(last.time, stamp.time);
-        if track == Track::Video && order != Order::Next && stamp.kind != StampKind::Key && !is_unseen {
-            let what =
-                format!("video goes on without a keyframe at frame {} after {}", stamp.number, last.number);
-            self.violation(&what, now);
-        }
-        order
-    }
-
-    fn check_header(
-        &mut self,
-        track: Track,
-        stamp: &Stamp,
-        before: Option<Stamp>,
-        needed: bool,
-        now: Instant,
-    ) {
-        let state = self.sitting.track(track);
-        let (header, again) = (state.header, state.header_since_frame);
-        if !needed || header.is_none() {
-            return;
-        }
-        if header != Some(stamp.header) {
-            self.violation(&format!("{track:?} frame {} under another sequence header", stamp.number), now);
-        }
-        // Another life whose clock runs on within one play is nothing a relay could tell from the last one.
-        let changed = before.is_some_and(|last| {
-            last.play != stamp.play || last.epoch != stamp.epoch && !runs_on(last.time, stamp.time)
-        });
-        if changed && !again && self.config.headers_again {
-            let what = format!(
-                "no {track:?} sequence header between play {} and {}",
-                before.map_or(0, |last| last.play),
-                stamp.play
-            );
-            self.violation(&what, now);
-        }
-    }
-
-    fn check_rising(&mut self, track: Track, timestamp: u32, now: Instant) {
-        let state = self.sitting.track(track);
-        if let Some(last) = state.last_time.replace(timestamp)
-            && timestamp.wrapping_sub(last) > 0x7FFF_FFFF
-        {
-            self.violation(&format!("{track:?} timestamp {timestamp} after {last}"), now);
-        }
-    }
-
-    /// Between two frames of one play a track's clock goes as far as the origin's has gone. It may stand still while it
-    /// is ahead, and catches up by standing.
-    fn check_pace(
-        &mut self,
-        track: Track,
-        timestamp: u32,
-        (stamps, goes_on): (Option<(Stamp, Stamp)>, bool),
-        order: Order,
-        now: Instant,
-    ) {
-        let (drift_max, hold_max) = (millis(self.config.drift_max), millis(self.config.hold_max));
-        let state = self.sitting.track(track);
-        let out =
-            state.out.replace(timestamp).map(|last| i64::from(timestamp.wrapping_sub(last).cast_signed()));
-        let is_one_play = match order {
-            Order::Next | Order::Gap => goes_on,
-            Order::Changed | Order::Back => false,
-        };
-        // Where the origin's own clock jumps, or falls back, the relay's begins anew or waits.
-        let origin = stamps.and_then(|(stamp, last)| step(last.time, stamp.time));
-        let falls_back = origin.is_some_and(|step| step < 0);
-        let (Some(out), Some(origin), true, false) = (out, origin, is_one_play, falls_back) else {
-            // What begins may be older than the beginning of its play, and wait from its first frame on.
-            let is_unsettled =
-                order == Order::Changed && stamps.is_some_and(|(stamp, last)| stamp.play == last.play);
-            state.pace = Pace { is_held: true, is_unsettled, ..Pace::default() };
-            return;
-        };
-        if state.pace.is_unsettled {
-            state.pace = Pace { is_held: true, ..Pace::default() };
-            return;
-        }
-        let pace = &mut state.pace;
-        let was_held = mem::replace(&mut pace.is_held, out == 0 && origin > 0);
-        if pace.is_held {
-            pace.held += origin;
-        } else if !(was_held && out <= origin) {
-            pace.drift += out - origin;
-        }
-        let (drift, held) = (pace.drift, pace.held);
-        let what = if held > hold_max {
-            format!(
-                "{track:?} timestamps stand still at {timestamp}, the origin's have gone {held} ms meanwhile"
-            )
-        } else if drift.abs() > drift_max {
-            format!("{track:?} timestamps have gone {drift} {GOES_FURTHER}, by {timestamp}")
-        } else {
-            return;
-        };
-        pace.drift = 0;
-        pace.held = 0;
-        self.violation(&what, now);
-    }
-
-    fn check_forward(
-        &mut self,
-        track: Track,
-        timestamp: u32,
-        (order, stamp): (Order, Option<Stamp>),
-        step_max: Option<Duration>,
-        now: Instant,
-    ) {
-        let Some(step_max) = step_max else { return };
-        let last = match order {
-            Order::Next => self.sitting.track(track).out,
-            // Where the other track has begun this play, both must be in step, and that is judged.
-            Order::Changed if self.has_begun(track.other(), stamp) => None,
-            Order::Changed => latest(self.sitting.video.out, self.sitting.audio.out),
-            Order::Gap | Order::Back => None,
-        };
-        let Some(last) = last else { return };
-        let step = timestamp.wrapping_sub(last);
-        if step <= 0x7FFF_FFFF && u128::from(step) > step_max.as_millis() {
-            self.violation(&format!("{track:?} {LEAPS} from {last} to {timestamp}"), now);
-        }
-    }
-
-    /// A track has had a frame of the same play and life.
-    fn has_begun(&self, track: Track, stamp: Option<Stamp>) -> bool {
-        let state = if track == Track::Video { &self.sitting.video } else { &self.sitting.audio };
-        let is_same = |(stamp, last): (Stamp, Stamp)| (stamp.play, stamp.epoch) == (last.play, last.epoch);
-        stamp.zip(state.last).is_some_and(is_same)
-    }
-
-    /// One offset serves both tracks of a play, else picture and sound drift apart.
-    fn check_skew(&mut self, track: Track, timestamp: u32, stamp: &Stamp, now: Instant) {
-        let skew_max = self.config.skew_max;
-        self.sitting.frames += 1;
-        let number = self.sitting.frames;
-        let state = self.sitting.track(track);
-        let offset = timestamp.wrapping_sub(stamp.time);
-        (state.offset, state.number) = (Some(offset), number);
-        let moved = match state.kept {
-            Some((kept, moved)) if apart(kept, offset) <= skew_max => moved,
-            Some(_) => state.kept.insert((offset, number)).1,
-            None => state.kept.insert((offset, 0)).1,
-        };
-        // A track that has been silent since before the origin's clock jumped, or since this one was moved, as by a re-pull
-        // of a proxy behind another one, is no measure for the other; nor is one that stands: it began ahead, and waits.
-        let other = if track == Track::Video { &self.sitting.audio } else { &self.sitting.video };
-        let is_measure = other.number >= moved
-            && !other.pace.is_held
-            && other.last.is_some_and(|last| {
-                (last.play, last.epoch) == (stamp.play, stamp.epoch) && runs_on(last.time, stamp.time)
-            });
-        let Some(others) = other.offset.filter(|_| is_measure) else { return };
-        let skew = apart(offset, others);
-        if skew <= skew_max {
-            self.sitting.skewed = 0;
-            return;
-        }
-        self.sitting.skewed += 1;
-        if self.sitting.skewed == SKEW_FRAMES_MAX + 1 {
-            self.violation(&format!("audio and video are {} ms apart", skew.as_millis()), now);
-        }
-    }
-
     fn keep(&mut self, seen: impl FnOnce() -> Seen) {
         if self.report.seen.len() < self.config.seen_max {
             self.report.seen.push(seen());
@@ -736,55 +492,10 @@ impl Viewer {
     }
 }
 
-/// How a frame stands to the one before on its track.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Order {
-    /// The next one, or the first of all.
-    Next,
-    /// A later one of the same play.
-    Gap,
-    /// Of a newer play or life.
-    Changed,
-    /// Out of order.
-    Back,
-}
-
-fn latest(a: Option<u32>, b: Option<u32>) -> Option<u32> {
-    match (a, b) {
-        (Some(a), Some(b)) if a.wrapping_sub(b) > 0x7FFF_FFFF => Some(b),
-        (Some(a), _) => Some(a),
-        (None, b) => b,
-    }
-}
-
 fn note(notes: &mut Vec<(Instant, String)>, what: &str, now: Instant) {
     if notes.len() < NOTES_MAX {
         notes.push((now, what.to_owned()));
     }
-}
-
-/// Returns how far two offsets are apart, of which one may be of before SRS's clock turned over, at 2^31.
-fn apart(a: u32, b: u32) -> Duration {
-    let ways = [a.wrapping_sub(b), b.wrapping_sub(a)].map(|apart| apart & (u32::MAX >> 1));
-    Duration::from_millis(u64::from(ways[0].min(ways[1])))
-}
-
-/// Returns whether a timestamp follows another without a jump.
-fn runs_on(before: u32, after: u32) -> bool {
-    step(before, after).is_some()
-}
-
-/// Returns the step from one timestamp to another in ms, over the wraps at 2^32 and at SRS's 2^31 too; `None` of a jump.
-fn step(before: u32, after: u32) -> Option<i64> {
-    let step = |bits: u32| {
-        let wrapped = i64::from(after.wrapping_sub(before) & (u32::MAX >> (32 - bits)));
-        if wrapped >= 1 << (bits - 1) { wrapped - (1 << bits) } else { wrapped }
-    };
-    [32, 31].into_iter().map(step).find(|step| (-1000..=10_000).contains(step))
-}
-
-fn millis(time: Duration) -> i64 {
-    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
