@@ -10,8 +10,13 @@ use std::{
 use pcap_file::pcap::PcapReader;
 use proxy_core::time::Instant;
 
-use super::tools::find;
-use crate::trace::{ActorId, Namespace, Packet, PacketFate, Record, What};
+use super::{tools::find, world::World};
+use crate::{
+    scenario,
+    trace::{ActorId, Logged, Namespace, Packet, PacketFate, Record, What},
+    view,
+    world::Outcome,
+};
 
 /// The header of an Ethernet frame; IPv4 is all that is kept.
 const ETHERNET: usize = 14;
@@ -20,7 +25,7 @@ const ETHERNET: usize = 14;
 ///
 /// # Errors
 /// The program is missing.
-pub(super) fn command(device: &str, file: &Path) -> Result<Vec<String>, String> {
+fn command(device: &str, file: &Path) -> Result<Vec<String>, String> {
     let Some(tcpdump) = find("tcpdump") else {
         return Err("--pcap needs tcpdump; on Debian: apt-get install tcpdump".to_owned());
     };
@@ -39,7 +44,7 @@ pub(super) fn command(device: &str, file: &Path) -> Result<Vec<String>, String> 
 ///
 /// # Errors
 /// A file cannot be read.
-pub(super) fn read(files: &[PathBuf], namespaces: &[Namespace], zero: u64) -> Result<Vec<Record>, String> {
+fn read(files: &[PathBuf], namespaces: &[Namespace], zero: u64) -> Result<Vec<Record>, String> {
     let mut records = Vec::new();
     for file in files {
         let named = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
@@ -73,9 +78,46 @@ fn owner(ip: Ipv4Addr, namespaces: &[Namespace]) -> u16 {
 }
 
 /// Lays two lists of records into one order of time.
-pub(super) fn merged(records: Vec<Record>, packets: Vec<Record>) -> Vec<Record> {
+fn merged(records: Vec<Record>, packets: Vec<Record>) -> Vec<Record> {
     let mut all = records;
     all.extend(packets);
     all.sort_by_key(|record| record.at);
     all
+}
+
+impl World<'_> {
+    /// Starts to capture what crosses every network.
+    pub(super) fn start_captures(&mut self) -> Result<(), String> {
+        for net in 0..self.scenario.nets.len() {
+            let device = self.ground.bridge(net)?;
+            let file = self.ground.folder().join(format!("{device}.pcap"));
+            let words = command(&device, &file)?;
+            let (machine, log) = (self.ground.on_machine(), self.ground.folder().join("tcpdump.log"));
+            let id = self.peers.start_program(machine.into(), &words, &log)?;
+            self.captures.push((id, file));
+        }
+        Ok(())
+    }
+
+    /// Writes what was captured for Wireshark, with the scenario's faults as comments.
+    pub(super) fn write_capture(&self, folder: &Path, outcome: &Outcome) -> Result<(), String> {
+        let files: Vec<PathBuf> = self.captures.iter().map(|(_, file)| file.clone()).collect();
+        let mut cast = outcome.cast.clone();
+        let addresses = self.scenario.nets.iter().map(|net| net.gateway).collect();
+        cast.namespaces.push(Namespace { name: "machine".to_owned(), addresses });
+        let packets = read(&files, &cast.namespaces, self.zero)?;
+        let records = outcome.log.iter().flat_map(|log| log.records()).collect();
+        let logged = Logged {
+            scenario: self.scenario.id.clone(),
+            text: scenario::print(self.scenario),
+            seed: self.seed,
+            cast,
+            records: merged(records, packets),
+        };
+        let bytes = view::pcapng(&logged).map_err(|error| error.to_string())?;
+        let file = folder.join(format!("{}.pcapng", self.scenario.id));
+        std::fs::create_dir_all(folder)
+            .and_then(|()| std::fs::write(&file, bytes))
+            .map_err(|error| format!("{}: {error}", file.display()))
+    }
 }

@@ -30,6 +30,7 @@
 //! Files for which that matters do not name this plane and say why.
 
 pub mod agent;
+mod begins;
 mod books;
 mod cables;
 mod capture;
