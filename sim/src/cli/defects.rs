@@ -39,6 +39,9 @@ const PLANTED: &str = "REPULL_SIM_PLANTED";
 /// The defect this binary was built with.
 pub const DEFECT: Option<&str> = option_env!("REPULL_SIM_PLANTED");
 
+/// The promise that a run made again is the same.
+const DETERMINISM: &str = "determinism";
+
 /// What a copy without a defect is built with.
 const NOTHING: &str = "nothing";
 
@@ -329,7 +332,8 @@ impl Bench<'_> {
             judged.field = self.field(&binary)?;
         }
         if let Some(seek) = &self.options.seek {
-            judged.sought = seek.seek(&binary)?;
+            let twice = defect.promises.iter().any(|promise| promise == DETERMINISM);
+            judged.sought = seek.seek(&binary, twice)?;
         }
         Ok(())
     }
@@ -441,7 +445,7 @@ fn one_run(binary: &Path, plane: Plane, file: &Path, seed: u64) -> io::Result<Op
     let Some(run) = runs.first() else { return Err(io::Error::other("no run in the report")) };
     Ok(match run["verdict"].as_str() {
         Some("held") => None,
-        Some("differs") => Some("determinism".to_owned()),
+        Some("differs") => Some(DETERMINISM.to_owned()),
         Some("no-verdict") => Some("nothing, for there was no verdict in time".to_owned()),
         _ => Some(run["findings"][0]["promise"].as_str().unwrap_or("?").to_owned()),
     })

@@ -33,15 +33,15 @@ pub struct Sought {
 }
 
 impl Seek {
-    /// Searches with a planted binary.
-    pub fn seek(&self, binary: &Path) -> io::Result<Vec<Sought>> {
-        self.modes.iter().map(|mode| self.seek_by(binary, *mode)).collect()
+    /// Searches with a planted binary. `twice`: what it breaks shows in the difference of two runs.
+    pub fn seek(&self, binary: &Path, twice: bool) -> io::Result<Vec<Sought>> {
+        self.modes.iter().map(|mode| self.seek_by(binary, *mode, twice)).collect()
     }
 
-    fn seek_by(&self, binary: &Path, mode: ModeArg) -> io::Result<Sought> {
+    fn seek_by(&self, binary: &Path, mode: ModeArg, twice: bool) -> io::Result<Sought> {
         let mut needed = Vec::new();
         for search in 0..u64::from(self.searches) {
-            needed.push(self.one(binary, mode, 1 + search * APART)?);
+            needed.push(self.one(binary, mode, 1 + search * APART, twice)?);
             if needed.len() == PATIENCE && needed.iter().all(Option::is_none) {
                 break;
             }
@@ -50,13 +50,14 @@ impl Seek {
     }
 
     /// Makes one search; returns how many seeds it tried until one broke a promise.
-    fn one(&self, binary: &Path, mode: ModeArg, from: u64) -> io::Result<Option<u64>> {
+    fn one(&self, binary: &Path, mode: ModeArg, from: u64, twice: bool) -> io::Result<Option<u64>> {
         let out = binary.with_file_name("found");
         let output = Command::new(binary)
             .args(["explore", "--first", "--format", "json", "--jobs", &self.jobs.to_string()])
             .args(["--search", Mode::from(mode).name(), "--from", &from.to_string()])
             .args(["--seeds", &self.cap.to_string(), "--out"])
             .arg(out)
+            .args(twice.then_some("--twice"))
             .output()?;
         let report: Value = serde_json::from_slice(&output.stdout).map_err(|_| {
             let told = String::from_utf8_lossy(&output.stderr);
