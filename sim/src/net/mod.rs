@@ -51,7 +51,6 @@ mod trip;
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    mem,
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
 };
 
@@ -205,12 +204,6 @@ pub struct SocketSpec {
 impl SocketSpec {
     /// 64 KiB each way, Linux's ephemeral ports.
     pub const DEFAULT: Self = Self { rx_bytes: 65_536, tx_bytes: 65_536, port_min: 32_768, port_max: 60_999 };
-
-    /// Returns the sizes of both buffers, for incoming and outgoing bytes; none is without any.
-    pub(crate) fn sizes(&self) -> (usize, usize) {
-        let size = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX).max(1);
-        (size(self.rx_bytes), size(self.tx_bytes))
-    }
 }
 
 /// What is in use, to see that everything is given back.
@@ -327,15 +320,6 @@ pub struct Net {
     to_carry: VecDeque<(Ticket, Vec<u8>)>,
 }
 
-impl Drop for Net {
-    fn drop(&mut self) {
-        for end in self.ends.drain(..).flatten() {
-            end.recycle(&mut self.spares);
-        }
-        mem::take(&mut self.spares).leave(SocketSpec::DEFAULT.sizes());
-    }
-}
-
 impl Net {
     /// Makes a network with nothing in it but the machine.
     pub fn new(seed: u64) -> Self {
@@ -360,7 +344,7 @@ impl Net {
             trains: Vec::new(),
             free_trains: Vec::new(),
             boarding: None,
-            spares: Spares::inherit(),
+            spares: Spares::default(),
             fates: Vec::new(),
             outgoing: Vec::new(),
             tap: Tap::default(),

@@ -272,7 +272,16 @@ impl Net {
     ) -> Setup {
         let state = &mut self.hosts[usize::from(host.0)];
         let spec = state.spec;
-        Setup { id, host, local, remote, mtu, sizes: spec.sizes(), seed: state.sequence.roll() }
+        Setup {
+            id,
+            host,
+            local,
+            remote,
+            mtu,
+            rx_bytes: usize::try_from(spec.rx_bytes).unwrap_or(usize::MAX).max(1),
+            tx_bytes: usize::try_from(spec.tx_bytes).unwrap_or(usize::MAX).max(1),
+            seed: state.sequence.roll(),
+        }
     }
 
     /// An ephemeral port that makes a new pair with `remote`.

@@ -11,7 +11,7 @@
 //! Congestion control is Reno. Without any, `smoltcp` resends a whole window after every timeout, and a narrow link with
 //! a short queue never recovers: 125 KB over 1 Mbit/s with 5 KB of queue took 20 minutes, with Reno 7 s.
 
-use std::{cell::RefCell, collections::BTreeMap, net::Ipv4Addr};
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use proxy_core::time::{Duration, Instant};
 use smoltcp::{
@@ -38,7 +38,7 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
-    fn new((rx_bytes, tx_bytes): (usize, usize)) -> Self {
+    fn new(rx_bytes: usize, tx_bytes: usize) -> Self {
         let socket = tcp::Socket::new(
             tcp::SocketBuffer::new(vec![0; rx_bytes]),
             tcp::SocketBuffer::new(vec![0; tx_bytes]),
@@ -82,23 +82,7 @@ const SMALL: usize = 80;
 /// Bytes in a buffer for any packet of an ordinary link.
 const LARGE: usize = 1500;
 
-thread_local! {
-    /// What the thread's last network has left for its next one. What is in a buffer nobody reads before it is written.
-    static LEFT: RefCell<Spares> = RefCell::default();
-}
-
 impl Spares {
-    /// Takes what the thread's last network has left.
-    pub(crate) fn inherit() -> Self {
-        LEFT.take()
-    }
-
-    /// Leaves all of it to the thread's next network, but stacks of rare sizes: those would pile up.
-    pub(crate) fn leave(mut self, sizes: (usize, usize)) {
-        self.stacks.retain(|of, _| *of == sizes);
-        LEFT.set(self);
-    }
-
     /// Gives a packet buffer back.
     pub(crate) fn put(&mut self, packet: Vec<u8>) {
         let pool = if packet.capacity() < LARGE { &mut self.small } else { &mut self.large };
@@ -116,9 +100,9 @@ impl Spares {
         pool.pop().unwrap_or_else(|| Vec::with_capacity(capacity))
     }
 
-    fn stack(&mut self, sizes: (usize, usize)) -> Stack {
-        let spare = self.stacks.get_mut(&sizes).and_then(Vec::pop);
-        spare.unwrap_or_else(|| Stack::new(sizes))
+    fn stack(&mut self, rx_bytes: usize, tx_bytes: usize) -> Stack {
+        let spare = self.stacks.get_mut(&(rx_bytes, tx_bytes)).and_then(Vec::pop);
+        spare.unwrap_or_else(|| Stack::new(rx_bytes, tx_bytes))
     }
 
     fn put_stack(&mut self, stack: Stack) {
@@ -137,8 +121,8 @@ pub(crate) struct Setup {
     pub(crate) local: Endpoint,
     pub(crate) remote: Endpoint,
     pub(crate) mtu: u16,
-    /// Bytes its buffers hold, incoming and outgoing.
-    pub(crate) sizes: (usize, usize),
+    pub(crate) rx_bytes: usize,
+    pub(crate) tx_bytes: usize,
     pub(crate) seed: u64,
 }
 
@@ -226,7 +210,7 @@ impl End {
     }
 
     fn new(setup: &Setup, spares: &mut Spares, now: Instant) -> Box<Self> {
-        let mut stack = spares.stack(setup.sizes);
+        let mut stack = spares.stack(setup.rx_bytes, setup.tx_bytes);
         let socket = stack.socket_mut();
         socket.set_nagle_enabled(false);
         socket.set_ack_delay(None);
