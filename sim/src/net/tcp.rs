@@ -30,7 +30,9 @@ use super::{
 /// Data that stays unacknowledged ends a connection after this long (Linux, `tcp_retries2` of 15).
 const RETRIES_GIVE_UP: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(924);
 
-/// A socket and its buffers, kept for the next connection of the same sizes.
+/// A socket and its buffers, kept for the next connection of the same sizes, within one run: `smoltcp` keeps the last
+/// acknowledgement over a reset, and where sequence numbers are the same again, as in a run made twice, it would be taken for
+/// a duplicate of that.
 #[derive(Debug)]
 pub(crate) struct Stack {
     sockets: SocketSet<'static>,
