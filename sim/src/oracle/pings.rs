@@ -1,12 +1,13 @@
 //! Origins are pinged as often as the settings say: what finds a dead transport must go out, whether anybody answers or
-//! not.
+//! not, and no more of it than was promised.
 //!
 //! ```text
 //!  play asked ─ ping ── ping_interval_silent ─ ping ── media ─┬─ ping_interval ───────────── ping
 //!                                                            └─ silence: ping_interval_silent ─ ping
 //! ```
 //! A ping is known by its length: nothing else that is sent on a connection whose play is asked for is as long, but for
-//! the answer to an origin's own ping, which is taken for one.
+//! the answer to an origin's own ping, which is taken for one: where origins ping, or another proxy is one, nobody is said to
+//! ping too often.
 
 use std::collections::BTreeMap;
 
@@ -25,6 +26,9 @@ pub(super) const NAME: &str = "pings";
 /// A user control message in a chunk of its own: basic header, message header, event type, four bytes (RTMP §5.3.1 and
 /// §7.1.7).
 const PING_BYTES: u32 = 1 + 11 + 2 + 4;
+
+/// The settings that say how often.
+const INTERVALS: &str = "pull.ping_interval_ms, pull.ping_interval_silent_ms";
 
 /// Sees pings go out.
 #[derive(Debug, Default)]
@@ -46,11 +50,32 @@ impl Oracle for Pings {
         BYTES | EVENT | STEP | TIME
     }
 
-    fn on_record(&mut self, record: &Record, scene: &Scene, _: &mut Findings) {
+    fn on_record(&mut self, record: &Record, scene: &Scene, findings: &mut Findings) {
         let (proxy, at) = (record.actor, record.at);
         if let What::Out(Outward::Transmit { conn, len: PING_BYTES }) = &record.what {
             let Some(id) = scene.conns.get(&(proxy, *conn)).and_then(|conn| conn.stream) else { return };
-            self.streams.entry((proxy, id)).or_default().last = Some((*conn, at));
+            let book = self.streams.entry((proxy, id)).or_default();
+            let before = book.last;
+            // A play that is accepted is pinged at once, however soon that is after it was asked for.
+            let stream = scene.streams.get(&(proxy, id)).filter(|stream| {
+                matches!(stream.state, PullState::AwaitingMedia | PullState::Streaming)
+                    && before.is_some_and(|(of, last)| of == *conn && last >= stream.entered_at)
+            });
+            let due = stream.and_then(|stream| book.due(stream, scene, proxy));
+            book.last = Some((*conn, at));
+            if let (Some(stream), Some((_, last)), Some(due)) = (stream, before, due)
+                && at < due
+                && !scene.origins_ping
+                && scene.settings.len() == 1
+            {
+                let text = format!(
+                    "{} pinged its origin at {last} and again {} later: {} was soon enough ({INTERVALS})",
+                    name_of(&stream.key),
+                    secs(at.since(last)),
+                    secs(due.since(last))
+                );
+                findings.broken(NAME, proxy, text);
+            }
             return;
         }
         let What::Event(event) = &record.what else { return };
@@ -100,7 +125,7 @@ impl Oracle for Pings {
                 proxy,
                 format!(
                     "{} is {} and was to ping its origin by {due}, {last}: one every {} while media flows, every {} while \
-                     none does, were promised (pull.ping_interval_ms, pull.ping_interval_silent_ms)",
+                     none does, were promised ({INTERVALS})",
                     name_of(&stream.key),
                     kebab(&stream.state),
                     secs(pull.ping_interval),
@@ -205,6 +230,18 @@ mod tests {
         assert_eq!(check(&[], 14_000, 5_200).len(), 1);
         assert_eq!(check(&[2_000], 1_000, 2_900), [""; 0]);
         assert_eq!(check(&[2_200], 1_000, 2_900).len(), 1);
+    }
+
+    #[test]
+    fn pings_that_come_too_often_are_found() {
+        let check = |pings: &[u64], media_until, end, words: &str| {
+            let texts = check(pings, media_until, end);
+            assert!(texts.len() == 1 && texts[0].contains(words), "{texts:?}");
+        };
+        let silent = "pinged its origin at 1.000000s and again 0.900 s later: 1.000 s was soon";
+        check(&[1_000, 1_900, 2_900], 0, 3_500, silent);
+        let flowing = "pinged its origin at 5.000000s and again 1.000 s later: 2.000 s was soon";
+        check(&[5_000, 6_000], 7_000, 7_000, flowing);
     }
 
     #[test]

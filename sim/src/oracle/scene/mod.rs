@@ -96,6 +96,8 @@ pub struct Scene {
     pub jumps: bool,
     /// An origin sends pulls elsewhere.
     pub redirects: bool,
+    /// An origin pings who pulls from it.
+    pub origins_ping: bool,
     /// Another server takes an address that an origin has left.
     pub strangers: bool,
     /// Calls without an answer.
@@ -409,6 +411,10 @@ impl Scene {
     }
 
     fn note_publishers(&mut self, scenario: &Scenario) {
+        self.origins_ping |= scenario.hosts.iter().any(|host| match &host.role {
+            Role::Origin(model) => model.behaviour.ping_every.is_some(),
+            Role::Proxy(_) | Role::Player(_) => false,
+        });
         let models = scenario.hosts.iter().filter_map(|host| match &host.role {
             Role::Origin(model) => Some(&model.publisher),
             Role::Proxy(_) | Role::Player(_) => None,
@@ -442,6 +448,7 @@ impl Scene {
                     || matches!(fault, Fault::Behave(to) if to.behaviour.withhold != Withhold::Nothing);
                 self.strangers |=
                     matches!(fault, Fault::MoveAddress { taken: AddressTaken::OtherServer, .. });
+                self.origins_ping |= matches!(fault, Fault::Behave(to) if to.behaviour.ping_every.is_some());
                 self.redirects |= matches!(fault, Fault::ReconnectRequest { .. })
                     || matches!(fault, Fault::Behave(to) if matches!(to.behaviour.connect, OnConnect::Redirect { .. }));
             }
