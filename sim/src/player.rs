@@ -25,7 +25,7 @@ use crate::{
         handshake::ClientHandshake,
         http::HttpReader,
     },
-    viewer::{Floor, Report, Viewer, ViewerConfig},
+    viewer::{Report, Viewer, ViewerConfig},
 };
 
 /// How far a limited reader may run ahead of its rate, in bytes.
@@ -290,11 +290,6 @@ impl ModelPlayer {
     pub fn set_reading(&mut self, reading: Reading, now: Instant) {
         self.config.reading = reading;
         self.rated = (now, self.read);
-    }
-
-    /// Hands on [`Viewer::forbid_before`].
-    pub fn forbid_before(&mut self, floor: Floor) {
-        self.viewer.forbid_before(floor);
     }
 
     /// Stops for good: an orderly end that is no disconnect.

@@ -12,7 +12,7 @@
 //! | within a play a track's clock goes as the origin's does | clocks that stand, crawl or run away |
 //! | a new play begins where the last one ended, not where the wall clock is | players that wait out a gap |
 //! | metadata comes before the first frame, where the origin sends some | joiners who lack it |
-//! | a joiner gets nothing of what was over when it came | a stale GOP in the gap |
+//! | who dials again gets nothing older than it has seen | a stale GOP |
 //!
 //! All of it is judged per connection: who dials again begins again, but never with something older.
 
@@ -169,13 +169,13 @@ impl Sitting {
     }
 }
 
-/// The oldest a joiner may get.
+/// The oldest that may come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Floor {
+struct Floor {
     /// The play, as [`Stamp::play`] numbers them.
-    pub play: u32,
+    play: u32,
     /// The life of the publisher, as [`Stamp::epoch`] numbers them.
-    pub epoch: u32,
+    epoch: u32,
 }
 
 /// A viewer.
@@ -184,8 +184,6 @@ pub struct Viewer {
     config: ViewerConfig,
     /// The stream expected, as stamps name it.
     stream: Option<u32>,
-    /// What was told to be over.
-    floor: Floor,
     /// The newest seen on any connection.
     newest: Floor,
     sitting: Sitting,
@@ -200,7 +198,6 @@ impl Viewer {
         Self {
             stream: config.stream.as_deref().map(media::stream_hash),
             config,
-            floor: Floor::default(),
             newest: Floor::default(),
             sitting: Sitting::default(),
             plays: BTreeSet::new(),
@@ -217,16 +214,9 @@ impl Viewer {
     /// A connection begins: so do the checks.
     pub fn on_connected(&mut self) {
         let newest_epoch = if self.config.one_origin { self.newest.epoch } else { 0 };
-        let floor =
-            Floor { play: self.floor.play.max(self.newest.play), epoch: self.floor.epoch.max(newest_epoch) };
+        let floor = Floor { play: self.newest.play, epoch: newest_epoch };
         self.sitting = Sitting { floor, opens: true, ..Sitting::default() };
         self.report.connections += 1;
-    }
-
-    /// Plays and lives before these are over, and whoever serves this viewer knows it: connections to come get nothing
-    /// of them.
-    pub fn forbid_before(&mut self, floor: Floor) {
-        self.floor = floor;
     }
 
     /// A connection ended.

@@ -1,9 +1,12 @@
 //! What a player sees (I9, I10): the model players judge every tag themselves, see [`crate::viewer`]. What they do not
-//! see within a play has been left out for a slow one, and told.
+//! see within a play has been left out for a slow one, and told. Who joins in a gap sees nothing until the next play brings it.
 
 use std::collections::BTreeMap;
 
-use proxy_core::{io::EventKind, time::Instant};
+use proxy_core::{
+    io::{EventKind, PullState},
+    time::Instant,
+};
 
 use super::{EVENT, Findings, Kinds, Oracle, PLAYER, SAW, Scene, scene::name_of};
 use crate::{
@@ -20,6 +23,8 @@ pub(super) struct Picture {
     left_out: BTreeMap<(ActorId, String), LeftOut>,
     /// When a stream last began an epoch, with which its sequence header may change, by proxy and `app/stream`.
     changed: BTreeMap<(ActorId, String), Instant>,
+    /// Streams without a play that has brought anything, since when.
+    gaps: BTreeMap<(ActorId, String), Instant>,
 }
 
 /// Gaps within a play that the players of a stream saw, all of them together, and how many may be.
@@ -49,11 +54,19 @@ impl Oracle for Picture {
             if let EventKind::PlayerShed { .. } = &event.kind {
                 self.left_out.entry(whose).or_default().allowed += TRACKS;
             } else if let EventKind::Epoch { .. } = &event.kind {
+                self.gaps.remove(&whose);
                 self.changed.insert(whose, record.at);
+            } else if let EventKind::PullEntered { state, .. } = &event.kind
+                && !matches!(state, PullState::Streaming | PullState::Replaying)
+            {
+                self.gaps.entry(whose).or_insert(record.at);
             }
             return;
         }
         if let What::Saw { seat, saw } = &record.what {
+            if saw.frames > 0 {
+                self.on_frames(seat.0, scene, findings);
+            }
             if saw.leaps > 0 {
                 self.on_leaps(seat.0, u64::from(saw.leaps), scene, findings);
             }
@@ -91,6 +104,21 @@ impl Oracle for Picture {
 }
 
 impl Picture {
+    /// Pictures from before an outage are no live stream.
+    fn on_frames(&self, seat: u32, scene: &Scene, findings: &mut Findings) {
+        let Some(player) = scene.players.get(seat as usize) else { return };
+        let Some(since) = self.gaps.get(&(player.from, player.stream.clone())) else { return };
+        // Behind a second proxy, and from outside, what comes may be told later than it is seen.
+        if player.connected_at < *since || scene.is_outside || scene.settings.len() > 1 {
+            return;
+        }
+        let text = format!(
+            "{} by {:?}: connected at {} and sees frames, but the stream has had none since {since}",
+            player.stream, player.output, player.connected_at
+        );
+        findings.broken(NAME, player.actor, text);
+    }
+
     fn on_leaps(&mut self, seat: u32, leaps: u64, scene: &Scene, findings: &mut Findings) {
         let Some(player) = scene.players.get(seat as usize) else { return };
         // Behind a second proxy it may have been that one which left them out; from outside it may be told later.
@@ -202,6 +230,37 @@ mod tests {
             let texts = check(by_first, jumps);
             assert!(texts.len() == 1 && texts[0].contains("timestamps have gone 4000"), "{texts:?}");
         }
+    }
+
+    #[test]
+    fn who_joins_in_a_gap_sees_nothing_from_before() {
+        let check = |joins_first: bool, is_back: bool| {
+            Story::told::<Picture>(|story| {
+                story.register(1, "live/a");
+                story.dials(1, 2);
+                story.streams(1, 2);
+                story.event(1, EventKind::Epoch { number: 1, cause: EpochCause::Play });
+                if joins_first {
+                    story.at(1_000).player(0, PlayOutput::Rtmp, "live/a", 5);
+                }
+                story.at(2_000).loses(1, 2, 1, Instant::from_millis(2_090));
+                if !joins_first {
+                    story.at(2_500).player(0, PlayOutput::Rtmp, "live/a", 5);
+                }
+                if is_back {
+                    story.at(2_600).event(1, EventKind::Epoch { number: 2, cause: EpochCause::Play });
+                }
+                story.at(3_000).saw(0, Saw { frames: 1, ..Saw::default() });
+            })
+        };
+        assert_eq!(check(true, false), [""; 0]);
+        assert_eq!(check(false, true), [""; 0]);
+        assert_eq!(
+            check(false, false),
+            [
+                "picture: live/a by Rtmp: connected at 2.500000s and sees frames, but the stream has had none since 2.000000s"
+            ]
+        );
     }
 
     #[test]

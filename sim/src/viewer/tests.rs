@@ -200,18 +200,6 @@ fn who_dials_again_gets_nothing_older_than_it_has_seen() {
 }
 
 #[test]
-fn a_joiner_gets_nothing_of_what_was_told_to_be_over() {
-    for (floor, words) in [(1, ""), (2, "life 1 play 2 is the oldest a joiner may get")] {
-        let mut feed = Feed::new();
-        feed.viewer.forbid_before(Floor { play: floor, epoch: 1 });
-        feed.viewer.on_connected();
-        feed.header(Track::Video, 0);
-        feed.frames(Track::Video, 1, 0..8);
-        feed.check(words);
-    }
-}
-
-#[test]
 fn tracks_that_drift_apart_are_noticed_once() {
     let mut feed = Feed::new();
     feed.header(Track::Video, 0);

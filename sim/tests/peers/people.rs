@@ -4,7 +4,7 @@ use proxy_core::time::{Duration, Instant};
 use sim::{
     origin::{Behaviour, Like, MetadataStyle, Publisher},
     player::{Leave, ModelPlayer, PlayerConfig, PlayerState, Reading},
-    viewer::{Floor, ViewerConfig},
+    viewer::ViewerConfig,
 };
 
 use crate::{Pair, is_clean};
@@ -127,19 +127,6 @@ fn a_joiner_without_metadata_is_noticed() {
         assert_eq!(violations.len(), usize::from(!words.is_empty()), "{violations:?}");
         assert!(violations.iter().all(|violation| violation.contains(words)));
     }
-}
-
-#[test]
-fn frames_of_what_was_over_are_stale_to_a_joiner_and_to_nobody_else() {
-    let mut pair = streaming();
-    // The origin's life 1 is told to be over: the one who sits there may still get its last frames.
-    pair.player.forbid_before(Floor { play: 2, epoch: 2 });
-    pair.run(MILLIS(500));
-    is_clean(&pair);
-    pair.player.on_closed("moved on", pair.now);
-    pair.run(MILLIS(500));
-    let violations = &pair.report().violations;
-    assert!(violations.len() == 1 && violations[0].contains("stale"), "{violations:?}");
 }
 
 #[test]
