@@ -95,7 +95,7 @@ pub const PROMISES: &[(&str, &str)] = &[
     (
         picture::NAME,
         "a player gets headers, then video from a keyframe, frames of its stream alone, in order, none left out unless \
-         that is told, on a rising clock",
+         that is told, on a rising clock; who joins in a gap gets nothing from before it",
     ),
     (manners::NAME, "the proxy behaves towards origins and players as the protocol says"),
     (seats::NAME, "players are kept, parked or cut exactly as the policy says, and always told why"),
@@ -122,7 +122,10 @@ pub const PROMISES: &[(&str, &str)] = &[
         detection::NAME,
         "a stream whose frames, bytes or track stop is noticed in time, and no state outlasts its deadline",
     ),
-    (pings::NAME, "an origin is pinged as often as the settings say, from when a play is asked for"),
+    (
+        pings::NAME,
+        "an origin is pinged as often as the settings say and no more often, from when a play is asked for",
+    ),
     (
         recovery::NAME,
         "once its origin serves and nothing is in the way, a stream streams and its players see it, in time",
