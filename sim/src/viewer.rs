@@ -214,7 +214,9 @@ impl Viewer {
     /// A connection begins: so do the checks.
     pub fn on_connected(&mut self) {
         let newest_epoch = if self.config.one_origin { self.newest.epoch } else { 0 };
-        let floor = Floor { play: self.newest.play, epoch: newest_epoch };
+        // Behind a second proxy an operator may have gone round the first one, and an older play is pulled again.
+        let newest_play = if self.config.headers_again { self.newest.play } else { 0 };
+        let floor = Floor { play: newest_play, epoch: newest_epoch };
         self.sitting = Sitting { floor, opens: true, ..Sitting::default() };
         self.report.connections += 1;
     }
