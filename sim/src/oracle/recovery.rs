@@ -353,7 +353,7 @@ fn thinks(scene: &Scene, proxy: ActorId, name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use proxy_core::io::{Hangup, PlayOutput};
+    use proxy_core::io::Hangup;
 
     use super::*;
     use crate::{
@@ -361,20 +361,11 @@ mod tests {
         trace::{Inward, Saw},
     };
 
-    /// A stream streams, and has a player.
-    fn is_watched(story: &mut Story) {
-        story.register(1, "live/a");
-        story.dials(1, 2);
-        story.streams(1, 2);
-        story.player(0, PlayOutput::Rtmp, "live/a", 1);
-        story.seats(1, 1);
-    }
-
     /// A stream is down when calm begins at 1 s, and is back at a time; its player sees frames again, or never.
     fn check(back_at: Option<u64>, sees: bool, serves: bool) -> (Vec<String>, bool) {
         let mut is_well = false;
         let texts = Story::told::<Recovery>(|story| {
-            is_watched(story);
+            story.watched();
             if !serves {
                 story.record(ORIGIN, What::Moment(Moment::Silent));
             }
@@ -420,7 +411,7 @@ mod tests {
     fn a_player_whose_other_end_is_gone_is_not_waited_for() {
         let check = |is_let_go: bool| {
             Story::told::<Recovery>(|story| {
-                is_watched(story);
+                story.watched();
                 if is_let_go {
                     story.input(Inward::Closed { conn: 1, hangup: Hangup::Reset });
                 }
@@ -453,7 +444,7 @@ mod tests {
     fn a_stream_begun_anew_by_an_operator_is_waited_for_from_then_on() {
         let check = |back_at: Option<u64>| {
             Story::told::<Recovery>(|story| {
-                is_watched(story);
+                story.watched();
                 story.loses(1, 2, 1, Instant::from_millis(90));
                 story.at(1_000).calm();
                 story.at(13_000).step(1, PullState::BackingOff, PullEventKind::Restart, PullState::Queued);

@@ -438,6 +438,15 @@ impl Story {
         self.event_of_nobody(EventKind::PlayerConnected { conn: ConnId(conn), peer: local });
     }
 
+    /// The first stream, `live/a`, streams by connection 2 to a player by RTMP, connection 1.
+    pub(super) fn watched(&mut self) {
+        self.register(1, "live/a");
+        self.dials(1, 2);
+        self.streams(1, 2);
+        self.player(0, PlayOutput::Rtmp, "live/a", 1);
+        self.seats(1, 1);
+    }
+
     /// A player gets a seat.
     pub(super) fn seats(&mut self, stream: u64, conn: u64) {
         self.event(stream, EventKind::PlayerSeated { conn: ConnId(conn) });

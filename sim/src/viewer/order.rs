@@ -23,8 +23,8 @@ pub(super) enum Order {
 }
 
 impl Viewer {
-    /// A connection begun after a newer play was seen, or after the world said that older ones are over, gets nothing
-    /// of those: it would be the end of a picture that goes no further.
+    /// A connection begun after a newer play was seen gets nothing of older ones: it would be the end of a picture that goes no
+    /// further.
     pub(super) fn check_stale(&mut self, track: Track, stamp: &Stamp, now: Instant) {
         let floor = self.sitting.floor;
         if (stamp.epoch < floor.epoch || stamp.play < floor.play) && !self.sitting.stale {

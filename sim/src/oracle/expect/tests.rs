@@ -38,15 +38,6 @@ fn judge(events: Vec<Event>, expects: Vec<Expect>, tell: impl FnOnce(&mut Story)
     })
 }
 
-/// A stream streams to a player from 0 s on.
-fn watched(story: &mut Story) {
-    story.register(1, "live/a");
-    story.dials(1, 2);
-    story.streams(1, 2);
-    story.player(0, PlayOutput::Rtmp, "live/a", 1);
-    story.seats(1, 1);
-}
-
 fn frame(story: &mut Story, ms: u64) {
     story.at(ms).saw(0, Saw { frames: 1, ..Saw::default() });
 }
@@ -60,7 +51,7 @@ fn the_first_frame_comes_in_time_or_not() {
     let wanted = || frames_at(ms(500), None, None);
     let told = |first: Option<u64>| {
         check(wanted(), |story| {
-            watched(story);
+            story.watched();
             frame(story, 900);
             first.into_iter().for_each(|first| frame(story, first));
         })
@@ -104,7 +95,7 @@ fn nobody_who_plays_is_a_finding() {
 fn gaps_count_between_the_first_frame_and_the_end() {
     let told = |times: &[u64], until: i64| {
         check(frames_at(None, ms(1_000), Some(at(until))), |story| {
-            watched(story);
+            story.watched();
             times.iter().for_each(|time| frame(story, *time));
             story.at(30_000).timeout();
         })
@@ -124,7 +115,7 @@ fn gaps_count_between_the_first_frame_and_the_end() {
 #[test]
 fn a_player_that_leaves_is_not_waited_for() {
     let texts = check(frames_at(ms(500), ms(500), None), |story| {
-        watched(story);
+        story.watched();
         story.at(1_200).record(PLAYER, What::PlayerLeaves { seat: SeatId(0) });
     });
     assert_eq!(texts, [""; 0]);
@@ -140,7 +131,7 @@ fn a_status_is_told_to_who_can_hear_it() {
             at_most: ms(100),
         };
         check(wanted, |story| {
-            watched(story);
+            story.watched();
             if let Some(says) = says {
                 let status = status.to_owned();
                 story.at(says).record(PLAYER, What::PlayerTold { seat: SeatId(0), status });
@@ -158,7 +149,7 @@ fn never(what: Never, happens_at: u64, happens: impl Fn(&mut Story)) -> Vec<Stri
     let wanted =
         Wanted::Never { what, players: Vec::new(), pulls: Vec::new(), from: at(1_000), until: at(3_000) };
     check(wanted, |story| {
-        watched(story);
+        story.watched();
         story.at(happens_at).timeout();
         happens(story);
     })
@@ -211,7 +202,7 @@ fn never_of_other_pulls_and_players_does_not_count() {
         until: at(9_000),
     };
     let lost = |story: &mut Story| {
-        watched(story);
+        story.watched();
         story.record(PLAYER, What::PlayerLost { seat: SeatId(0), cause: "EOF".to_owned() });
     };
     assert_eq!(check(wanted(Vec::new(), vec![OTHER_HOST], Never::PlayerDisconnected), lost), [""; 0]);
@@ -251,7 +242,7 @@ fn a_state_is_entered_in_time_or_not() {
         let wanted =
             Wanted::Entered { pull: PullRef(0), state: S::BackingOff, after: at(1_000), within: ms(500) };
         check(wanted, |story| {
-            watched(story);
+            story.watched();
             if let Some(enters) = enters {
                 story.at(enters).loses(1, 2, 1, Instant::from_millis(enters));
             }
@@ -271,7 +262,7 @@ fn a_removal_comes_in_time_or_not() {
     let told = |removed: Option<u64>| {
         let wanted = Wanted::Removed { pull: PullRef(0), after: at(1_000), within: ms(500) };
         check(wanted, |story| {
-            watched(story);
+            story.watched();
             if let Some(removed) = removed {
                 story.at(removed).removes(1, "live/a", StreamEnd::Deleted);
             }
@@ -291,7 +282,7 @@ fn each_layer_is_told_from_the_others() {
     let told = |layer, notices: fn(&mut Story)| {
         let wanted = Wanted::NoticedBy { pull: PullRef(0), layer, after: at(1_000), within: ms(9_000) };
         check(wanted, |story| {
-            watched(story);
+            story.watched();
             story.at(5_000).timeout();
             notices(story);
         })
@@ -326,7 +317,7 @@ fn each_level_is_told_from_the_others() {
     let told = |level, recovers: fn(&mut Story)| {
         let wanted = Wanted::RecoveredBy { pull: PullRef(0), level, after: at(1_000) };
         check(wanted, |story| {
-            watched(story);
+            story.watched();
             story.at(5_000).timeout();
             recovers(story);
         })
@@ -383,11 +374,11 @@ fn what_was_never_judged_is_a_finding() {
         max_gap: None,
         until: None,
     };
-    let texts = check(wanted.clone(), watched);
+    let texts = check(wanted.clone(), Story::watched);
     let told = "the moment it counts from, `event1.cleared` (of line 9), never came, so it was not judged";
     assert!(texts[0].contains(told), "{texts:?}");
     let texts = check(wanted, |story| {
-        watched(story);
+        story.watched();
         story.at(500).begins(0);
         story.at(900).lifts(0);
         frame(story, 1_000);
@@ -405,7 +396,7 @@ fn a_hosts_moment_is_its_first_after_the_last_fault_on_it() {
         until: None,
     };
     let texts = check(wanted, |story| {
-        watched(story);
+        story.watched();
         frame(story, 10);
         story.at(500).begins(0);
         story.at(900).record(ORIGIN, What::Moment(Moment::Serving));
@@ -451,10 +442,10 @@ fn replies_are_what_was_wanted_or_found() {
             ReplyWanted { fields: fields("x"), ..none() },
         ),
     ] {
-        assert_eq!(replies(good, Some((6_500, body)), watched), [""; 0]);
-        assert_eq!(replies(bad.clone(), Some((6_500, body)), watched).len(), 1, "{bad:?}");
+        assert_eq!(replies(good, Some((6_500, body)), Story::watched), [""; 0]);
+        assert_eq!(replies(bad.clone(), Some((6_500, body)), Story::watched).len(), 1, "{bad:?}");
     }
-    let texts = replies(ReplyWanted { code: Some(0), ..none() }, None, watched);
+    let texts = replies(ReplyWanted { code: Some(0), ..none() }, None, Story::watched);
     assert_eq!(texts, ["expect: reply: call 1 of 6.000000s was never answered"]);
 }
 
@@ -466,9 +457,9 @@ fn lists_hold_what_was_wanted_and_no_more() {
     };
     let body =
         r#"{"code":0,"data":[{"app":"live","stream":"a"},{"key":"k","src":{"app":"live","stream":"b"}}]}"#;
-    assert_eq!(replies(wanted(&["live/b", "live/a"]), Some((6_000, body)), watched), [""; 0]);
-    assert_eq!(replies(wanted(&["live/a"]), Some((6_000, body)), watched).len(), 1);
-    assert_eq!(replies(wanted(&[]), Some((6_000, r#"{"code":0}"#)), watched), [""; 0]);
+    assert_eq!(replies(wanted(&["live/b", "live/a"]), Some((6_000, body)), Story::watched), [""; 0]);
+    assert_eq!(replies(wanted(&["live/a"]), Some((6_000, body)), Story::watched).len(), 1);
+    assert_eq!(replies(wanted(&[]), Some((6_000, r#"{"code":0}"#)), Story::watched), [""; 0]);
 }
 
 #[test]
@@ -476,11 +467,11 @@ fn a_refusal_is_true_while_frames_arrive() {
     let wanted = || ReplyWanted { refusal_only_if_true: true, ..ReplyWanted::default() };
     let body = Some((6_000, r#"{"code":-1,"msg":"This stream already exists"}"#));
     let fresh = |story: &mut Story| {
-        watched(story);
+        story.watched();
         story.at(1_001).frame(1, 2, crate::raw::media::Track::Video);
     };
     assert_eq!(replies(wanted(), body, fresh), [""; 0]);
-    let texts = replies(wanted(), body, watched);
+    let texts = replies(wanted(), body, Story::watched);
     assert!(
         texts[0].contains("its last frame arrived 6.000 s ago: that is true for 5.000 s only"),
         "{texts:?}"

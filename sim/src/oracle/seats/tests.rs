@@ -12,15 +12,6 @@ fn check(tell: impl FnOnce(&mut Story)) -> Vec<String> {
     Story::told::<Seats>(tell)
 }
 
-/// A stream streams to an RTMP player.
-fn watched(story: &mut Story) {
-    story.register(1, "live/a");
-    story.dials(1, 2);
-    story.streams(1, 2);
-    story.player(0, PlayOutput::Rtmp, "live/a", 1);
-    story.seats(1, 1);
-}
-
 fn told(story: &mut Story, status: &str) {
     story.record(PLAYER, What::PlayerTold { seat: SeatId(0), status: status.to_owned() });
 }
@@ -32,7 +23,7 @@ fn lost(story: &mut Story) {
 #[test]
 fn a_player_that_hangs_up_has_left() {
     let texts = check(|story| {
-        watched(story);
+        story.watched();
         story.input(Inward::Closed { conn: 1, hangup: Hangup::Eof });
         story.leaves(1, 1, PlayerEnd::Left(Hangup::Eof));
         story.timeout();
@@ -43,7 +34,7 @@ fn a_player_that_hangs_up_has_left() {
 #[test]
 fn a_player_that_has_not_hung_up_has_not_left() {
     let texts = check(|story| {
-        watched(story);
+        story.watched();
         story.timeout();
         story.leaves(1, 1, PlayerEnd::Left(Hangup::Eof));
     });
@@ -53,7 +44,7 @@ fn a_player_that_has_not_hung_up_has_not_left() {
 #[test]
 fn a_player_that_is_cut_without_a_word_is_found() {
     let texts = check(|story| {
-        watched(story);
+        story.watched();
         story.out(dial::abort(1));
         story.timeout();
     });
@@ -86,7 +77,7 @@ fn who_waited_for_a_stream_has_a_seat_when_it_begins() {
 /// The stream is lost at 1 s; the player is cut at a time, told or not.
 fn holds(cut_at: Option<u64>, is_told: bool) -> Vec<String> {
     check(|story| {
-        watched(story);
+        story.watched();
         story.at(1_000).loses(1, 2, 1, Instant::from_millis(1_100));
         if let Some(at) = cut_at {
             story.at(at).timeout();
@@ -146,7 +137,7 @@ fn players_wait_exactly_as_long_as_promised() {
 #[test]
 fn who_may_sit_sits_and_who_may_not_waits() {
     let texts = check(|story| {
-        watched(story);
+        story.watched();
         story.player(1, PlayOutput::HttpFlv, "live/a", 3);
         story.parks(Some(1), "live/a", 3);
     });
@@ -162,7 +153,7 @@ fn who_may_sit_sits_and_who_may_not_waits() {
 /// A player takes bytes at 2 s, or has none to take, and is cut as stuck at a time.
 fn stuck(bytes: u32, at: u64) -> Vec<String> {
     check(|story| {
-        watched(story);
+        story.watched();
         story.at(2_000).out(Outward::Transmit { conn: 1, len: bytes });
         story.input(Inward::Sent { conn: 1, len: 10 });
         story.at(at).timeout();
@@ -185,7 +176,7 @@ fn only_who_takes_nothing_is_stuck() {
 fn a_stream_has_ended_when_it_is_removed() {
     let ends = |is_removed: bool| {
         check(|story| {
-            watched(story);
+            story.watched();
             story.asks("delStreamProxy", Some("live/a"), &[], true);
             story.step(1, S::Streaming, E::Stop, S::Stopped);
             story.out(dial::close(1));
@@ -211,14 +202,14 @@ fn nobody_is_kicked_denied_or_wrong_without_cause() {
         [PlayerEnd::Kicked, PlayerEnd::Denied, PlayerEnd::Session(proxy_core::session::SessionError::Flood)]
     {
         let texts = check(|story| {
-            watched(story);
+            story.watched();
             story.timeout();
             story.leaves(1, 1, reason.clone());
         });
         assert_eq!(texts.len(), 1, "{reason:?}");
     }
     let texts = check(|story| {
-        watched(story);
+        story.watched();
         story.asks("kick_sessions", None, &[], true);
         story.leaves(1, 1, PlayerEnd::Kicked);
     });
@@ -228,7 +219,7 @@ fn nobody_is_kicked_denied_or_wrong_without_cause() {
 #[test]
 fn a_connection_that_the_proxy_counts_is_not_lost() {
     let texts = check(|story| {
-        watched(story);
+        story.watched();
         lost(story);
     });
     assert!(texts[0].contains("lost its connection (EOF), which the proxy counts as player 1"), "{texts:?}");
