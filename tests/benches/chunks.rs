@@ -263,7 +263,7 @@ fn fan_out_ours(frames: &[Frame], players: usize) -> usize {
     let mut cursors = vec![relay.join(); players];
     let mut bytes = 0;
     for frame in frames {
-        relay.push(frame);
+        relay.push(frame, proxy_core::time::Instant::ZERO);
         for cursor in &mut cursors {
             while let Some(packet) = relay.next(cursor, Format::Rtmp { stream: 1 }) {
                 bytes += black_box(packet).len();

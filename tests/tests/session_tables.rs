@@ -487,7 +487,7 @@ impl Seated {
         self.act(|player, relay, cx, now| {
             let payload = Bytes::from_static(&[0xAF, 1, 0]);
             let (medium, class, codec) = (Medium::Audio, FrameClass::Audio, FourCc(*b"mp4a"));
-            relay.push(&Frame { medium, class, codec, track: 0, timestamp: 0, payload });
+            relay.push(&Frame { medium, class, codec, track: 0, timestamp: 0, payload }, now);
             player.pump(relay, relay.end(), cx, now);
         });
     }

@@ -16,7 +16,7 @@ impl Proxy {
         let Some(stream) = self.registry.get_mut(id) else { return false };
         let rebuilt = stream.note_codec(frame);
         let before = stream.relay.bytes();
-        let pushed = stream.relay.push(frame);
+        let pushed = stream.relay.push(frame, self.now);
         let (end, epoch) = (stream.relay.end(), stream.relay.epoch());
         self.totals.relay_bytes = self.totals.relay_bytes + stream.relay.bytes() - before;
         if rebuilt {

@@ -38,7 +38,7 @@ use crate::{
         log::{Item, Log, Tally},
         timeline::{Place, Timeline, TrackClock},
     },
-    time::Duration,
+    time::{Duration, Instant},
     wire::flv::{FourCc, Frame, FrameClass, Medium},
 };
 
@@ -234,8 +234,8 @@ impl Relay {
         self.headers.clear();
     }
 
-    /// Takes a frame: stamps it on the stream's clock, encodes it once, appends it.
-    pub fn push(&mut self, frame: &Frame) -> Pushed {
+    /// Takes a frame that came at `now`: stamps it on the stream's clock, encodes it once, appends it.
+    pub fn push(&mut self, frame: &Frame, now: Instant) -> Pushed {
         let mut epoch = None;
         if self.is_play_due {
             self.is_play_due = false;
@@ -246,9 +246,9 @@ impl Relay {
             FrameClass::Metadata => self.push_header(frame),
             FrameClass::SequenceHeader => self.push_header(frame),
             FrameClass::Configuration => self.push_header(frame),
-            FrameClass::Keyframe => self.push_media(frame),
-            FrameClass::Interframe => self.push_media(frame),
-            FrameClass::Audio => self.push_media(frame),
+            FrameClass::Keyframe => self.push_media(frame, now),
+            FrameClass::Interframe => self.push_media(frame, now),
+            FrameClass::Audio => self.push_media(frame, now),
             FrameClass::Passing => self.push_passing(frame),
         };
         self.bound();
@@ -390,12 +390,12 @@ impl Relay {
     }
 
     /// Takes an audio or video frame.
-    fn push_media(&mut self, frame: &Frame) -> Pushed {
+    fn push_media(&mut self, frame: &Frame, now: Instant) -> Pushed {
         let (medium, raw) = (frame.medium, frame.timestamp);
         let is_interframe = frame.class == FrameClass::Interframe;
         self.see(frame);
         let track = self.tracks.entry((medium, frame.track)).or_insert_with(|| Track::new(frame.codec));
-        let reading = self.timeline.read(&track.clock, raw);
+        let reading = self.timeline.read(&track.clock, raw, now);
         if is_interframe && !reading.is_continuous {
             self.hold(frame.track);
         }

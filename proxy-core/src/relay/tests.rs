@@ -1,7 +1,7 @@
 //! Stories told in one line, and a random one that knows what every player must see.
 //!
-//! A story is a list of words: `play`, `interrupt`, `rebuild`, `join`, `read`, `shed`, or a frame, which is a
-//! letter, a number and perhaps a track (`.1`):
+//! A story is a list of words: `play`, `interrupt`, `rebuild`, `join`, `read`, `shed`, `+` with the milliseconds that
+//! go by, or a frame, which is a letter, a number and perhaps a track (`.1`):
 //!
 //! | letter | frame | number |
 //! |---|---|---|
@@ -43,13 +43,15 @@ const RTMP: Format = Format::Rtmp { stream: 1 };
 /// A story as far as it is told.
 struct Story {
     relay: Relay,
+    now: Instant,
     players: Vec<(Cursor, Vec<String>)>,
     /// What each push did.
     pushed: Vec<(String, Pushed)>,
 }
 
 fn tell(limits: RelayLimits, words: &str) -> Story {
-    let mut story = Story { relay: Relay::new(limits), players: Vec::new(), pushed: Vec::new() };
+    let mut story =
+        Story { relay: Relay::new(limits), now: Instant::ZERO, players: Vec::new(), pushed: Vec::new() };
     story.go_on(words);
     story
 }
@@ -92,8 +94,11 @@ impl Story {
                 "join" => self.players.push((self.relay.join(), Vec::new())),
                 "read" => drop(self.read()),
                 "shed" => drop(self.players.iter_mut().map(|player| self.relay.shed(&mut player.0)).max()),
+                _ if let Some(millis) = word.strip_prefix('+') => {
+                    self.now += Duration::from_millis(millis.parse().expect("a number follows"));
+                }
                 _ => {
-                    let pushed = self.relay.push(&frame(word));
+                    let pushed = self.relay.push(&frame(word), self.now);
                     self.pushed.push((word.to_string(), pushed));
                 }
             }
@@ -288,6 +293,22 @@ fn a_track_that_is_new_and_far_behind_holds_nobody_back() {
     let words = "a8000 k2000 i2040 a8020 i5000 i7900 a8040 i8040 i8080";
     assert_eq!(epochs(words), "a8000:Play");
     assert_eq!(seated(words), "a8000@0 k2000@0 i2040@0 a8020@20 i5000@0 i7900@0 a8040@40 i8040@40 i8080@80");
+}
+
+#[test]
+fn a_track_far_behind_that_comes_no_faster_than_time_goes_begins_an_epoch() {
+    // A publisher begins anew and leaves out the sound it had: nothing but the picture is there to tell.
+    let words = "A1 a8000 V1 k0 +200 i200 +250 i400 +150 i600 +200 i800 +200 i1000";
+    assert_eq!(epochs(words), "A1:Play i600:JumpBack");
+    assert_eq!(seated(words), "A1@0 a8000@0 V1@0 k0@0 i200@0 i400@0 V1@40 i600@40 i800@240 i1000@440");
+    // What was kept comes at once, whatever pause there is within it, or over a thin line, faster than time goes.
+    for words in [
+        "a8000 k2000 i3000 i4000 +3000 i5000 i6000 i7000 +1000 i8000",
+        "a8000 k2000 +400 i3000 +400 i4000 +400 i5000 +400 i6000 +400 i7000",
+        "a8000 k2000 +300 i2300 +300 a8600 i2600 +300 i2900 +300 a9200 i3200",
+    ] {
+        assert_eq!(epochs(words), "a8000:Play", "{words}");
+    }
 }
 
 #[test]
@@ -545,7 +566,7 @@ fn without_players_the_log_is_the_gop() {
     let mut relay = Relay::new(LIMITS);
     for time in 0..10_000 {
         let letter = if time % 50 == 0 { 'k' } else { 'i' };
-        relay.push(&frame(&format!("{letter}{}", time * 40)));
+        relay.push(&frame(&format!("{letter}{}", time * 40)), Instant::ZERO);
         relay.trim(relay.end());
         assert!(relay.bytes() <= 50 * (log::ENTRY_COST + 20), "{} bytes at frame {time}", relay.bytes());
     }
@@ -605,8 +626,8 @@ fn headers_beyond_their_bounds_are_sent_but_not_kept() {
     let mut long = frame("M1");
     long.payload = vec![b'M'; headers::HEADER_BYTES_MAX + 1].into();
     let mut relay = Relay::new(LIMITS);
-    assert!(relay.push(&long).logged);
-    assert!(relay.push(&long).logged, "what is not kept cannot be known to be repeated");
+    assert!(relay.push(&long, Instant::ZERO).logged);
+    assert!(relay.push(&long, Instant::ZERO).logged, "what is not kept cannot be known to be repeated");
     relay.trim(relay.end());
     assert_eq!(relay.bytes(), 0);
 }
@@ -642,7 +663,7 @@ fn the_epoch_counts_from_1_and_nothing_counts_before_the_first_frame() {
 #[test]
 fn a_frame_is_encoded_once_and_shared() {
     let mut relay = Relay::new(LIMITS);
-    relay.push(&frame("k0"));
+    relay.push(&frame("k0"), Instant::ZERO);
     for format in [RTMP, Format::Flv] {
         let (mut one, mut two) = (relay.join(), relay.join());
         let one = relay.next(&mut one, format).expect("a GOP");
@@ -656,7 +677,7 @@ fn chunks_are_of_type_0_on_the_mediums_chunk_stream_and_the_players_message_stre
     let mut relay = Relay::new(LIMITS);
     let mut cursor = relay.join();
     for (word, chunk_stream) in [("d7", 5), ("a7", 4), ("k7", 6)] {
-        relay.push(&frame(word));
+        relay.push(&frame(word), Instant::ZERO);
         let mut again = cursor.clone();
         let packet = relay.next(&mut cursor, RTMP).expect("just pushed");
         assert_eq!(packet[0], chunk_stream, "{word}");
@@ -681,10 +702,10 @@ fn rtmp_and_flv_carry_the_same_frame_at_every_length_and_time() {
                 ..LIMITS
             });
             let mut frame = frame("k0");
-            relay.push(&frame);
+            relay.push(&frame, Instant::ZERO);
             frame.timestamp = last;
             frame.payload = (0..len).map(|at: u32| (at * 7 % 251) as u8).collect::<Vec<_>>().into();
-            relay.push(&frame);
+            relay.push(&frame, Instant::ZERO);
             let mut cursor = relay.join();
             let mut again = cursor.clone();
             let message = decode(&relay.next(&mut cursor, RTMP).expect("a GOP"), chunk_size);
@@ -937,14 +958,17 @@ fn random_life(seed: u64, tellings: &mut Tellings) {
         let codec = if key.0 { *b"avc1" } else { *b"mp4a" };
         let push = |relay: &mut Relay, class, note: Note, timestamp: u64| {
             let medium = if class == FrameClass::Metadata { Medium::Data } else { medium };
-            relay.push(&Frame {
-                medium,
-                class,
-                codec: FourCc(if medium == Medium::Data { [0; 4] } else { codec }),
-                track: note.track,
-                timestamp: timestamp as u32,
-                payload: note.write(),
-            })
+            relay.push(
+                &Frame {
+                    medium,
+                    class,
+                    codec: FourCc(if medium == Medium::Data { [0; 4] } else { codec }),
+                    track: note.track,
+                    timestamp: timestamp as u32,
+                    payload: note.write(),
+                },
+                Instant::ZERO,
+            )
         };
         let blank = Note {
             kind: 'M',

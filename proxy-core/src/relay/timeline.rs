@@ -8,9 +8,14 @@
 //! the same for audio and video, so they stay in step. A track may lag behind: when a publisher begins anew,
 //! its video may come on the new clock while old audio is still on the way. Such a track keeps the clock it
 //! had until it steps over, so that one restart is one epoch and no frame is thrown far away. A track that is new
-//! and comes far behind may be a kept GOP as well as a new beginning: the tracks known before tell which.
+//! and comes far behind may be a kept GOP as well as a new beginning: the tracks known before tell which, or, where they
+//! have fallen silent, its pace does: what was kept comes faster than time goes.
 
-use crate::{relay::EpochCause, time::Duration, wire::flv::Medium};
+use crate::{
+    relay::EpochCause,
+    time::{Duration, Instant},
+    wire::flv::Medium,
+};
 
 /// The stream's clock.
 #[derive(Debug)]
@@ -27,6 +32,8 @@ pub(super) struct Timeline {
     point: Option<Point>,
     /// A frame placed on the epoch's clock went out; until then the base is not taken.
     sent: bool,
+    /// How a new track far behind has come since the last frame placed on the epoch's clock.
+    late: Option<Late>,
     /// The last distance between two frames, in milliseconds.
     video_frame: Option<u64>,
     /// Likewise.
@@ -54,6 +61,20 @@ struct Point {
     time: i64,
 }
 
+/// How a track comes that is new and far behind.
+#[derive(Clone, Copy, Debug)]
+struct Late {
+    /// The timestamp of its last frame.
+    raw: u32,
+    /// When that came.
+    at: Instant,
+    /// How far its timestamps have gone, in milliseconds.
+    gone: u64,
+    /// How much of that it took as long for: of each step what time has gone meanwhile, but no more than the step, so
+    /// that a network that holds its breath in the middle of a kept GOP counts for one frame.
+    paced: u64,
+}
+
 /// How a timestamp stands to what came before.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reading {
@@ -62,6 +83,7 @@ pub(super) struct Reading {
     /// The track's own timestamps run on, or begin, with this one.
     pub(super) is_continuous: bool,
     step: Option<i64>,
+    late: Option<Late>,
 }
 
 /// Where a frame belongs.
@@ -74,7 +96,8 @@ pub(super) enum Place {
     /// On the clock its track had before the epoch.
     Own(i64),
     /// Far behind on the epoch's clock, where a track is new: what an origin kept of it and has yet to catch up, or
-    /// the first of a publisher that begins anew. The tracks known so far tell which, so it is no ground for them.
+    /// the first of a publisher that begins anew. The tracks known so far tell which, so it is no ground for them; while
+    /// they are silent, its pace tells.
     Behind(i64),
     /// Nowhere: an epoch begins.
     Jump(EpochCause),
@@ -84,6 +107,9 @@ pub(super) enum Place {
 const FRAME_DEFAULT: u64 = 40;
 /// The longest distance between frames that is believed to be one frame.
 const FRAME_MAX: u64 = 100;
+
+/// How long a new track far behind comes no faster than time goes, in milliseconds, before it is live.
+const LATE_MAX: u64 = 500;
 
 /// Where SRS wraps (it masks timestamps to 31 bits).
 const WRAP_SRS: i64 = 1 << 31;
@@ -100,6 +126,7 @@ impl Timeline {
             last: None,
             point: None,
             sent: false,
+            late: None,
             video_frame: None,
             audio_frame: None,
         }
@@ -112,6 +139,7 @@ impl Timeline {
         self.base = self.last.map_or(0, |last| last + frame);
         self.point = None;
         self.sent = false;
+        self.late = None;
     }
 
     /// Returns the last time out in milliseconds, 0 before the first.
@@ -124,14 +152,15 @@ impl Timeline {
     /// A track's own last timestamp decides first. Where it does not (the track is new to this play, or it
     /// jumped), the other tracks do: a track that comes back after a pause, or jumps where another has jumped
     /// before it, is in step with the epoch and begins none.
-    pub(super) fn read(&self, clock: &TrackClock, raw: u32) -> Reading {
+    pub(super) fn read(&self, clock: &TrackClock, raw: u32, now: Instant) -> Reading {
         let step = clock.point.and_then(|point| self.step(point.raw, raw, self.backward_max));
         let own = clock.point.zip(step).map(|(point, step)| point.time + step);
         let within =
             |reach| self.point.and_then(|point| Some(point.time + self.step(point.raw, raw, reach)?));
         let in_epoch = within(self.backward_max);
         // The first frame of a track may be older than the others by a GOP that the origin kept.
-        let behind = within(self.forward_max).filter(|_| clock.point.is_none());
+        let late = self.late_after(raw, now);
+        let behind = within(self.forward_max).filter(|_| clock.point.is_none() && !late.is_live());
         let place = match (own, in_epoch) {
             (Some(own), None) if self.point.is_some() => Place::Own(own),
             (_, _) if !self.sent => Place::Base,
@@ -150,7 +179,19 @@ impl Timeline {
                 Place::Jump(if raw < before { EpochCause::JumpBack } else { EpochCause::JumpForward })
             }
         };
-        Reading { place, is_continuous: step.is_some() || clock.point.is_none(), step }
+        let late = matches!(place, Place::Behind(_)).then_some(late);
+        Reading { place, is_continuous: step.is_some() || clock.point.is_none(), step, late }
+    }
+
+    /// Returns how a track far behind has come with this frame.
+    fn late_after(&self, raw: u32, now: Instant) -> Late {
+        let step = |late: &Late| self.step(late.raw, raw, self.backward_max);
+        let Some((late, step)) = self.late.and_then(|late| Some((late, step(&late)?))) else {
+            return Late { raw, at: now, gone: 0, paced: 0 };
+        };
+        let step = u64::try_from(step).unwrap_or(0);
+        let elapsed = u64::try_from(now.since(late.at).as_millis()).unwrap_or(u64::MAX);
+        Late { raw, at: now, gone: late.gone + step, paced: late.paced + step.min(elapsed) }
     }
 
     /// Returns whether a time on the epoch's clock is nearer to the last frame there than a track has fallen behind.
@@ -220,9 +261,10 @@ impl Timeline {
             Place::Base | Place::Epoch(_) | Place::Jump(_) => {
                 clock.point = Some(point);
                 self.point = Some(point);
+                self.late = None;
             }
             Place::Own(_) => clock.point = Some(point),
-            Place::Behind(_) => {}
+            Place::Behind(_) => self.late = reading.late,
         }
         if let Some(frame) = reading.step.and_then(|step| u64::try_from(step).ok()).filter(|&step| step > 0) {
             let frame = Some(frame.min(FRAME_MAX));
@@ -247,6 +289,14 @@ impl Timeline {
         let wraps = [0, WRAP, -WRAP, WRAP_SRS, -WRAP_SRS];
         let wraps = if is_31_bit { &wraps[..] } else { &wraps[..3] };
         wraps.iter().map(|wrap| plain + wrap).find(|step| (-backward_max..=self.forward_max).contains(step))
+    }
+}
+
+impl Late {
+    /// Returns whether the track has come for long enough no faster than time goes, or hardly: what was kept comes at
+    /// more than twice that.
+    fn is_live(&self) -> bool {
+        self.paced >= LATE_MAX && self.gone <= 2 * self.paced
     }
 }
 

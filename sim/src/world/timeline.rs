@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use proxy_core::{config::Config, time::Duration, url::OriginUrl};
+use proxy_core::{time::Duration, url::OriginUrl};
 
 use super::{Happened, Running, Wake, World};
 use crate::{
@@ -95,21 +95,8 @@ pub(crate) fn has_one_origin(scenario: &Scenario, source: &str) -> bool {
 }
 
 /// Returns how long a clock may stand still at the beginning of a play: for a second, or a whole GOP of what is sent and
-/// the frame that follows it. A track that comes late on a clock that has jumped back may as well be what an origin kept:
-/// where nothing else flows to tell, it waits for as long as a jump is none.
+/// the frame that follows it.
 pub(crate) fn hold_max(scenario: &Scenario) -> Duration {
-    let jumps = scenario.events.iter().any(|event| {
-        matches!(&event.act, Act::Fault(FaultEvent { fault: Fault::TimestampJump { by }, .. }) if *by < 0)
-    });
-    let comes_late = |host: &Host| match &host.role {
-        Role::Origin(model) => {
-            model.publisher.audio.as_ref().is_some_and(|audio| audio.from > Duration::ZERO)
-        }
-        Role::Proxy(_) | Role::Player(_) => false,
-    };
-    if jumps && scenario.hosts.iter().any(comes_late) {
-        return Config::default().relay.forward_max;
-    }
     let gop = |host: &Host| match &host.role {
         Role::Origin(model) => bounds::gop(&model.publisher) + bounds::frame(&model.publisher),
         Role::Proxy(_) | Role::Player(_) => Duration::ZERO,
