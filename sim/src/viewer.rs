@@ -11,6 +11,7 @@
 //! | timestamps of a track never decrease, never leap forward, and both tracks move by one offset | lost clocks |
 //! | within a play a track's clock goes as the origin's does | clocks that stand, crawl or run away |
 //! | a new play begins where the last one ended, not where the wall clock is | players that wait out a gap |
+//! | what goes with a keyframe comes behind it, no earlier than what came before | relays that drop what they do not know |
 //! | metadata comes before the first frame, where the origin sends some | joiners who lack it |
 //! | who dials again gets nothing older than it has seen | a stale GOP |
 //!
@@ -146,6 +147,8 @@ struct Sitting {
     has_cues: bool,
     /// The GOP of the last cue point.
     cue: Option<u32>,
+    /// A video command is due behind the last keyframe.
+    is_command_due: bool,
     /// What has come since the last frame.
     opening: Opening,
     /// No picture has come yet, of this connection or of another play.
@@ -244,7 +247,7 @@ impl Viewer {
         let tag = match tag_kind {
             kind::VIDEO => media::classify_video(payload),
             kind::AUDIO => media::classify_audio(payload),
-            kind::DATA => return self.on_data(payload, now),
+            kind::DATA => return self.on_data(timestamp, payload, now),
             _ => return,
         };
         match tag {
@@ -252,11 +255,14 @@ impl Viewer {
             Tag::Frame { track, key, needs_header } => {
                 self.on_frame(track, key, needs_header, timestamp, payload, now);
             }
-            Tag::Other => {}
+            Tag::Other => {
+                let is_command = tag_kind == kind::VIDEO && media::is_video_command(payload);
+                self.sitting.is_command_due &= !is_command;
+            }
         }
     }
 
-    fn on_data(&mut self, payload: &[u8], now: Instant) {
+    fn on_data(&mut self, timestamp: u32, payload: &[u8], now: Instant) {
         match amf0::read_all(payload) {
             Ok(values) if values.first().and_then(Amf::as_text) == Some("onMetaData") => {
                 self.report.metadata += 1;
@@ -276,6 +282,7 @@ impl Viewer {
             }
             Ok(values) if values.first().and_then(Amf::as_text) == Some(media::CUE) => {
                 self.sitting.cue = values.get(1).and_then(Amf::as_number).map(|gop| gop as u32);
+                self.check_data(timestamp, now);
             }
             // FMS tells the end of a play so.
             Ok(values) if values.first().and_then(Amf::as_text) == Some("onPlayStatus") => {
@@ -356,6 +363,10 @@ impl Viewer {
             self.check_header(track, &stamp, before, needs_header, now);
             self.check_skew(track, timestamp, &stamp, now);
             self.check_cue(&stamp, before, now);
+            if stamp.kind == StampKind::Key {
+                self.sitting.is_command_due =
+                    self.sitting.has_cues && media::video_command(payload).is_some();
+            }
             let state = self.sitting.track(track);
             state.last = Some(stamp);
             if stamp.kind == StampKind::Key {
@@ -365,7 +376,8 @@ impl Viewer {
         self.sitting.track(track).header_since_frame = false;
     }
 
-    /// Between a keyframe and the frame behind it comes the keyframe's cue point, if its publisher sends any.
+    /// Between a keyframe and the frame behind it comes the keyframe's cue point, if its publisher sends any, and a video
+    /// command if its codec has them.
     fn check_cue(&mut self, stamp: &Stamp, before: Option<Stamp>, now: Instant) {
         let is_behind = |before: &Stamp| {
             before.kind == StampKind::Key
@@ -373,11 +385,13 @@ impl Viewer {
                 && (stamp.play, stamp.gop) == (before.play, before.gop)
                 && stamp.number == before.number.wrapping_add(1)
         };
-        if self.sitting.has_cues
-            && before.as_ref().is_some_and(is_behind)
-            && self.sitting.cue != Some(stamp.gop)
-        {
+        if !self.sitting.has_cues || !before.as_ref().is_some_and(is_behind) {
+            return;
+        }
+        if self.sitting.cue != Some(stamp.gop) {
             self.violation(&format!("no cue point with the keyframe of GOP {}", stamp.gop), now);
+        } else if self.sitting.is_command_due {
+            self.violation(&format!("no video command with the keyframe of GOP {}", stamp.gop), now);
         }
     }
 

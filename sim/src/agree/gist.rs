@@ -142,6 +142,7 @@ impl Maker {
             | What::Dialled { .. }
             | What::Sample(_)
             | What::Arrived { .. }
+            | What::EndArrived { .. }
             | What::OriginAccepted
             | What::OriginPlays { .. }
             | What::OriginComplains(_)

@@ -284,6 +284,10 @@ pub(super) fn another(publisher: &Publisher, dice: &mut Dice) -> Publisher {
         (audio.from, audio.until) = (Duration::ZERO, None);
     }
     publisher.clock.jump = None;
+    // An encoder that goes on where it was, behind a relay that does not wait for a keyframe.
+    if let Some(video) = publisher.video.as_mut().filter(|video| video.gop > 1 && dice.chance(15)) {
+        video.skip = 1 + dice.below(u64::from(video.gop - 1)) as u32;
+    }
     match dice.below(4) {
         0 => {
             if let Some(video) = &mut publisher.video {

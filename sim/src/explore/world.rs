@@ -8,7 +8,7 @@ use proxyd::config::Settings;
 use super::roll::Roll;
 use crate::{
     dice::Dice,
-    origin::{Audio, Behaviour, Csids, Handshake, Like, Missing, Publisher, Shutdown, Video},
+    origin::{Audio, Behaviour, Csids, Handshake, Like, Missing, Publisher, SecondPlay, Shutdown, Video},
     raw::{chunk::Headers, media::AudioCodec},
     scenario::model::{
         Host, HostRef, Knob, LeftBehind, LinkQuality, Name, Network, OriginModel, Plane, PlayerModel,
@@ -260,7 +260,12 @@ fn behaviour(like: Like, dice: &mut Dice) -> Behaviour {
                 to.missing = dice.one(&[Missing::Wait, found, Missing::Never, Missing::Close]);
             }
             2 => to.unpublish = dice.one(crate::scenario::words::UNPUBLISH).1,
-            3 => to.second_play = dice.one(crate::scenario::words::SECOND_PLAY).1,
+            // No bare one: a stream whose context is made anew has lost the headers that it leaves out.
+            3 => {
+                let answers =
+                    [SecondPlay::Serve, SecondPlay::Ignore, SecondPlay::AlreadyJoined, SecondPlay::Close];
+                to.second_play = dice.one(&answers);
+            }
             // Three commands are to be answered within the shortest request_timeout_ms there is.
             4 => to.command_delay = dice.wide_millis(1, 150),
             5 => to.ping_every = Some(dice.wide_millis(500, 10_000)),

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | media | all frames | `stall_timeout` |
 //! | media | one track that flowed | `track_stall_timeout`, or it is told as gone |
+//! | RTMP | the stream, as its origin says | the instant it arrives |
 //! | RTMP | every byte, where pings were answered | [`bounds::ping_detection`] |
 //!
 //! An origin that answers pings may hold its answer to `play` for `first_media_timeout`, as ZLMediaKit does until somebody
@@ -33,6 +34,10 @@ pub(super) struct Detection {
     due: Alarms<(ActorId, u64, Silent)>,
     /// Tracks told as gone, until they are seen again.
     gone: std::collections::BTreeSet<(ActorId, u64, Track)>,
+    /// Ends that origins have told of plays under way: when, and by which word.
+    ended: std::collections::BTreeMap<(ActorId, u64), (Instant, String)>,
+    /// Streams that ask for a play anew, or have, on the connection they are on: a late end may be that of the play before.
+    replayed: std::collections::BTreeSet<(ActorId, u64)>,
     /// Origins that have been asked to play and have not answered that.
     held: std::collections::BTreeMap<(ActorId, u64), Held>,
 }
@@ -52,6 +57,8 @@ enum Silent {
     Track(Track),
     Bytes,
     State,
+    /// Nothing is silent: an origin has said that the stream is over.
+    End,
 }
 
 impl Detection {
@@ -74,6 +81,14 @@ impl Oracle for Detection {
                 self.gone.remove(&(proxy, id, *track));
                 self.on_frame(proxy, id, *track, stream, at);
             }
+        } else if let What::EndArrived { conn, told } = &record.what {
+            let Some(id) = scene.conns.get(&(proxy, *conn)).and_then(|conn| conn.stream) else { return };
+            let Some(stream) = scene.streams.get(&(proxy, id)) else { return };
+            let is_on_it = stream.state == PullState::Streaming && stream.upstream == Some(*conn);
+            if is_on_it && !self.replayed.contains(&(proxy, id)) {
+                self.ended.entry((proxy, id)).or_insert_with(|| (at, told.clone()));
+                self.due.set_if_none((proxy, id, Silent::End), at);
+            }
         } else if let What::In(Inward::Received { conn, .. }) = &record.what {
             let Some(id) = scene.conns.get(&(proxy, *conn)).and_then(|conn| conn.stream) else { return };
             if let Some(stream) = scene.streams.get(&(proxy, id)) {
@@ -95,13 +110,15 @@ impl Oracle for Detection {
                 self.due.set((proxy, id, what), due.max(at).max(now));
                 continue;
             }
-            findings.broken(NAME, proxy, self.late(what, stream, now.since(since), bound));
+            findings.broken(NAME, proxy, self.late((proxy, id, what), stream, now.since(since), bound));
         }
     }
 
     fn forget(&mut self, proxy: ActorId) {
         self.due.retain(|(of, _, _)| *of != proxy);
         self.gone.retain(|(of, _, _)| *of != proxy);
+        self.ended.retain(|(of, _), _| *of != proxy);
+        self.replayed.retain(|(of, _)| *of != proxy);
     }
 }
 
@@ -139,11 +156,14 @@ impl Detection {
                 Silent::Track(Track::Video),
                 Silent::Bytes,
                 Silent::State,
+                Silent::End,
             ] {
                 self.due.clear(&(proxy, id, what));
             }
             self.gone.retain(|(of, stream, _)| (*of, *stream) != (proxy, id));
             self.held.remove(&(proxy, id));
+            self.ended.remove(&(proxy, id));
+            self.replayed.remove(&(proxy, id));
             return;
         }
         let Some(stream) = scene.streams.get(&(proxy, id)) else { return };
@@ -154,7 +174,14 @@ impl Detection {
         }
         if let EventKind::PullStepped { state, event, next } = kind {
             if *state == PullState::Streaming && *next != PullState::Streaming {
+                self.ended.remove(&(proxy, id));
+                self.due.clear(&(proxy, id, Silent::End));
                 self.on_noticed(*event, stream, scene, record, findings);
+            }
+            if *next == PullState::Replaying {
+                self.replayed.insert((proxy, id));
+            } else if *next == PullState::Handshaking {
+                self.replayed.remove(&(proxy, id));
             }
             if *state == PullState::Requesting {
                 self.on_requesting((*event, *next), id, stream, scene, record, findings);
@@ -282,11 +309,21 @@ impl Detection {
                 )?;
                 Some((stream.entered_at, bound))
             }
-            Silent::Frames | Silent::Track(_) | Silent::Bytes => None,
+            Silent::End if is_streaming => {
+                let (told_at, _) = self.ended.get(&(proxy, id))?;
+                Some((*told_at, Duration::ZERO))
+            }
+            Silent::Frames | Silent::Track(_) | Silent::Bytes | Silent::End => None,
         }
     }
 
-    fn late(&self, what: Silent, stream: &StreamNow, silence: Duration, bound: Duration) -> String {
+    fn late(
+        &self,
+        (proxy, id, what): (ActorId, u64, Silent),
+        stream: &StreamNow,
+        silence: Duration,
+        bound: Duration,
+    ) -> String {
         let (name, bound, silence) = (name_of(&stream.key), secs(bound), secs(silence));
         match what {
             Silent::Frames => format!(
@@ -302,6 +339,10 @@ impl Detection {
                  that was to be noticed within {bound} (a ping and ping_timeout)",
                 kebab(&stream.state)
             ),
+            Silent::End => {
+                let told = self.ended.get(&(proxy, id)).map_or("the end", |(_, told)| told);
+                format!("{name} is told to stream, {silence} after its origin has said {told}")
+            }
             Silent::State => {
                 format!(
                     "{name} has been {} for {silence}: at most {bound} were promised",
@@ -402,6 +443,34 @@ mod tests {
             }
         });
         assert_eq!(texts.len(), 1);
+    }
+
+    /// The end is told at 1 s on a connection that has had one play or two; something comes a moment later, the stream having
+    /// left `Streaming` or not.
+    fn is_ended(replays: bool, leaves: bool) -> Vec<String> {
+        check(|story| {
+            streams(story, false);
+            if replays {
+                story.step(1, S::Streaming, E::Deadline, S::Replaying);
+                story.step(1, S::Replaying, E::Frame, S::Streaming);
+            }
+            story.at(1_000).ends(2, "StreamEOF");
+            story.input(Inward::Received { conn: 2, len: 18 });
+            if leaves {
+                story.step(1, S::Streaming, E::Ended, S::Replaying);
+            }
+            story.at(1_001).timeout();
+        })
+    }
+
+    #[test]
+    fn an_end_that_is_told_is_heard_in_the_instant_it_arrives() {
+        assert_eq!(is_ended(false, true), [""; 0]);
+        assert_eq!(
+            is_ended(false, false),
+            ["detection: live/a is told to stream, 0.001 s after its origin has said StreamEOF"]
+        );
+        assert_eq!(is_ended(true, false), [""; 0], "it may be that of the play before");
     }
 
     /// Audio goes on after the last video at 1 s; at 11 s the video is told as gone, or not.

@@ -270,7 +270,7 @@ fn kind_of(what: &What) -> Option<Kinds> {
             }
         }
         What::Sample(_) => Some(SAMPLE),
-        What::Arrived { .. } => Some(ARRIVED),
+        What::Arrived { .. } | What::EndArrived { .. } => Some(ARRIVED),
         What::PlayerJoins { .. }
         | What::PlayerLeaves { .. }
         | What::PlayerConnected { .. }

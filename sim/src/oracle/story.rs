@@ -382,6 +382,12 @@ impl Story {
         self.record(PROXY, What::Arrived { conn, track, key: track == Track::Video });
     }
 
+    /// An origin's word that its stream is over arrives at the proxy's socket.
+    pub(super) fn ends(&mut self, conn: u64, told: &str) {
+        self.cause = 0;
+        self.record(PROXY, What::EndArrived { conn, told: told.to_owned() });
+    }
+
     /// A frame arrives and is taken.
     pub(super) fn frame(&mut self, stream: u64, conn: u64, track: Track) {
         self.arrives(conn, track);

@@ -185,6 +185,8 @@ pub enum Unpublish {
 pub enum SecondPlay {
     /// A play like any other.
     Serve,
+    /// The same, but for sequence headers: those the connection has had are left out.
+    Bare,
     /// None; the first goes on, if it was not closed.
     Ignore,
     /// An onStatus of level error saying so.
@@ -367,7 +369,8 @@ pub struct Video {
     pub resize: Option<(Duration, (u32, u32))>,
     /// The last frame comes before this media time.
     pub until: Option<Duration>,
-    /// Each keyframe is followed by a data message of its own, `onCuePoint`, that names its GOP; metadata says so.
+    /// Each keyframe is followed by a data message of its own, `onCuePoint`, that names its GOP, and, in the codecs that have
+    /// it, by a video command; metadata says so.
     pub cues: bool,
 }
 

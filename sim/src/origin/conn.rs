@@ -10,7 +10,7 @@ use super::{
     ending::Words,
     ledger::Ledger,
     outlet::{CutBy, Outlet},
-    play::Play,
+    play::{Had, Play},
 };
 use crate::raw::{
     RawError,
@@ -58,6 +58,8 @@ pub(super) struct Conn {
     message_stream_next: u32,
     plays: u32,
     pub(super) play: Option<Play>,
+    /// The sequence headers of plays that are over.
+    had: Option<Had>,
     ping_at: Option<Instant>,
     acknowledged: Option<u64>,
     /// The deadline under which the origin finds it.
@@ -92,6 +94,7 @@ impl Conn {
             message_stream_next: behaviour.message_stream,
             plays: 0,
             play: None,
+            had: None,
             ping_at: None,
             acknowledged: None,
             noted: None,
@@ -325,6 +328,7 @@ impl Conn {
     fn drop_play(&mut self, streams: &mut Streams) -> Option<Play> {
         let play = self.play.take()?;
         streams.list[play.place].players.remove(&self.id);
+        self.had = play.headers().or(self.had);
         Some(play)
     }
 
@@ -488,10 +492,10 @@ impl Conn {
         self.plays += 1;
         if self.plays > 1 {
             match call.behaviour.second_play {
-                SecondPlay::Serve if self.play.is_some() => {
+                SecondPlay::Serve | SecondPlay::Bare if self.play.is_some() => {
                     call.ledger.complain(self.id, "play while a play is under way");
                 }
-                SecondPlay::Serve => {}
+                SecondPlay::Serve | SecondPlay::Bare => {}
                 SecondPlay::Ignore => return,
                 SecondPlay::AlreadyJoined => {
                     return self.status(message_stream, "error", "NetStream.Play.Failed", "Already joined.");
@@ -533,6 +537,7 @@ impl Conn {
         call.ledger.plays_at_once_max = call.ledger.plays_at_once_max.max(players.len());
         let mut play = Play::new(place, message_stream, number, turn, call.now);
         play.missing_at = missing_at;
+        play.had = self.had.filter(|_| call.behaviour.second_play == SecondPlay::Bare);
         play.reconnect_at = call.behaviour.reconnect_request.as_ref().map(|request| call.now + request.after);
         self.play = Some(play);
         if missing_at.is_none() && !call.behaviour.media_before_start {

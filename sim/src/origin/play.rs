@@ -29,6 +29,8 @@ pub(super) struct Play {
     pub(super) missing_at: Option<Instant>,
     pub(super) reconnect_at: Option<Instant>,
     feed: Feed,
+    /// What its connection has had, and does not get again.
+    pub(super) had: Option<Had>,
     /// No more media until it is woken.
     quiet: bool,
     /// What it has missed is not made up for.
@@ -52,6 +54,14 @@ enum Feed {
     Live { epoch: u32, position: Position, video_header: Option<HeaderNo>, audio_header: Option<HeaderNo> },
 }
 
+/// The sequence headers a connection has had of a publisher's life.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Had {
+    epoch: u32,
+    video: Option<HeaderNo>,
+    audio: Option<HeaderNo>,
+}
+
 /// Messages that are due together, to be mixed or packed.
 type Batch = Vec<(u32, RawMessage)>;
 
@@ -67,6 +77,7 @@ impl Play {
             missing_at: None,
             reconnect_at: None,
             feed: Feed::Waiting,
+            had: None,
             quiet: false,
             is_behind: false,
             sent: 0,
@@ -104,8 +115,20 @@ impl Play {
             Feed::Waiting => self.at <= life.start(),
         };
         let position = if waited { life.beginning() } else { life.join(gop_cache, now) };
-        self.feed = Feed::Live { epoch: life.epoch, position, video_header: None, audio_header: None };
+        let had = self.had.filter(|had| had.epoch == life.epoch);
+        let (video_header, audio_header) = had.map_or((None, None), |had| (had.video, had.audio));
+        self.feed = Feed::Live { epoch: life.epoch, position, video_header, audio_header };
         true
+    }
+
+    /// Returns the sequence headers it has sent, or need not send.
+    pub(super) fn headers(&self) -> Option<Had> {
+        match self.feed {
+            Feed::Live { epoch, video_header: video, audio_header: audio, .. } => {
+                Some(Had { epoch, video, audio })
+            }
+            Feed::Waiting => None,
+        }
     }
 
     /// Skips to the GOP under way when far behind.
@@ -436,6 +459,9 @@ impl Conn {
             let cue = [Amf::text(media::CUE), Amf::Number(f64::from(frame.stamp.gop))];
             let csid = behaviour.csids.data;
             self.message(csid, kind::DATA, frame.timestamp, &amf0::write_all(&cue), behaviour, batch);
+            if let Some(command) = media::video_command(scratch) {
+                self.media(Track::Video, frame.timestamp, &command, behaviour, batch);
+            }
         }
     }
 

@@ -22,6 +22,11 @@ pub const CUE: &str = "onCuePoint";
 /// What metadata calls it that a publisher sends them.
 pub const CUES: &str = "cuePoints";
 
+/// Frame type 5: a command, no picture (FLV 10.1 E.4.3.1).
+const COMMAND: u8 = 5;
+/// The command that ends a seek on the server's side.
+const SEEK_ENDS: u8 = 1;
+
 /// Length of what a stub ends with: seven numbers, kind, sum, magic.
 const STUB_LEN: usize = 7 * 4 + 1 + 4 + 8;
 
@@ -232,7 +237,7 @@ pub fn classify_video(payload: &[u8]) -> Tag {
         };
     }
     let key = first >> 4 == 1;
-    if first >> 4 == 5 {
+    if first >> 4 == COMMAND {
         return Tag::Other;
     }
     match (first & 15, payload.get(1)) {
@@ -241,6 +246,18 @@ pub fn classify_video(payload: &[u8]) -> Tag {
         (7 | 12, _) => Tag::Other,
         _ => frame(key, false),
     }
+}
+
+/// Makes the video command that a publisher with cues sends behind a keyframe; none in the codecs of E-RTMP, where a command
+/// is another thing.
+pub fn video_command(keyframe: &[u8]) -> Option<[u8; 2]> {
+    let first = keyframe.first().filter(|first| **first & 0x80 == 0)?;
+    Some([COMMAND << 4 | first & 15, SEEK_ENDS])
+}
+
+/// Tells whether a video tag is a command.
+pub fn is_video_command(payload: &[u8]) -> bool {
+    payload.first().is_some_and(|first| first >> 4 == COMMAND)
 }
 
 /// Tells what an audio tag is (FLV 10.1 E.4.2, E-RTMP v2 "Enhanced Audio").

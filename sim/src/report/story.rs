@@ -53,6 +53,7 @@ pub fn story(
             | What::Event(_)
             | What::Sample(_)
             | What::Arrived { .. }
+            | What::EndArrived { .. }
             | What::OriginAccepted
             | What::OriginPlays { .. }
             | What::OriginComplains(_)
@@ -161,6 +162,7 @@ pub fn is_notable(record: &Record) -> bool {
         | What::Out(_)
         | What::Sample(_)
         | What::Arrived { .. }
+        | What::EndArrived { .. }
         | What::OriginAccepted
         | What::OriginPlays { .. }
         | What::Address { .. }

@@ -213,7 +213,7 @@ const CONTENT: &[Key] = &[
     may(
         "cues",
         Kind::Switch,
-        "each keyframe is followed by a data message, onCuePoint, that players must get; false",
+        "each keyframe is followed by a data message, onCuePoint, and a video command, that players must get; false",
     ),
     may("audio", Kind::Codec(|| list(words::AUDIO)), "false, true (aac-stereo) or the codec; false"),
     may("audio_bytes", Kind::Whole(0, 1_000_000), "least bytes of an audio frame; 64"),

@@ -194,6 +194,7 @@ pub(crate) const UNPUBLISH: Table<Unpublish> = &[
 
 pub(crate) const SECOND_PLAY: Table<SecondPlay> = &[
     ("serve", SecondPlay::Serve, "a play like any other"),
+    ("bare", SecondPlay::Bare, "a play without the sequence headers that its connection has had"),
     ("ignore", SecondPlay::Ignore, "no answer; the first goes on"),
     ("already-joined", SecondPlay::AlreadyJoined, "an error says so"),
     ("close", SecondPlay::Close, "FIN"),

@@ -126,6 +126,13 @@ pub enum What {
         /// It is a keyframe of video.
         key: bool,
     },
+    /// The end of its stream, told by an origin, has arrived at the proxy's socket.
+    EndArrived {
+        /// The upstream connection.
+        conn: u64,
+        /// The word for it.
+        told: String,
+    },
     /// An origin accepts a connection.
     OriginAccepted,
     /// An origin accepts a play.

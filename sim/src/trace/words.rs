@@ -62,6 +62,7 @@ pub fn describe(record: &Record, cast: &Cast) -> String {
             };
             format!("{kind} has arrived on connection {conn}")
         }
+        What::EndArrived { conn, told } => format!("{told} has arrived on connection {conn}"),
         What::Dialled { addr } => format!("dials {addr}"),
         What::OriginAccepted => "accepts a connection".to_owned(),
         What::OriginPlays { stream } => format!("accepts a play of {stream}"),

@@ -90,6 +90,7 @@ pub fn pcapng(trace: &Logged) -> Result<Vec<u8>, PcapError> {
             | What::Event(_)
             | What::Sample(_)
             | What::Arrived { .. }
+            | What::EndArrived { .. }
             | What::OriginAccepted
             | What::OriginPlays { .. }
             | What::OriginComplains(_)

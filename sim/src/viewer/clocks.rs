@@ -32,6 +32,14 @@ impl Viewer {
         }
     }
 
+    /// What has no track goes with all of them: a player that goes by it would wait for what has been.
+    pub(super) fn check_data(&mut self, timestamp: u32, now: Instant) {
+        let Some(last) = latest(self.sitting.video.out, self.sitting.audio.out) else { return };
+        if timestamp.wrapping_sub(last) > 0x7FFF_FFFF {
+            self.violation(&format!("data at {timestamp} behind a frame at {last}"), now);
+        }
+    }
+
     /// Between two frames of one play a track's clock goes as far as the origin's has gone. It may stand still while it
     /// is ahead, and catches up by standing.
     pub(super) fn check_pace(

@@ -285,22 +285,29 @@ fn a_track_that_ended_before_the_clock_turned_over_is_in_step() {
 }
 
 #[test]
-fn a_keyframe_without_its_cue_point_is_noticed_if_there_are_any() {
+fn a_keyframe_without_what_goes_with_it_is_noticed_if_there_is_any() {
     let data = |values: &[Amf]| amf0::write_all(values);
     let cues = Amf::Object(vec![(media::CUES.to_owned(), Amf::Bool(true))]);
-    for (has_cues, cue, words) in [
-        (false, None, ""),
-        (true, Some(2.0), ""),
-        (true, None, "no cue point with the keyframe of GOP 2"),
-        (true, Some(1.0), "no cue point with the keyframe of GOP 2"),
+    let time = 2 * GOP * 40;
+    for (has_cues, cue, command, words) in [
+        (false, None, false, ""),
+        (true, Some((2.0, time)), true, ""),
+        (true, None, true, "no cue point with the keyframe of GOP 2"),
+        (true, Some((1.0, time)), true, "no cue point with the keyframe of GOP 2"),
+        (true, Some((2.0, time)), false, "no video command with the keyframe of GOP 2"),
+        (true, Some((2.0, time - 1)), true, "data at 399 behind a frame at 400"),
     ] {
         let mut feed = Feed::new();
         let told = if has_cues { cues.clone() } else { Amf::Object(Vec::new()) };
         feed.viewer.on_tag(kind::DATA, 0, &data(&[Amf::text("onMetaData"), told]), feed.now);
         feed.header(Track::Video, 2 * GOP);
         feed.frames(Track::Video, 1, 2 * GOP..2 * GOP + 1);
-        if let Some(gop) = cue {
-            feed.viewer.on_tag(kind::DATA, 0, &data(&[Amf::text(media::CUE), Amf::Number(gop)]), feed.now);
+        if let Some((gop, time)) = cue {
+            let cue = data(&[Amf::text(media::CUE), Amf::Number(gop)]);
+            feed.viewer.on_tag(kind::DATA, time, &cue, feed.now);
+        }
+        if command {
+            feed.viewer.on_tag(kind::VIDEO, 0, &[0x57, 1], feed.now);
         }
         feed.frames(Track::Video, 1, 2 * GOP + 1..2 * GOP + 3);
         feed.check(words);

@@ -472,9 +472,9 @@ impl World<'_> {
         match &mut entry.kind {
             Kind::Origin(ear) => {
                 let mut heard = Vec::new();
-                ear.hear(bytes, |track, key| heard.push((track, key)));
-                for (track, key) in heard {
-                    self.note(actor, What::Arrived { conn: conn.0, track, key });
+                ear.hear(bytes, |what| heard.push(what.on(conn.0)));
+                for what in heard {
+                    self.note(actor, what);
                 }
                 self.proxy_input(p, Input::Received { conn, bytes });
             }

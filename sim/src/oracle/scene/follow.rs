@@ -98,7 +98,8 @@ impl Scene {
             What::PlayerLost { seat, .. } => self.with_player(seat.0, |player| {
                 (player.is_connected, player.is_seated) = (false, false);
             }),
-            What::OriginAccepted
+            What::EndArrived { .. }
+            | What::OriginAccepted
             | What::OriginPlays { .. }
             | What::OriginComplains(_)
             | What::PlayerTold { .. }

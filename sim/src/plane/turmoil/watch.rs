@@ -52,7 +52,7 @@ impl Watch {
             let mut heard = Vec::new();
             self.keep(|kept| {
                 if let Some(ear) = kept.ears.get_mut(conn) {
-                    ear.hear(bytes, |track, key| heard.push(What::Arrived { conn: conn.0, track, key }));
+                    ear.hear(bytes, |what| heard.push(what.on(conn.0)));
                 }
             });
             for what in heard {
