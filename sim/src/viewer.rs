@@ -70,6 +70,9 @@ pub struct ViewerConfig {
     /// Headers must come again after each change of play or life. Not behind a second proxy: stamps count the plays at
     /// the origin, and while the proxy before goes on with one play, the next drops the same header as a repetition.
     pub headers_again: bool,
+    /// Who dials again gets no older play. Not behind a second proxy that may be gone round: the play that the first one still
+    /// has is then pulled again.
+    pub plays_rise: bool,
     /// One origin alone serves the stream: its GOPs and lives are numbered through all plays. Those of several origins are
     /// not to be compared; plays are, the world numbers them all together.
     pub one_origin: bool,
@@ -99,6 +102,7 @@ impl ViewerConfig {
             drift_max: Duration::from_millis(200),
             hold_max: Duration::from_secs(1),
             headers_again: true,
+            plays_rise: true,
             one_origin: true,
             outage_min: Some(Duration::from_secs(4)),
             needs_metadata: false,
@@ -217,8 +221,7 @@ impl Viewer {
     /// A connection begins: so do the checks.
     pub fn on_connected(&mut self) {
         let newest_epoch = if self.config.one_origin { self.newest.epoch } else { 0 };
-        // Behind a second proxy an operator may have gone round the first one, and an older play is pulled again.
-        let newest_play = if self.config.headers_again { self.newest.play } else { 0 };
+        let newest_play = if self.config.plays_rise { self.newest.play } else { 0 };
         let floor = Floor { play: newest_play, epoch: newest_epoch };
         self.sitting = Sitting { floor, opens: true, ..Sitting::default() };
         self.report.connections += 1;

@@ -298,17 +298,47 @@ fn a_track_that_is_new_and_far_behind_holds_nobody_back() {
 #[test]
 fn a_track_far_behind_that_comes_no_faster_than_time_goes_begins_an_epoch() {
     // A publisher begins anew and leaves out the sound it had: nothing but the picture is there to tell.
-    let words = "A1 a8000 V1 k0 +200 i200 +250 i400 +150 i600 +200 i800 +200 i1000";
-    assert_eq!(epochs(words), "A1:Play i600:JumpBack");
-    assert_eq!(seated(words), "A1@0 a8000@0 V1@0 k0@0 i200@0 i400@0 V1@40 i600@40 i800@240 i1000@440");
-    // What was kept comes at once, whatever pause there is within it, or over a thin line, faster than time goes.
+    let words = "A1 a8000 V1 k0 +200 i200 +250 i400 +150 i600 +200 i800 +200 i1000 +200 i1200";
+    assert_eq!(epochs(words), "A1:Play i1000:JumpBack");
+    assert_eq!(seated(words), "A1@0 a8000@0 V1@0 k0@0 i200@0 i400@0 i600@0 i800@0 V1@40 i1000@40 i1200@240");
     for words in [
-        "a8000 k2000 i3000 i4000 +3000 i5000 i6000 i7000 +1000 i8000",
+        // In the middle of a group of pictures, over a clock that turns over, and written together by threes.
+        "A1 a8000 V1 i200 +300 i500 +300 i800 +300 i1100 +300 i1400 +300 k1700",
+        "a8000 k4294967000 +400 i104 +400 i504 +400 i904",
+        "a8000 k0 i100 i200 +350 i300 i400 i500 +350 i600 i700 i800 +350 i900 i1000 i1100",
+        // Two at once.
+        "a8000 k0 k50.1 +400 i400 i450.1 +400 i800 i850.1 +400 i1200 i1250.1",
+    ] {
+        assert!(epochs(words).ends_with(":JumpBack"), "{words}: {}", epochs(words));
+    }
+}
+
+#[test]
+fn what_an_origin_kept_of_a_track_begins_no_epoch_however_it_comes() {
+    for words in [
+        // With pauses within it, over a line that is not much faster than the stream, beside sound that is sparse.
+        "a8000 k2000 +3000 i3000 i4000 +3000 i5000 i6000 i7000 i8000",
         "a8000 k2000 +400 i3000 +400 i4000 +400 i5000 +400 i6000 +400 i7000",
-        "a8000 k2000 +300 i2300 +300 a8600 i2600 +300 i2900 +300 a9200 i3200",
+        "a8000 k2000 +300 i2300 +300 a8600 i2600 +300 i2900 +300 a9200 i3200 +300 i3500",
+        // It lags behind for good, but does not stand: sound may pause.
+        "a8000 k5000 a16000 i13000 +500 i13500 +500 i14000 +500 i14500 +500 i14900",
     ] {
         assert_eq!(epochs(words), "a8000:Play", "{words}");
     }
+}
+
+#[test]
+fn sound_that_was_not_gone_goes_with_the_picture_that_was_taken_to_be_live() {
+    // It goes ahead of the picture as its origin had it.
+    assert_eq!(
+        seated("a8000 k0 +400 i400 +400 i800 +400 i1200 +20 a9200 i1220 a9220"),
+        "a8000@0 k0@0 i400@0 i800@0 i1200@40 a9200@8040 i1220@60 a9220@8060"
+    );
+    // A publisher's that begins anew later goes with it too.
+    assert_eq!(
+        seated("a8000 k0 +400 i400 +400 i800 +400 i1200 +20 i1220 a1225"),
+        "a8000@0 k0@0 i400@0 i800@0 i1200@40 i1220@60 a1225@65"
+    );
 }
 
 #[test]
@@ -956,6 +986,7 @@ fn random_life(seed: u64, tellings: &mut Tellings) {
         let &key = &keys[dice.roll(keys.len() as u64) as usize];
         let (medium, track) = (if key.0 { Medium::Video } else { Medium::Audio }, key.1);
         let codec = if key.0 { *b"avc1" } else { *b"mp4a" };
+        let now = clock;
         let push = |relay: &mut Relay, class, note: Note, timestamp: u64| {
             let medium = if class == FrameClass::Metadata { Medium::Data } else { medium };
             relay.push(
@@ -967,7 +998,7 @@ fn random_life(seed: u64, tellings: &mut Tellings) {
                     timestamp: timestamp as u32,
                     payload: note.write(),
                 },
-                Instant::ZERO,
+                Instant::from_millis(now),
             )
         };
         let blank = Note {

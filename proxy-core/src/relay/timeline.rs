@@ -32,8 +32,10 @@ pub(super) struct Timeline {
     point: Option<Point>,
     /// A frame placed on the epoch's clock went out; until then the base is not taken.
     sent: bool,
-    /// How a new track far behind has come since the last frame placed on the epoch's clock.
-    late: Option<Late>,
+    /// Frames placed on epochs' clocks.
+    placed: u64,
+    /// The epoch began because a track far behind seemed to be live.
+    is_guess: bool,
     /// The last distance between two frames, in milliseconds.
     video_frame: Option<u64>,
     /// Likewise.
@@ -52,6 +54,8 @@ pub(super) struct TrackClock {
     is_announced: bool,
     /// The track's last time out.
     last: Option<u64>,
+    /// How it comes while it is new and far behind.
+    late: Option<Late>,
 }
 
 /// An origin's timestamp and its place on the stream's clock, before it is held back to rise.
@@ -61,18 +65,21 @@ struct Point {
     time: i64,
 }
 
-/// How a track comes that is new and far behind.
+/// How a track comes that is new and so far behind that its clock stands, since other tracks have fallen silent.
 #[derive(Clone, Copy, Debug)]
 struct Late {
+    /// [`Timeline::placed`] as it was: the others have not been silent if that has risen.
+    placed: u64,
     /// The timestamp of its last frame.
     raw: u32,
     /// When that came.
     at: Instant,
     /// How far its timestamps have gone, in milliseconds.
     gone: u64,
-    /// How much of that it took as long for: of each step what time has gone meanwhile, but no more than the step, so
-    /// that a network that holds its breath in the middle of a kept GOP counts for one frame.
-    paced: u64,
+    /// How long that took, in milliseconds; of a single wait no more than [`BREATH`], or its step.
+    waited: u64,
+    /// Frames that were waited for.
+    waits: u32,
 }
 
 /// How a timestamp stands to what came before.
@@ -83,6 +90,7 @@ pub(super) struct Reading {
     /// The track's own timestamps run on, or begin, with this one.
     pub(super) is_continuous: bool,
     step: Option<i64>,
+    /// It stands, and how the track has come with it.
     late: Option<Late>,
 }
 
@@ -97,7 +105,7 @@ pub(super) enum Place {
     Own(i64),
     /// Far behind on the epoch's clock, where a track is new: what an origin kept of it and has yet to catch up, or
     /// the first of a publisher that begins anew. The tracks known so far tell which, so it is no ground for them; while
-    /// they are silent, its pace tells.
+    /// they are silent and it stands, its pace tells.
     Behind(i64),
     /// Nowhere: an epoch begins.
     Jump(EpochCause),
@@ -108,8 +116,13 @@ const FRAME_DEFAULT: u64 = 40;
 /// The longest distance between frames that is believed to be one frame.
 const FRAME_MAX: u64 = 100;
 
-/// How long a new track far behind comes no faster than time goes, in milliseconds, before it is live.
-const LATE_MAX: u64 = 500;
+/// How far a track that stands goes no faster than time, in milliseconds, before it is taken to be live: two breaths that
+/// a network holds in the middle of a kept GOP are not enough.
+const LATE_MAX: u64 = 1000;
+/// Likewise, how many of its frames are waited for.
+const WAITS_MAX: u32 = 3;
+/// As long as that a live origin may keep frames back to write them together (SRS does for 350 ms), in milliseconds.
+const BREATH: u64 = 400;
 
 /// Where SRS wraps (it masks timestamps to 31 bits).
 const WRAP_SRS: i64 = 1 << 31;
@@ -126,7 +139,8 @@ impl Timeline {
             last: None,
             point: None,
             sent: false,
-            late: None,
+            placed: 0,
+            is_guess: false,
             video_frame: None,
             audio_frame: None,
         }
@@ -139,7 +153,7 @@ impl Timeline {
         self.base = self.last.map_or(0, |last| last + frame);
         self.point = None;
         self.sent = false;
-        self.late = None;
+        self.is_guess = false;
     }
 
     /// Returns the last time out in milliseconds, 0 before the first.
@@ -159,12 +173,15 @@ impl Timeline {
             |reach| self.point.and_then(|point| Some(point.time + self.step(point.raw, raw, reach)?));
         let in_epoch = within(self.backward_max);
         // The first frame of a track may be older than the others by a GOP that the origin kept.
-        let late = self.late_after(raw, now);
-        let behind = within(self.forward_max).filter(|_| clock.point.is_none() && !late.is_live());
+        let behind = within(self.forward_max).filter(|_| clock.point.is_none());
+        let late = behind.filter(|time| self.stands(clock, *time)).map(|_| self.late_after(clock, raw, now));
+        let is_live = late.is_some_and(|late| late.is_live());
         let place = match (own, in_epoch) {
             (Some(own), None) if self.point.is_some() => Place::Own(own),
             (_, _) if !self.sent => Place::Base,
             (Some(_), Some(time)) if clock.is_loose => Place::Epoch(time),
+            // The guess was wrong: what comes from before it is ahead, and was kept back or sparse.
+            (Some(_), Some(time)) if self.is_guess && self.is_before(clock) => Place::Epoch(time),
             // Sound whose first frames were lost may come as late as its old clock would have.
             (Some(_), Some(time)) if clock.is_announced && self.is_before(clock) => Place::Epoch(time),
             // Back on the same clock, but for the fraction of a frame an epoch's base may shift it.
@@ -173,25 +190,40 @@ impl Timeline {
             (Some(own), Some(time)) if self.is_nearer(time, self.behind(clock, own)) => Place::Epoch(time),
             (Some(own), _) => Place::Own(own),
             (None, Some(time)) => Place::Epoch(time),
+            (None, None) if is_live => Place::Jump(EpochCause::JumpBack),
             (None, None) if let Some(time) = behind => Place::Behind(time),
             (None, None) => {
                 let before = clock.point.or(self.point).map_or(0, |point| point.raw);
                 Place::Jump(if raw < before { EpochCause::JumpBack } else { EpochCause::JumpForward })
             }
         };
-        let late = matches!(place, Place::Behind(_)).then_some(late);
         Reading { place, is_continuous: step.is_some() || clock.point.is_none(), step, late }
     }
 
-    /// Returns how a track far behind has come with this frame.
-    fn late_after(&self, raw: u32, now: Instant) -> Late {
+    /// Returns whether a time is before what its track may be sent at.
+    fn stands(&self, clock: &TrackClock, time: i64) -> bool {
+        let from = self.base.max(clock.last.unwrap_or(0));
+        time < i64::try_from(from).unwrap_or(i64::MAX)
+    }
+
+    /// Returns how a track that stands has come with this frame.
+    fn late_after(&self, clock: &TrackClock, raw: u32, now: Instant) -> Late {
+        let placed = self.placed;
+        let before = clock.late.filter(|late| late.placed == placed);
         let step = |late: &Late| self.step(late.raw, raw, self.backward_max);
-        let Some((late, step)) = self.late.and_then(|late| Some((late, step(&late)?))) else {
-            return Late { raw, at: now, gone: 0, paced: 0 };
+        let Some((late, step)) = before.and_then(|late| Some((late, step(&late)?))) else {
+            return Late { placed, raw, at: now, gone: 0, waited: 0, waits: 0 };
         };
         let step = u64::try_from(step).unwrap_or(0);
-        let elapsed = u64::try_from(now.since(late.at).as_millis()).unwrap_or(u64::MAX);
-        Late { raw, at: now, gone: late.gone + step, paced: late.paced + step.min(elapsed) }
+        let wait = u64::try_from(now.since(late.at).as_millis()).unwrap_or(u64::MAX);
+        Late {
+            placed,
+            raw,
+            at: now,
+            gone: late.gone + step,
+            waited: late.waited + wait.min(step.max(BREATH)),
+            waits: late.waits + u32::from(wait > 0),
+        }
     }
 
     /// Returns whether a time on the epoch's clock is nearer to the last frame there than a track has fallen behind.
@@ -257,14 +289,16 @@ impl Timeline {
         };
         let point = Point { raw, time };
         clock.is_announced = false;
+        clock.late = reading.late;
+        self.is_guess |= reading.is_guess();
         match reading.place {
             Place::Base | Place::Epoch(_) | Place::Jump(_) => {
                 clock.point = Some(point);
                 self.point = Some(point);
-                self.late = None;
+                self.placed += 1;
             }
             Place::Own(_) => clock.point = Some(point),
-            Place::Behind(_) => self.late = reading.late,
+            Place::Behind(_) => {}
         }
         if let Some(frame) = reading.step.and_then(|step| u64::try_from(step).ok()).filter(|&step| step > 0) {
             let frame = Some(frame.min(FRAME_MAX));
@@ -294,9 +328,16 @@ impl Timeline {
 
 impl Late {
     /// Returns whether the track has come for long enough no faster than time goes, or hardly: what was kept comes at
-    /// more than twice that.
-    fn is_live(&self) -> bool {
-        self.paced >= LATE_MAX && self.gone <= 2 * self.paced
+    /// more than twice that, but over a thin line.
+    fn is_live(self) -> bool {
+        self.waits >= WAITS_MAX && self.gone >= LATE_MAX && self.gone <= 2 * self.waited
+    }
+}
+
+impl Reading {
+    /// Returns whether an epoch begins because the track seems to be live.
+    fn is_guess(&self) -> bool {
+        self.late.is_some() && matches!(self.place, Place::Jump(_))
     }
 }
 

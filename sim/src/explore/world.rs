@@ -262,8 +262,8 @@ fn behaviour(like: Like, dice: &mut Dice) -> Behaviour {
             2 => to.unpublish = dice.one(crate::scenario::words::UNPUBLISH).1,
             // No bare one: a stream whose context is made anew has lost the headers that it leaves out.
             3 => {
-                let answers =
-                    [SecondPlay::Serve, SecondPlay::Ignore, SecondPlay::AlreadyJoined, SecondPlay::Close];
+                let answers = crate::scenario::words::SECOND_PLAY.iter().map(|word| word.1);
+                let answers: Vec<_> = answers.filter(|answer| *answer != SecondPlay::Bare).collect();
                 to.second_play = dice.one(&answers);
             }
             // Three commands are to be answered within the shortest request_timeout_ms there is.

@@ -120,7 +120,7 @@ pub const PROMISES: &[(&str, &str)] = &[
     (herd::NAME, "many streams that lose one origin spread their retries, and come back in no fixed order"),
     (
         detection::NAME,
-        "a stream whose frames, bytes or track stop is noticed in time, and no state outlasts its deadline",
+        "a stream whose frames, bytes or track stop is noticed in time, an end that is told at once, and no state outlasts its deadline",
     ),
     (
         pings::NAME,

@@ -492,10 +492,8 @@ impl Conn {
         self.plays += 1;
         if self.plays > 1 {
             match call.behaviour.second_play {
-                SecondPlay::Serve | SecondPlay::Bare if self.play.is_some() => {
-                    call.ledger.complain(self.id, "play while a play is under way");
-                }
-                SecondPlay::Serve | SecondPlay::Bare => {}
+                SecondPlay::Serve => self.look_at_play(call),
+                SecondPlay::Bare => self.look_at_play(call),
                 SecondPlay::Ignore => return,
                 SecondPlay::AlreadyJoined => {
                     return self.status(message_stream, "error", "NetStream.Play.Failed", "Already joined.");
@@ -542,6 +540,13 @@ impl Conn {
         self.play = Some(play);
         if missing_at.is_none() && !call.behaviour.media_before_start {
             self.start_play(call.behaviour, &name);
+        }
+    }
+
+    /// Who wants another play closes the one that is under way.
+    fn look_at_play(&self, call: &mut House<'_>) {
+        if self.play.is_some() {
+            call.ledger.complain(self.id, "play while a play is under way");
         }
     }
 

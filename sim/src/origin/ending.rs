@@ -46,7 +46,7 @@ pub enum Then {
 
 /// How an [`Ending`] travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Words {
+pub(crate) enum Words {
     /// A user control event.
     Event(u8),
     /// `onStatus` on the play's message stream: level, code, description.
@@ -101,7 +101,24 @@ impl Ending {
         }
     }
 
-    pub(super) fn words(self) -> Words {
+    /// Returns whether a play that is under way is over with it: a player that goes on would wait in vain, or be cut.
+    pub(crate) fn ends_play(self) -> bool {
+        match self {
+            Self::StreamEof
+            | Self::StreamDry
+            | Self::UnpublishNotify
+            | Self::PlayStop
+            | Self::PlayComplete
+            | Self::StreamNotFound
+            | Self::PlayFailed
+            | Self::ConnectClosed
+            | Self::ConnectRejected
+            | Self::AppShutdown => true,
+            Self::PublishNotify | Self::InsufficientBw => false,
+        }
+    }
+
+    pub(crate) fn words(self) -> Words {
         match self {
             Self::StreamEof => Words::Event(1),
             Self::StreamDry => Words::Event(2),

@@ -25,6 +25,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use proxy_core::time::{Duration, Instant};
 
+pub(crate) use self::ending::Words;
 pub use self::{
     config::{
         Audio, Behaviour, Csids, Defect, EndBy, Handshake, MetadataStyle, Missing, Muted, OnCall, OnConnect,

@@ -57,6 +57,7 @@ enum Feed {
 /// The sequence headers a connection has had of a publisher's life.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Had {
+    place: usize,
     epoch: u32,
     video: Option<HeaderNo>,
     audio: Option<HeaderNo>,
@@ -115,7 +116,7 @@ impl Play {
             Feed::Waiting => self.at <= life.start(),
         };
         let position = if waited { life.beginning() } else { life.join(gop_cache, now) };
-        let had = self.had.filter(|had| had.epoch == life.epoch);
+        let had = self.had.filter(|had| (had.place, had.epoch) == (self.place, life.epoch));
         let (video_header, audio_header) = had.map_or((None, None), |had| (had.video, had.audio));
         self.feed = Feed::Live { epoch: life.epoch, position, video_header, audio_header };
         true
@@ -123,12 +124,10 @@ impl Play {
 
     /// Returns the sequence headers it has sent, or need not send.
     pub(super) fn headers(&self) -> Option<Had> {
-        match self.feed {
-            Feed::Live { epoch, video_header: video, audio_header: audio, .. } => {
-                Some(Had { epoch, video, audio })
-            }
-            Feed::Waiting => None,
-        }
+        let Feed::Live { epoch, video_header: video, audio_header: audio, .. } = self.feed else {
+            return None;
+        };
+        Some(Had { place: self.place, epoch, video, audio })
     }
 
     /// Skips to the GOP under way when far behind.

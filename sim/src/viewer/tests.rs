@@ -197,9 +197,9 @@ fn who_dials_again_gets_nothing_older_than_it_has_seen() {
         feed.frames(Track::Video, play, 10..14);
         feed.check(words);
     }
-    // Behind a second proxy an older play may be pulled again.
+    // Behind a second proxy that may be gone round an older play may be pulled again.
     let mut feed = repull(15, true, 2);
-    feed.viewer.config.headers_again = false;
+    feed.viewer.config.plays_rise = false;
     feed.viewer.on_connected();
     feed.header(Track::Video, 10);
     feed.frames(Track::Video, 1, 10..14);

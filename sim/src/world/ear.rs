@@ -1,6 +1,7 @@
 //! An ear of our own on what an origin sends the proxy.
 
 use crate::{
+    origin::{Ending, Words},
     raw::{
         amf0::{self, Amf},
         chunk::{ChunkReader, Continuations, RawMessage, disaggregate, kind},
@@ -22,31 +23,19 @@ pub(crate) enum Heard {
         /// It is a keyframe.
         key: bool,
     },
-    /// The stream is over, by this word: a user control event, an `onStatus` or an `onPlayStatus`.
-    End(&'static str),
+    /// The play is over.
+    End(Ending),
 }
 
 impl Heard {
-    /// Returns it as a record tells it.
-    pub(crate) fn on(self, conn: u64) -> What {
+    /// Returns what is recorded of it.
+    pub(crate) fn into_record(self, conn: u64) -> What {
         match self {
             Self::Frame { track, key } => What::Arrived { conn, track, key },
-            Self::End(told) => What::EndArrived { conn, told: told.to_owned() },
+            Self::End(ending) => What::EndArrived { conn, told: ending.code().to_owned() },
         }
     }
 }
-
-/// The codes of an `onStatus` that end a play.
-const END_CODES: [&str; 5] = [
-    "NetStream.Play.UnpublishNotify",
-    "NetStream.Play.Stop",
-    "NetStream.Play.Complete",
-    "NetStream.Play.StreamNotFound",
-    "NetStream.Play.Failed",
-];
-
-/// The user control events that end a play.
-const END_EVENTS: [(u8, &str); 2] = [(1, "StreamEOF"), (2, "StreamDry")];
 
 /// Reads what an origin sends with the simulator's own codec, to know what has really arrived.
 #[derive(Debug)]
@@ -71,12 +60,14 @@ impl Ear {
         loop {
             match reader.poll_message() {
                 Ok(Some(message)) if message.kind == kind::AGGREGATE => {
-                    for part in disaggregate(&message).unwrap_or_default() {
-                        understand(&part).map(&mut tell);
+                    for frame in disaggregate(&message).unwrap_or_default().iter().filter_map(hear_frame) {
+                        tell(frame);
                     }
                 }
                 Ok(Some(message)) => {
-                    understand(&message).map(&mut tell);
+                    if let Some(heard) = hear_frame(&message).or_else(|| hear_end(&message)) {
+                        tell(heard);
+                    }
                 }
                 Ok(None) => return,
                 Err(_) => {
@@ -88,12 +79,10 @@ impl Ear {
     }
 }
 
-fn understand(message: &RawMessage) -> Option<Heard> {
+fn hear_frame(message: &RawMessage) -> Option<Heard> {
     let tag = match message.kind {
         kind::VIDEO => media::classify_video(&message.payload),
         kind::AUDIO => media::classify_audio(&message.payload),
-        kind::COMMAND | kind::DATA => return end_by_status(&message.payload),
-        kind::USER_CONTROL => return end_by_event(&message.payload),
         _ => return None,
     };
     match tag {
@@ -102,16 +91,58 @@ fn understand(message: &RawMessage) -> Option<Heard> {
     }
 }
 
-fn end_by_status(payload: &[u8]) -> Option<Heard> {
-    let values = amf0::read_all(payload).ok()?;
-    let name = values.first().and_then(Amf::as_text)?;
-    let code = values.iter().find_map(|value| value.property("code")).and_then(Amf::as_text)?;
-    let end = END_CODES.into_iter().find(|end| *end == code)?;
-    matches!(name, "onStatus" | "onPlayStatus").then_some(Heard::End(end))
+fn hear_end(message: &RawMessage) -> Option<Heard> {
+    let payload = &message.payload;
+    let event = || payload.first_chunk().map(|event| u16::from_be_bytes(*event));
+    let status = |name: &str| {
+        let values = amf0::read_all(payload).ok()?;
+        let is_named = values.first().and_then(Amf::as_text) == Some(name);
+        let code = values.iter().find_map(|value| value.property("code")).and_then(Amf::as_text)?;
+        is_named.then(|| code.to_owned())
+    };
+    let told = match message.kind {
+        kind::USER_CONTROL => None,
+        kind::COMMAND => Some(status("onStatus")?),
+        kind::DATA => Some(status("onPlayStatus")?),
+        _ => return None,
+    };
+    let is_told = |ending: &Ending| match ending.words() {
+        Words::Event(number) => message.kind == kind::USER_CONTROL && event() == Some(u16::from(number)),
+        Words::Stream(_, code, _) => message.kind == kind::COMMAND && told.as_deref() == Some(code),
+        Words::Connection(_, code, _) => message.kind == kind::COMMAND && told.as_deref() == Some(code),
+        Words::PlayStatus(code) => message.kind == kind::DATA && told.as_deref() == Some(code),
+    };
+    Ending::ALL.into_iter().filter(|ending| ending.ends_play()).find(is_told).map(Heard::End)
 }
 
-fn end_by_event(payload: &[u8]) -> Option<Heard> {
-    let (event, _) = payload.split_first_chunk()?;
-    let event = u16::from_be_bytes(*event);
-    END_EVENTS.iter().find(|(end, _)| u16::from(*end) == event).map(|(_, word)| Heard::End(word))
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raw::chunk::{ChunkStyle, ChunkWriter};
+
+    /// Returns what is heard of an ending in the words of a kind of message.
+    fn hears(ending: Ending) -> Vec<Heard> {
+        let info = |code: &str| Amf::Object(vec![("code".to_owned(), Amf::text(code))]);
+        let status = |name: &str, code: &str| amf0::write_all(&[Amf::text(name), Amf::Null, info(code)]);
+        let (kind, payload) = match ending.words() {
+            Words::Event(event) => (kind::USER_CONTROL, vec![0, event, 0, 0, 0, 1]),
+            Words::Stream(_, code, _) => (kind::COMMAND, status("onStatus", code)),
+            Words::Connection(_, code, _) => (kind::COMMAND, status("onStatus", code)),
+            Words::PlayStatus(code) => (kind::DATA, status("onPlayStatus", code)),
+        };
+        let mut bytes = vec![0; HANDSHAKE_BYTES];
+        let message = RawMessage { kind, stream: 1, timestamp: 0, payload: payload.into() };
+        ChunkWriter::new(ChunkStyle::default()).write(3, &message, &mut bytes);
+        let mut heard = Vec::new();
+        Ear::new().hear(&bytes, |what| heard.push(what));
+        heard
+    }
+
+    #[test]
+    fn an_end_is_heard_in_whatever_words() {
+        for ending in Ending::ALL {
+            let expected = if ending.ends_play() { vec![Heard::End(ending)] } else { Vec::new() };
+            assert_eq!(hears(ending), expected);
+        }
+    }
 }

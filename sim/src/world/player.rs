@@ -109,6 +109,7 @@ impl World<'_> {
                 let source = self.timeline.sources.get(stream).map_or(stream.as_str(), String::as_str);
                 let viewer = ViewerConfig {
                     headers_again: !self.timeline.is_chained(stream, at),
+                    plays_rise: self.timeline.plays_rise(self.scenario, stream, at),
                     one_origin: has_one_origin(self.scenario, source),
                     hold_max: hold_max(self.scenario),
                     ..ViewerConfig::stamped(source)

@@ -472,7 +472,7 @@ impl World<'_> {
         match &mut entry.kind {
             Kind::Origin(ear) => {
                 let mut heard = Vec::new();
-                ear.hear(bytes, |what| heard.push(what.on(conn.0)));
+                ear.hear(bytes, |what| heard.push(what.into_record(conn.0)));
                 for what in heard {
                     self.note(actor, what);
                 }

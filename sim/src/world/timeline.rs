@@ -8,7 +8,7 @@ use super::{Happened, Running, Wake, World};
 use crate::{
     oracle::bounds,
     origin::Publisher,
-    scenario::model::{Act, Fault, FaultEvent, Host, HostRef, PullRef, Role, Scenario},
+    scenario::model::{Act, Call, Fault, FaultEvent, Host, HostRef, PullRef, Role, Scenario},
     trace::{ActorId, What},
 };
 
@@ -64,6 +64,12 @@ impl Timeline {
         self.upstream.get(name).is_some_and(|proxies| proxies.iter().any(|proxy| *proxy != at.0))
     }
 
+    /// Returns whether who plays a stream again gets no older play: one that a proxy before still has is pulled again by who
+    /// has gone round that proxy.
+    pub(crate) fn plays_rise(&self, scenario: &Scenario, name: &str, at: HostRef) -> bool {
+        !(self.is_chained(name, at) && has_detours(scenario))
+    }
+
     /// Returns whether a fault in force keeps a host off its network.
     pub(crate) fn is_disconnected(&self, scenario: &Scenario, host: HostRef) -> bool {
         let disconnects = |event: &u16| {
@@ -94,14 +100,29 @@ pub(crate) fn has_one_origin(scenario: &Scenario, source: &str) -> bool {
     scenario.hosts.iter().filter(serve).count() <= 1
 }
 
-/// Returns how long a clock may stand still at the beginning of a play: for a second, or a whole GOP of what is sent and
-/// the frame that follows it.
+/// Returns whether a pull may be led elsewhere than to what its url names: by an operator, a name's answer or a redirect.
+fn has_detours(scenario: &Scenario) -> bool {
+    let names_url = |call: &Call| call.args.iter().any(|(name, _)| name == "url");
+    scenario.events.iter().any(|event| match &event.act {
+        Act::Call(call) => names_url(call),
+        Act::Fault(event) => matches!(event.fault, Fault::Dns { .. } | Fault::Behave(_)),
+        Act::Repair { .. }
+        | Act::Play { .. }
+        | Act::Leave { .. }
+        | Act::Publish { .. }
+        | Act::Start { .. } => false,
+    })
+}
+
+/// Returns how long a clock may stand still at the beginning of a play: for a whole GOP of what is sent and the frame that
+/// follows it, or until a track far behind is taken to be live, which are a second of its frames, those that were kept back
+/// to be written together, and one more.
 pub(crate) fn hold_max(scenario: &Scenario) -> Duration {
     let gop = |host: &Host| match &host.role {
         Role::Origin(model) => bounds::gop(&model.publisher) + bounds::frame(&model.publisher),
         Role::Proxy(_) | Role::Player(_) => Duration::ZERO,
     };
-    scenario.hosts.iter().map(gop).max().unwrap_or_default().max(Duration::from_secs(1))
+    scenario.hosts.iter().map(gop).max().unwrap_or_default().max(Duration::from_secs(2))
 }
 
 /// Returns the `app/stream` a url asks its origin for.

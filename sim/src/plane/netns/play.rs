@@ -88,6 +88,7 @@ impl World<'_> {
                     url,
                     source,
                     is_chained: self.timeline.is_chained(&stream, at),
+                    plays_rise: self.timeline.plays_rise(self.scenario, &stream, at),
                     has_one_origin,
                     hold_max: hold_max(self.scenario).as_nanos().try_into().unwrap_or(u64::MAX),
                     is_real: false,

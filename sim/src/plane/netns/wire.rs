@@ -113,6 +113,8 @@ pub(super) struct SeatOrder {
     pub(super) source: Option<String>,
     /// The stream comes from a second proxy.
     pub(super) is_chained: bool,
+    /// Who dials again gets no older play.
+    pub(super) plays_rise: bool,
     /// No more than one origin serves it.
     pub(super) has_one_origin: bool,
     /// How long its clock may stand still, in nanoseconds.

@@ -52,7 +52,7 @@ impl Watch {
             let mut heard = Vec::new();
             self.keep(|kept| {
                 if let Some(ear) = kept.ears.get_mut(conn) {
-                    ear.hear(bytes, |what| heard.push(what.on(conn.0)));
+                    ear.hear(bytes, |what| heard.push(what.into_record(conn.0)));
                 }
             });
             for what in heard {

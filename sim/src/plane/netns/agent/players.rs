@@ -141,6 +141,7 @@ fn join(
     let viewer = order.source.as_deref().map_or_else(ViewerConfig::plain, ViewerConfig::stamped);
     let viewer = ViewerConfig {
         headers_again: !order.is_chained,
+        plays_rise: order.plays_rise,
         one_origin: order.has_one_origin,
         hold_max: Duration::from_nanos(order.hold_max),
         ..viewer
