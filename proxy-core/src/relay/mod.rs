@@ -302,13 +302,17 @@ impl Relay {
     }
 
     /// Moves the cursor to the latest keyframe (or, without one ahead of it, to the end, waiting for one) and
-    /// returns the frames left out. Headers that changed in what was left out are sent first.
+    /// returns the frames left out. Headers that changed in what was left out are sent first. One that is about to get the
+    /// latest keyframe stays, however large that is: else a player whose queue is shorter would never see any.
     pub fn shed(&mut self, cursor: &mut Cursor) -> u64 {
         if cursor.position >= self.end() {
             return 0;
         }
-        // Never back to a keyframe that the player has got or begun with.
-        let start = self.start(cursor.position + 1);
+        // Never back to a keyframe that the player has got.
+        let start = self.start(cursor.position);
+        if start.position == cursor.position {
+            return 0;
+        }
         let left_out = start.passed.frames - cursor.passed.frames;
         let since = cursor.due.as_ref().map_or(cursor.position, |due| due.since);
         cursor.position = start.position;

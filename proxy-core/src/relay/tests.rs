@@ -555,6 +555,13 @@ fn shedding_never_goes_back_to_a_keyframe_already_sent() {
 }
 
 #[test]
+fn shedding_leaves_a_keyframe_that_is_next_where_it_is() {
+    assert_eq!(check("V1 k0 join shed i40"), ["V1@0 k0@0 i40@40"]);
+    assert_eq!(check("V1 k0 join read k40 shed i80 shed"), ["V1@0 k0@0 k40@40 i80@80"]);
+    assert_eq!(check("V1 k0 join read i40 V2 k80 shed i120 shed"), ["V1@0 k0@0 V2@80 k80@80 i120@120"]);
+}
+
+#[test]
 fn shedding_that_leaves_out_no_frame_leaves_video_alone() {
     assert_eq!(check("V1 C1 k0 join read C2 shed i40"), ["V1@0 C1@0 k0@0 C2@0 i40@40"]);
 }
@@ -576,7 +583,15 @@ fn shedding_tells_the_frames_left_out_and_the_backlog_shrinks() {
     assert_eq!(story.relay.shed(&mut story.players[0].0), 3);
     let after = story.relay.backlog(&story.players[0].0);
     assert_eq!(before - after, ["i40", "a40", "d40", "C1"].iter().map(|word| 12 + word.len()).sum::<usize>());
-    assert_eq!(story.relay.shed(&mut story.players[0].0), 2);
+    // The latest keyframe is next; once that has gone out, what follows it is left out.
+    assert_eq!(
+        (story.relay.shed(&mut story.players[0].0), story.relay.backlog(&story.players[0].0)),
+        (0, after)
+    );
+    while let Some(packet) = story.relay.next(&mut story.players[0].0, RTMP)
+        && show(&decode(&packet, 128)) != "k80@80"
+    {}
+    assert_eq!(story.relay.shed(&mut story.players[0].0), 1);
     assert_eq!(story.relay.backlog(&story.players[0].0), 0);
     assert_eq!(story.relay.shed(&mut story.players[0].0), 0);
 }

@@ -5,6 +5,7 @@ use proxy_core::time::Instant;
 use super::{
     fault,
     plot::{self, Repertoire},
+    rarities,
     roll::{MILLI, Roll},
     world,
 };
@@ -37,8 +38,7 @@ impl Source {
             Self::Universe => {
                 let mut scenario = world::make(seed);
                 plot::tell_story(&mut scenario, &mut dice);
-                // By dice of its own: worlds without them stay what they were.
-                plot::tell_rarities(&mut scenario, &mut Dice::new(seed, "explore: rarities"));
+                rarities::tell(&mut scenario, seed);
                 scenario
             }
             Self::File(file) => story_of(file, seed, &mut dice),

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `roll` | what a generator asks dice for |
 //! | `world`, `plot`, `fault` | the built-in universe: who there is, what happens, what goes wrong |
+//! | `rarities` | what hardly ever comes together by dice alone |
 //! | `expand` | from a seed to a scenario, and from one to the next |
 //! | `attempt` | one scenario printed, read back, run and judged |
 //! | `search` | generations, and what they remember |
@@ -18,6 +19,7 @@ mod fault;
 mod found;
 mod guard;
 mod plot;
+mod rarities;
 mod report;
 mod roll;
 mod search;

@@ -4,7 +4,7 @@
 //! instants of a run without it are known, a time is one of them, or a nanosecond, a microsecond, a millisecond beside.
 
 use proxy_core::{
-    io::{PlayOutput, PullState},
+    io::PlayOutput,
     time::{Duration, Instant},
 };
 
@@ -18,8 +18,8 @@ use crate::{
     scenario::{
         FAULTS, FaultForm,
         model::{
-            Act, Anchor, Call, DnsAnswer, Event, Fault, FaultEvent, HostRef, LeaveBy, Meddling, PullRef,
-            ReplyWanted, Role, Scenario, Swarm, When,
+            Act, Anchor, Call, Event, Fault, FaultEvent, HostRef, LeaveBy, Meddling, PullRef, ReplyWanted,
+            Role, Scenario, Swarm, When,
         },
         words,
     },
@@ -230,51 +230,7 @@ pub(super) fn tell_story(scenario: &mut Scenario, dice: &mut Dice) {
     }
 }
 
-/// Adds what hardly ever comes together by dice alone: a name that leads to one origin at first and to another one later, an
-/// origin that falls silent when it has just begun in the middle of a GOP, and a stream that is to be pulled from itself.
-pub(super) fn tell_rarities(scenario: &mut Scenario, dice: &mut Dice) {
-    let origins = world::hosts(scenario, |role| matches!(role, Role::Origin(_)));
-    let Some(proxy) = world::hosts(scenario, |role| matches!(role, Role::Proxy(_))).first().copied() else {
-        return;
-    };
-    if let ([name], [_, other]) = (scenario.names.as_slice(), origins.as_slice())
-        && name.hosts.len() == 1
-        && let Some(ip) = scenario.hosts[usize::from(other.0)].ip
-        && dice.chance(80)
-    {
-        let fault = Fault::Dns { name: name.name.clone(), answer: DnsAnswer::Addresses(vec![ip]) };
-        let time = Some(dice.wide_millis(1_000, 9_000));
-        push(scenario, at(0), Act::Fault(FaultEvent { on: proxy, fault, time }));
-        // Nothing that is lifted in the end: what is not published there never will be.
-        if let Role::Origin(model) = &mut scenario.hosts[usize::from(other.0)].role {
-            model.published &= dice.chance(30);
-        }
-    }
-    if let Some(on) = origins.first().copied()
-        && dice.chance(10)
-        && let Role::Origin(model) = &mut scenario.hosts[usize::from(on.0)].role
-    {
-        model.behaviour.gop_cache = false;
-        model.publisher.audio.get_or_insert_with(|| world::audio(dice));
-        if let Some(fault) = fault::roll("play-empty", on, scenario, dice) {
-            let begins = When {
-                anchor: Anchor::Entered(PullRef(0), PullState::AwaitingMedia),
-                offset: i64::try_from(dice.between(100, 500) * MILLI).unwrap_or(0),
-            };
-            let time = Some(dice.millis(600, 1_500));
-            push(scenario, begins, Act::Fault(FaultEvent { on, fault, time }));
-        }
-    }
-    if dice.chance(2) {
-        let ring = PullRef(u16::try_from(scenario.pulls.len()).unwrap_or(0));
-        let home = scenario.hosts[usize::from(proxy.0)].name.clone();
-        scenario.pulls.push(world::pull("ring", "live/ring", &format!("rtmp://{home}/live/ring"), dice));
-        let begins = at(dice.between(0, 6_000) * MILLI);
-        push(scenario, begins, call(proxy, "addStreamProxy", Some(ring), Vec::new()));
-    }
-}
-
-fn play(players: HostRef, scenario: &Scenario, dice: &mut Dice) -> Option<Act> {
+pub(super) fn play(players: HostRef, scenario: &Scenario, dice: &mut Dice) -> Option<Act> {
     let pull = dice.one(&scenario.pulls);
     let at = world::proxy_for(scenario, &pull)?;
     let via = dice.one(&[
@@ -343,7 +299,7 @@ fn meddle(what: Meddling, scenario: &Scenario, dice: &mut Dice) -> Option<Act> {
     })
 }
 
-fn call(proxy: HostRef, name: &str, pull: Option<PullRef>, args: Vec<(String, String)>) -> Act {
+pub(super) fn call(proxy: HostRef, name: &str, pull: Option<PullRef>, args: Vec<(String, String)>) -> Act {
     Act::Call(Call { proxy, call: name.to_owned(), pull, args, reply: ReplyWanted::default() })
 }
 

@@ -27,6 +27,9 @@ const GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 1);
 /// How many worlds have a crowd of streams, in a hundred.
 const CROWDED: u32 = 3;
 
+/// How many have somebody who cannot keep up, in a hundred.
+const LAGGING: u32 = 3;
+
 /// How pulls get to their origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
@@ -124,7 +127,31 @@ pub(super) fn make(seed: u64) -> Scenario {
     if !is_chain && dice.chance(CROWDED) {
         add_crowd(&mut scenario, &mut dice);
     }
+    let mut dice = Dice::new(seed, "explore: lag");
+    if dice.chance(LAGGING) {
+        add_lag(&mut scenario, &mut dice);
+    }
     scenario
+}
+
+/// Makes pictures large, queues short and one player slow: kernels between them take much before anything waits.
+fn add_lag(scenario: &mut Scenario, dice: &mut Dice) {
+    for model in origin_models(scenario) {
+        if let Some(video) = &mut model.publisher.video {
+            (video.fps, video.bytes) = (5, (24_000, 12_000));
+        }
+    }
+    let mut rate = Some(dice.one(&[16_000, 30_000]));
+    for host in &mut scenario.hosts {
+        match &mut host.role {
+            Role::Proxy(settings) => {
+                settings.core.play.queue_bytes_max = dice.one(&[16 * 1024, 64 * 1024]);
+                settings.core.play.send_bytes_max = dice.one(&[1_024, 8 * 1024]);
+            }
+            Role::Player(model) => model.read_rate = rate.take().or(model.read_rate),
+            Role::Origin(_) => {}
+        }
+    }
 }
 
 /// Adds streams all alike, more than may be dialled at once: they wait for each other, and somebody waits behind them.
@@ -424,6 +451,14 @@ fn options(dice: &mut Dice) -> Vec<(String, String)> {
 /// Returns the model of an origin.
 pub(super) fn origin(scenario: &Scenario, host: HostRef) -> Option<&OriginModel> {
     match &scenario.hosts.get(usize::from(host.0))?.role {
+        Role::Origin(model) => Some(model),
+        Role::Proxy(_) | Role::Player(_) => None,
+    }
+}
+
+/// Returns the model of an origin, to be changed.
+pub(super) fn origin_mut(scenario: &mut Scenario, host: HostRef) -> Option<&mut OriginModel> {
+    match &mut scenario.hosts.get_mut(usize::from(host.0))?.role {
         Role::Origin(model) => Some(model),
         Role::Proxy(_) | Role::Player(_) => None,
     }

@@ -72,7 +72,7 @@ impl Oracle for Counts {
             && let Some(id) = stream_of(*conn)
         {
             self.streams.entry((proxy, id)).or_default().on_bytes(u64::from(*len), record.at, scene);
-        } else if let What::Arrived { conn, track, key } = &record.what
+        } else if let What::Arrived { conn, track, key, .. } = &record.what
             && let Some(id) = stream_of(*conn)
         {
             self.streams.entry((proxy, id)).or_default().on_frame(*conn, *track, *key);

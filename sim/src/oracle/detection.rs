@@ -36,8 +36,6 @@ pub(super) struct Detection {
     gone: std::collections::BTreeSet<(ActorId, u64, Track)>,
     /// Ends that origins have told of plays under way: when, and by which word.
     ended: std::collections::BTreeMap<(ActorId, u64), (Instant, String)>,
-    /// Streams that ask for a play anew, or have, on the connection they are on: a late end may be that of the play before.
-    replayed: std::collections::BTreeSet<(ActorId, u64)>,
     /// Origins that have been asked to play and have not answered that.
     held: std::collections::BTreeMap<(ActorId, u64), Held>,
 }
@@ -85,7 +83,8 @@ impl Oracle for Detection {
             let Some(id) = scene.conns.get(&(proxy, *conn)).and_then(|conn| conn.stream) else { return };
             let Some(stream) = scene.streams.get(&(proxy, id)) else { return };
             let is_on_it = stream.state == PullState::Streaming && stream.upstream == Some(*conn);
-            if is_on_it && !self.replayed.contains(&(proxy, id)) {
+            // Behind a replay it may be the end of the play before.
+            if is_on_it && !stream.replayed {
                 self.ended.entry((proxy, id)).or_insert_with(|| (at, told.clone()));
                 self.due.set_if_none((proxy, id, Silent::End), at);
             }
@@ -118,7 +117,6 @@ impl Oracle for Detection {
         self.due.retain(|(of, _, _)| *of != proxy);
         self.gone.retain(|(of, _, _)| *of != proxy);
         self.ended.retain(|(of, _), _| *of != proxy);
-        self.replayed.retain(|(of, _)| *of != proxy);
     }
 }
 
@@ -163,7 +161,6 @@ impl Detection {
             self.gone.retain(|(of, stream, _)| (*of, *stream) != (proxy, id));
             self.held.remove(&(proxy, id));
             self.ended.remove(&(proxy, id));
-            self.replayed.remove(&(proxy, id));
             return;
         }
         let Some(stream) = scene.streams.get(&(proxy, id)) else { return };
@@ -178,11 +175,7 @@ impl Detection {
                 self.due.clear(&(proxy, id, Silent::End));
                 self.on_noticed(*event, stream, scene, record, findings);
             }
-            if *next == PullState::Replaying {
-                self.replayed.insert((proxy, id));
-            } else if *next == PullState::Handshaking {
-                self.replayed.remove(&(proxy, id));
-            }
+
             if *state == PullState::Requesting {
                 self.on_requesting((*event, *next), id, stream, scene, record, findings);
             }

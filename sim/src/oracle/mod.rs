@@ -9,6 +9,7 @@
 //! come by a moment waits in an ordered set, nobody ever looks through all streams or players.
 
 mod alarms;
+mod backlog;
 pub mod bounds;
 mod cells;
 mod counts;
@@ -111,6 +112,10 @@ pub const PROMISES: &[(&str, &str)] = &[
     (
         limits::NAME,
         "every table and queue stays within its limit, is what the events say, and returns to its baseline",
+    ),
+    (
+        backlog::NAME,
+        "a player that reads too slowly skips to a keyframe, and that is told, before more waits for it than may",
     ),
     (
         events::NAME,
@@ -357,6 +362,7 @@ impl Oracles {
             Some(Box::<destination::Destination>::default()),
             inside(Box::<removal::Removal>::default()),
             Some(Box::<limits::Limits>::default()),
+            inside(Box::<backlog::Backlog>::default()),
             Some(Box::<events::Events>::default()),
             Some(Box::<log_lines::LogLines>::default()),
             Some(Box::<herd::Herd>::default()),

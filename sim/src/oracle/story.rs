@@ -379,7 +379,7 @@ impl Story {
     /// A frame arrives at the proxy's socket.
     pub(super) fn arrives(&mut self, conn: u64, track: Track) {
         self.cause = 0;
-        self.record(PROXY, What::Arrived { conn, track, key: track == Track::Video });
+        self.record(PROXY, What::Arrived { conn, track, key: track == Track::Video, len: 100 });
     }
 
     /// An origin's word that its stream is over arrives at the proxy's socket.

@@ -125,6 +125,8 @@ pub enum What {
         track: Track,
         /// It is a keyframe of video.
         key: bool,
+        /// Its payload, in bytes.
+        len: u32,
     },
     /// The end of its stream, told by an origin, has arrived at the proxy's socket.
     EndArrived {

@@ -54,7 +54,7 @@ pub fn describe(record: &Record, cast: &Cast) -> String {
             sample.core.relay_bytes,
             sample.core.in_flight_bytes,
         ),
-        What::Arrived { conn, track, key } => {
+        What::Arrived { conn, track, key, len: _ } => {
             let kind = match (track, key) {
                 (Track::Video, true) => "a keyframe",
                 (Track::Video, false) => "a video frame",

@@ -22,6 +22,8 @@ pub(crate) enum Heard {
         track: media::Track,
         /// It is a keyframe.
         key: bool,
+        /// Its payload, in bytes.
+        len: u32,
     },
     /// The play is over.
     End(Ending),
@@ -31,7 +33,7 @@ impl Heard {
     /// Returns what is recorded of it.
     pub(crate) fn into_record(self, conn: u64) -> What {
         match self {
-            Self::Frame { track, key } => What::Arrived { conn, track, key },
+            Self::Frame { track, key, len } => What::Arrived { conn, track, key, len },
             Self::End(ending) => What::EndArrived { conn, told: ending.code().to_owned() },
         }
     }
@@ -86,7 +88,10 @@ fn hear_frame(message: &RawMessage) -> Option<Heard> {
         _ => return None,
     };
     match tag {
-        Tag::Frame { track, key, .. } => Some(Heard::Frame { track, key }),
+        Tag::Frame { track, key, .. } => {
+            let len = u32::try_from(message.payload.len()).unwrap_or(u32::MAX);
+            Some(Heard::Frame { track, key, len })
+        }
         Tag::Header(_) | Tag::Other => None,
     }
 }

@@ -13,8 +13,8 @@
 //!
 //! # What is not judged here
 //!
-//! `identity`, `dial-budget`, `removal`, `counts`, `pings` and `quiet` are about what enters and leaves the core. Dials are counted as the proxy's own
-//! kernel tells of them. That frames arrive is the proxy's word; that they do so in truth its players tell. Marks are not
+//! `identity`, `dial-budget`, `removal`, `counts`, `backlog`, `pings` and `quiet` are about what enters and leaves the core.
+//! Dials are counted as the proxy's own kernel tells of them. That frames arrive is the proxy's word; that they do so in truth its players tell. Marks are not
 //! wanted.
 //!
 //! # What kernels do otherwise than the simulated network

@@ -1,0 +1,209 @@
+//! What hardly ever comes together by dice alone: each needs several things at once, and is told as a story of its own in a
+//! few of a hundred worlds. What is rolled besides goes on top of it.
+
+use proxy_core::{io::PullState, time::Duration};
+
+use super::{
+    fault,
+    plot::{at, call, end_of, play, push},
+    roll::{MILLI, Roll},
+    world,
+};
+use crate::{
+    dice::Dice,
+    origin::Missing,
+    scenario::model::{
+        Act, Anchor, DnsAnswer, Ending, Fault, FaultEvent, HostRef, LeaveBy, PullRef, Role, Scenario, Then,
+        When,
+    },
+};
+
+/// A rarity: the name of its dice, in how many of a hundred worlds that it fits, and how it is told.
+type Rarity = (&'static str, u32, fn(&mut Scenario, &mut Dice) -> Option<()>);
+
+const RARITIES: [Rarity; 9] = [
+    ("name that moves", 80, name_that_moves),
+    ("name that is half dead", 20, name_that_is_half_dead),
+    ("silence in mid-GOP", 10, silence_in_mid_gop),
+    ("ring", 2, ring),
+    ("on demand", 4, on_demand),
+    ("sent away", 30, sent_away),
+    ("left in the queue", 40, left_in_the_queue),
+    ("long unwatched", 3, long_unwatched),
+    ("many drops", 3, many_drops),
+];
+
+/// Tells rarities, each by dice of its own: worlds without one stay what they were.
+pub(super) fn tell(scenario: &mut Scenario, seed: u64) {
+    for (name, percent, rarity) in RARITIES {
+        let mut dice = Dice::new(seed, &format!("explore: {name}"));
+        if dice.chance(percent) {
+            // None: it makes no sense in this world.
+            let _ = rarity(scenario, &mut dice);
+        }
+    }
+}
+
+/// A name leads to one origin at first and to another one later.
+fn name_that_moves(scenario: &mut Scenario, dice: &mut Dice) -> Option<()> {
+    let [_, other] = *origins(scenario) else { return None };
+    let [name] = scenario.names.as_slice() else { return None };
+    if name.hosts.len() > 1 {
+        return None;
+    }
+    let ip = scenario.hosts[usize::from(other.0)].ip?;
+    let fault = Fault::Dns { name: name.name.clone(), answer: DnsAnswer::Addresses(vec![ip]) };
+    let time = Some(dice.wide_millis(1_000, 9_000));
+    let on = proxy(scenario)?;
+    push(scenario, at(0), Act::Fault(FaultEvent { on, fault, time }));
+    // Nothing that is lifted in the end: what is not published there never will be.
+    let is_published = dice.chance(30);
+    world::origin_mut(scenario, other)?.published &= is_published;
+    Some(())
+}
+
+/// Of the two addresses of a name one is that of a machine without a server.
+fn name_that_is_half_dead(scenario: &mut Scenario, dice: &mut Dice) -> Option<()> {
+    let [name] = scenario.names.as_slice() else { return None };
+    if name.hosts.len() < 2 {
+        return None;
+    }
+    let dead = dice.one(&name.hosts);
+    world::origin_mut(scenario, dead)?.up = false;
+    Some(())
+}
+
+/// An origin begins in the middle of a GOP and falls silent at once.
+fn silence_in_mid_gop(scenario: &mut Scenario, dice: &mut Dice) -> Option<()> {
+    let on = *origins(scenario).first()?;
+    let model = world::origin_mut(scenario, on)?;
+    model.behaviour.gop_cache = false;
+    model.publisher.audio.get_or_insert_with(|| world::audio(dice));
+    let fault = fault::roll("play-empty", on, scenario, dice)?;
+    let begins = When {
+        anchor: Anchor::Entered(PullRef(0), PullState::AwaitingMedia),
+        offset: i64::try_from(dice.between(100, 500) * MILLI).unwrap_or(0),
+    };
+    let time = Some(dice.millis(600, 1_500));
+    push(scenario, begins, Act::Fault(FaultEvent { on, fault, time }));
+    Some(())
+}
+
+/// A stream is to be pulled from itself.
+fn ring(scenario: &mut Scenario, dice: &mut Dice) -> Option<()> {
+    let proxy = proxy(scenario)?;
+    let ring = PullRef(u16::try_from(scenario.pulls.len()).ok()?);
+    let home = scenario.hosts[usize::from(proxy.0)].name.clone();
+    scenario.pulls.push(world::pull("ring", "live/ring", &format!("rtmp://{home}/live/ring"), dice));
+    let begins = at(dice.between(0, 6_000) * MILLI);
+    push(scenario, begins, call(proxy, "addStreamProxy", Some(ring), Vec::new()));
+    Some(())
+}
+
+/// A stream is there while somebody watches; the last viewer leaves, and one comes while that is still new.
+fn on_demand(scenario: &mut Scenario, dice: &mut Dice) -> Option<()> {
+    let on = proxy(scenario)?;
+    let delay = dice.millis(1_000, 4_000);
+    if let Role::Proxy(settings) = &mut scenario.hosts[usize::from(on.0)].role {
+        settings.core.pull.auto_close = true;
+        settings.core.play.none_reader_delay = delay;
+    }
+    let groups = players(scenario);
+    let gone = dice.between(4_000, 6_000);
+    for players in &groups {
+        let act =
+            Act::Leave { players: *players, by: dice.one(&[LeaveBy::Stop, LeaveBy::Close, LeaveBy::Reset]) };
+        push(scenario, at(gone * MILLI), act);
+    }
+    let back = gone + dice.between(1, u64::try_from(delay.as_millis()).ok()?);
+    let act = play(*groups.first()?, scenario, dice)?;
+    push(scenario, at(back * MILLI), act);
+    Some(())
+}
+
+/// An origin sends us to another one, which has nothing to send.
+fn sent_away(scenario: &mut Scenario, dice: &mut Dice) -> Option<()> {
+    let [on, other] = *origins(scenario) else { return None };
+    if !scenario.names.is_empty() {
+        return None;
+    }
+    let model = world::origin_mut(scenario, other)?;
+    model.published = false;
+    model.behaviour.missing = Missing::Wait;
+    let app = model.streams.first()?.split('/').next()?.to_owned();
+    let tc_url = Some(format!("rtmp://{}/{app}", scenario.hosts[usize::from(other.0)].name));
+    let begins = at(dice.between(1_000, 6_000) * MILLI);
+    push(
+        scenario,
+        begins,
+        Act::Fault(FaultEvent { on, fault: Fault::ReconnectRequest { tc_url }, time: None }),
+    );
+    Some(())
+}
+
+/// A crowd loses its origin, and somebody leaves a stream that waits in the queue.
+fn left_in_the_queue(scenario: &mut Scenario, dice: &mut Dice) -> Option<()> {
+    if !scenario.pulls.iter().any(|pull| pull.count > 1) {
+        return None;
+    }
+    let on = *origins(scenario).first()?;
+    let lost = dice.between(4_000, 7_000);
+    let fault = fault::roll(dice.one(&["kill", "term", "publisher-away"]), on, scenario, dice)?;
+    let time = Some(dice.wide_millis(1, 2_000));
+    push(scenario, at(lost * MILLI), Act::Fault(FaultEvent { on, fault, time }));
+    let players = dice.one(&players(scenario));
+    let gone = lost + dice.between(0, 4_000);
+    push(scenario, at(gone * MILLI), Act::Leave { players, by: dice.one(&[LeaveBy::Stop, LeaveBy::Reset]) });
+    Some(())
+}
+
+/// An origin refuses for so long that a stream nobody watches is tried rarely; then somebody comes.
+fn long_unwatched(scenario: &mut Scenario, dice: &mut Dice) -> Option<()> {
+    let [on] = *origins(scenario) else { return None };
+    let home = proxy(scenario)?;
+    if let Role::Proxy(settings) = &mut scenario.hosts[usize::from(home.0)].role {
+        settings.core.pull.backoff_idle_after = dice.millis(100, 1_000);
+    }
+    let comes = dice.between(6_000, 9_000);
+    let is_play = |act: &Act| matches!(act, Act::Play { .. });
+    for event in scenario.events.iter_mut().filter(|event| is_play(&event.act)) {
+        event.at = at((comes + dice.between(0, 1_000)) * MILLI);
+    }
+    let begins = at(dice.between(0, 1_000) * MILLI);
+    let time = Some(Duration::from_secs(30));
+    push(scenario, begins, Act::Fault(FaultEvent { on, fault: Fault::Refuse, time }));
+    Some(())
+}
+
+/// A stream with few retries is lost and comes back more often than it may fail in a row.
+fn many_drops(scenario: &mut Scenario, dice: &mut Dice) -> Option<()> {
+    let [on] = *origins(scenario) else { return None };
+    let home = proxy(scenario)?;
+    if let Role::Proxy(settings) = &mut scenario.hosts[usize::from(home.0)].role {
+        settings.core.pull.stable_after = dice.millis(300, 1_000);
+    }
+    for pull in &mut scenario.pulls {
+        pull.args.retain(|(name, _)| name != "retry_count");
+        pull.args.insert(0, ("retry_count".to_owned(), dice.one(&["1", "2"]).to_owned()));
+    }
+    let mut time = dice.between(3_000, 5_000) * MILLI;
+    while time < end_of(scenario) {
+        let ending = dice.one(&[Ending::StreamEof, Ending::PlayStop]);
+        let fault = Fault::End { ending, then: dice.one(&[Then::Close, Then::Reset]) };
+        push(scenario, at(time), Act::Fault(FaultEvent { on, fault, time: Some(Duration::ZERO) }));
+        time += dice.between(2_500, 4_000) * MILLI;
+    }
+    Some(())
+}
+
+fn origins(scenario: &Scenario) -> Vec<HostRef> {
+    world::hosts(scenario, |role| matches!(role, Role::Origin(_)))
+}
+
+fn players(scenario: &Scenario) -> Vec<HostRef> {
+    world::hosts(scenario, |role| matches!(role, Role::Player(_)))
+}
+
+fn proxy(scenario: &Scenario) -> Option<HostRef> {
+    world::hosts(scenario, |role| matches!(role, Role::Proxy(_))).first().copied()
+}
