@@ -130,7 +130,8 @@ pub struct PlayConfig {
     pub send_bytes_max: usize,
     /// Control bytes a player may cause to be in flight beyond that; more is a flood.
     pub control_bytes_max: usize,
-    /// Backlog beyond which a player is shed to the next keyframe.
+    /// Backlog beyond which a player is shed to the latest keyframe, in bytes. What has come since that keyframe may wait as
+    /// well, as long as it is kept for joiners.
     pub queue_bytes_max: usize,
     /// How long a closing connection may take to get its bytes out.
     pub linger_timeout: Duration,

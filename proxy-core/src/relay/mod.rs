@@ -296,23 +296,28 @@ impl Relay {
         }
     }
 
-    /// Returns the encoded bytes between the cursor and the end of the log, as RTMP, in either format.
+    /// Returns the encoded bytes between the cursor and the end of the log, as RTMP, in either format. A keyframe that is
+    /// next does not count: nobody is too slow for that, however large it is.
     pub fn backlog(&self, cursor: &Cursor) -> usize {
-        usize::try_from(self.log.total().bytes - cursor.passed.bytes).unwrap_or(usize::MAX)
+        let passed = match self.log.get(cursor.position) {
+            Some(entry) if entry.key == Some(cursor.position) => entry.after(),
+            Some(_) | None => cursor.passed,
+        };
+        usize::try_from(self.log.total().bytes - passed.bytes).unwrap_or(usize::MAX)
     }
 
-    /// Moves the cursor to the latest keyframe (or, without one ahead of it, to the end, waiting for one) and
-    /// returns the frames left out. Headers that changed in what was left out are sent first. One that is about to get the
-    /// latest keyframe stays, however large that is: else a player whose queue is shorter would never see any.
+    /// Moves the cursor to the latest keyframe and returns the frames left out. Headers that changed in what was left out
+    /// are sent first. A cursor that is in the group of pictures under way stays, since there is nothing newer to begin with;
+    /// where none is kept it goes to the end and waits for a keyframe.
     pub fn shed(&mut self, cursor: &mut Cursor) -> u64 {
         if cursor.position >= self.end() {
             return 0;
         }
-        // Never back to a keyframe that the player has got.
-        let start = self.start(cursor.position);
-        if start.position == cursor.position {
+        // What is kept for joiners is kept anyway: who has fallen behind in it costs nothing more.
+        if self.gop.as_ref().is_some_and(|gop| gop.position <= cursor.position) {
             return 0;
         }
+        let start = self.start(cursor.position);
         let left_out = start.passed.frames - cursor.passed.frames;
         let since = cursor.due.as_ref().map_or(cursor.position, |due| due.since);
         cursor.position = start.position;

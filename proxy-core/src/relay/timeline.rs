@@ -65,7 +65,8 @@ struct Point {
     time: i64,
 }
 
-/// How a track comes that is new and so far behind that its clock stands, since other tracks have fallen silent.
+/// How a track comes that is new and so far behind that its frames are all held at its last time out, while the other tracks
+/// are silent.
 #[derive(Clone, Copy, Debug)]
 struct Late {
     /// [`Timeline::placed`] as it was: the others have not been silent if that has risen.
@@ -78,7 +79,7 @@ struct Late {
     gone: u64,
     /// How long that took, in milliseconds; of a single wait no more than [`BREATH`], or its step.
     waited: u64,
-    /// Frames that were waited for.
+    /// Frames that came no sooner than half a step after the one before.
     waits: u32,
 }
 
@@ -116,12 +117,12 @@ const FRAME_DEFAULT: u64 = 40;
 /// The longest distance between frames that is believed to be one frame.
 const FRAME_MAX: u64 = 100;
 
-/// How far a track that stands goes no faster than time, in milliseconds, before it is taken to be live: two breaths that
-/// a network holds in the middle of a kept GOP are not enough.
+/// How far a track that stands goes no faster than time, in milliseconds, before it is taken to be live.
 const LATE_MAX: u64 = 1000;
-/// Likewise, how many of its frames are waited for.
+/// Likewise, how many of its frames come no sooner than half a step after the one before: two pauses of a network in the
+/// middle of a kept GOP are not enough.
 const WAITS_MAX: u32 = 3;
-/// As long as that a live origin may keep frames back to write them together (SRS does for 350 ms), in milliseconds.
+/// A live origin may keep frames back for as long, to write them together (SRS does for 350 ms), in milliseconds.
 const BREATH: u64 = 400;
 
 /// Where SRS wraps (it masks timestamps to 31 bits).
@@ -180,7 +181,8 @@ impl Timeline {
             (Some(own), None) if self.point.is_some() => Place::Own(own),
             (_, _) if !self.sent => Place::Base,
             (Some(_), Some(time)) if clock.is_loose => Place::Epoch(time),
-            // The guess was wrong: what comes from before it is ahead, and was kept back or sparse.
+            // The guess was wrong: a track last seen before this epoch goes on, ahead of the others. It had only been held
+            // back, or is sparse.
             (Some(_), Some(time)) if self.is_guess && self.is_before(clock) => Place::Epoch(time),
             // Sound whose first frames were lost may come as late as its old clock would have.
             (Some(_), Some(time)) if clock.is_announced && self.is_before(clock) => Place::Epoch(time),
@@ -222,7 +224,7 @@ impl Timeline {
             at: now,
             gone: late.gone + step,
             waited: late.waited + wait.min(step.max(BREATH)),
-            waits: late.waits + u32::from(wait > 0),
+            waits: late.waits + u32::from(wait > 0 && 2 * wait >= step),
         }
     }
 
@@ -327,8 +329,8 @@ impl Timeline {
 }
 
 impl Late {
-    /// Returns whether the track has come for long enough no faster than time goes, or hardly: what was kept comes at
-    /// more than twice that, but over a thin line.
+    /// Returns whether the track has come for long enough no faster than time goes, or hardly. What was kept comes more
+    /// than twice as fast, except over a slow line.
     fn is_live(self) -> bool {
         self.waits >= WAITS_MAX && self.gone >= LATE_MAX && self.gone <= 2 * self.waited
     }

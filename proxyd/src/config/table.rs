@@ -479,7 +479,7 @@ pub static KEYS: &[Key] = &[
         "play",
         "queue_bytes_max",
         Field::Size(|s| &mut s.core.play.queue_bytes_max, BUFFER),
-        "backlog beyond which a player skips to the next keyframe, in bytes",
+        "backlog beyond which a player skips to the latest keyframe, in bytes; what has come since that may wait as well",
         "16 s at 8 Mbit/s: behind that a picture of now is worth more",
     ),
     key(

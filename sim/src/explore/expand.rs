@@ -31,7 +31,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// Makes the scenario of a seed. `thins`: each kind of fault is off in about half of the seeds.
+    /// Makes the scenario of a seed. `thins`: each kind of fault is off in about half of the seeds, but for those of rarities.
     pub fn expand(&self, seed: u64, thins: bool) -> Scenario {
         let mut dice = Dice::new(seed, "explore: plot");
         let mut scenario = match self {

@@ -1,7 +1,7 @@
 //! What hardly ever comes together by dice alone: each needs several things at once, and is told as a story of its own in a
 //! few of a hundred worlds. What is rolled besides goes on top of it.
 
-use proxy_core::{io::PullState, time::Duration};
+use proxy_core::{config::Config, io::PullState, time::Duration};
 
 use super::{
     fault,
@@ -54,7 +54,7 @@ fn name_that_moves(scenario: &mut Scenario, dice: &mut Dice) -> Option<()> {
     let ip = scenario.hosts[usize::from(other.0)].ip?;
     let fault = Fault::Dns { name: name.name.clone(), answer: DnsAnswer::Addresses(vec![ip]) };
     let time = Some(dice.wide_millis(1_000, 9_000));
-    let on = proxy(scenario)?;
+    let on = *proxies(scenario).first()?;
     push(scenario, at(0), Act::Fault(FaultEvent { on, fault, time }));
     // Nothing that is lifted in the end: what is not published there never will be.
     let is_published = dice.chance(30);
@@ -91,7 +91,7 @@ fn silence_in_mid_gop(scenario: &mut Scenario, dice: &mut Dice) -> Option<()> {
 
 /// A stream is to be pulled from itself.
 fn ring(scenario: &mut Scenario, dice: &mut Dice) -> Option<()> {
-    let proxy = proxy(scenario)?;
+    let proxy = *proxies(scenario).first()?;
     let ring = PullRef(u16::try_from(scenario.pulls.len()).ok()?);
     let home = scenario.hosts[usize::from(proxy.0)].name.clone();
     scenario.pulls.push(world::pull("ring", "live/ring", &format!("rtmp://{home}/live/ring"), dice));
@@ -102,22 +102,20 @@ fn ring(scenario: &mut Scenario, dice: &mut Dice) -> Option<()> {
 
 /// A stream is there while somebody watches; the last viewer leaves, and one comes while that is still new.
 fn on_demand(scenario: &mut Scenario, dice: &mut Dice) -> Option<()> {
-    let on = proxy(scenario)?;
-    let delay = dice.millis(1_000, 4_000);
-    if let Role::Proxy(settings) = &mut scenario.hosts[usize::from(on.0)].role {
-        settings.core.pull.auto_close = true;
-        settings.core.play.none_reader_delay = delay;
-    }
+    let home = only_proxy(scenario)?;
     let groups = players(scenario);
-    let gone = dice.between(4_000, 6_000);
-    for players in &groups {
-        let act =
-            Act::Leave { players: *players, by: dice.one(&[LeaveBy::Stop, LeaveBy::Close, LeaveBy::Reset]) };
-        push(scenario, at(gone * MILLI), act);
+    let (delay, gone) = (dice.between(1_000, 4_000), dice.between(4_000, 6_000));
+    let comes = play(*groups.first()?, scenario, dice)?;
+    settings(scenario, home)?.pull.auto_close = true;
+    settings(scenario, home)?.play.none_reader_delay = Duration::from_millis(delay);
+    for event in scenario.events.iter_mut().filter(|event| is_play(&event.act)) {
+        event.at = at(dice.between(500, gone) * MILLI);
     }
-    let back = gone + dice.between(1, u64::try_from(delay.as_millis()).ok()?);
-    let act = play(*groups.first()?, scenario, dice)?;
-    push(scenario, at(back * MILLI), act);
+    for players in groups {
+        let by = dice.one(&[LeaveBy::Stop, LeaveBy::Close, LeaveBy::Reset]);
+        push(scenario, at(gone * MILLI), Act::Leave { players, by });
+    }
+    push(scenario, at((gone + dice.between(1, delay)) * MILLI), comes);
     Some(())
 }
 
@@ -160,28 +158,25 @@ fn left_in_the_queue(scenario: &mut Scenario, dice: &mut Dice) -> Option<()> {
 /// An origin refuses for so long that a stream nobody watches is tried rarely; then somebody comes.
 fn long_unwatched(scenario: &mut Scenario, dice: &mut Dice) -> Option<()> {
     let [on] = *origins(scenario) else { return None };
-    let home = proxy(scenario)?;
-    if let Role::Proxy(settings) = &mut scenario.hosts[usize::from(home.0)].role {
-        settings.core.pull.backoff_idle_after = dice.millis(100, 1_000);
+    let home = only_proxy(scenario)?;
+    settings(scenario, home)?.pull.backoff_idle_after = dice.millis(100, 1_000);
+    for pull in &mut scenario.pulls {
+        pull.args.retain(|(name, _)| name != "force" && name != "retry_count");
+        pull.args.insert(0, ("force".to_owned(), "1".to_owned()));
     }
     let comes = dice.between(6_000, 9_000);
-    let is_play = |act: &Act| matches!(act, Act::Play { .. });
     for event in scenario.events.iter_mut().filter(|event| is_play(&event.act)) {
         event.at = at((comes + dice.between(0, 1_000)) * MILLI);
     }
-    let begins = at(dice.between(0, 1_000) * MILLI);
-    let time = Some(Duration::from_secs(30));
-    push(scenario, begins, Act::Fault(FaultEvent { on, fault: Fault::Refuse, time }));
+    push(scenario, at(0), Act::Fault(FaultEvent { on, fault: Fault::Refuse, time: None }));
     Some(())
 }
 
 /// A stream with few retries is lost and comes back more often than it may fail in a row.
 fn many_drops(scenario: &mut Scenario, dice: &mut Dice) -> Option<()> {
     let [on] = *origins(scenario) else { return None };
-    let home = proxy(scenario)?;
-    if let Role::Proxy(settings) = &mut scenario.hosts[usize::from(home.0)].role {
-        settings.core.pull.stable_after = dice.millis(300, 1_000);
-    }
+    let home = only_proxy(scenario)?;
+    settings(scenario, home)?.pull.stable_after = dice.millis(300, 1_000);
     for pull in &mut scenario.pulls {
         pull.args.retain(|(name, _)| name != "retry_count");
         pull.args.insert(0, ("retry_count".to_owned(), dice.one(&["1", "2"]).to_owned()));
@@ -196,6 +191,10 @@ fn many_drops(scenario: &mut Scenario, dice: &mut Dice) -> Option<()> {
     Some(())
 }
 
+fn is_play(act: &Act) -> bool {
+    matches!(act, Act::Play { .. })
+}
+
 fn origins(scenario: &Scenario) -> Vec<HostRef> {
     world::hosts(scenario, |role| matches!(role, Role::Origin(_)))
 }
@@ -204,6 +203,19 @@ fn players(scenario: &Scenario) -> Vec<HostRef> {
     world::hosts(scenario, |role| matches!(role, Role::Player(_)))
 }
 
-fn proxy(scenario: &Scenario) -> Option<HostRef> {
-    world::hosts(scenario, |role| matches!(role, Role::Proxy(_))).first().copied()
+fn proxies(scenario: &Scenario) -> Vec<HostRef> {
+    world::hosts(scenario, |role| matches!(role, Role::Proxy(_)))
+}
+
+/// Returns the proxy where there is one alone: who pulls through another is never unwatched there.
+fn only_proxy(scenario: &Scenario) -> Option<HostRef> {
+    let [proxy] = *proxies(scenario) else { return None };
+    Some(proxy)
+}
+
+fn settings(scenario: &mut Scenario, proxy: HostRef) -> Option<&mut Config> {
+    match &mut scenario.hosts.get_mut(usize::from(proxy.0))?.role {
+        Role::Proxy(settings) => Some(&mut settings.core),
+        Role::Origin(_) | Role::Player(_) => None,
+    }
 }

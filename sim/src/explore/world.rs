@@ -134,7 +134,8 @@ pub(super) fn make(seed: u64) -> Scenario {
     scenario
 }
 
-/// Makes pictures large, queues short and one player slow: kernels between them take much before anything waits.
+/// Makes pictures large, queues short and one player slow: socket buffers take up to 128 KiB before anything waits in the
+/// proxy.
 fn add_lag(scenario: &mut Scenario, dice: &mut Dice) {
     for model in origin_models(scenario) {
         if let Some(video) = &mut model.publisher.video {

@@ -4,12 +4,16 @@
 //!  arrived for its stream since a keyframe ─┬─ handed over to it since ─┬─ waits
 //!                                           └── play.queue_bytes_max ───┴─ and SLACK: it must have skipped frames
 //! ```
-//! What waits is not told; it is at least what has arrived less what was handed over. Counted is from a keyframe on that
-//! comes while a player sits there: what leans on one before may be left out, and waits for nobody.
+//! What waits is not told; it is at least what has arrived less what was handed over. Counting begins at the first keyframe
+//! that comes while a player sits there: what leans on one before may be left out, and waits for nobody. Who is in the group
+//! of pictures under way has nothing newer to skip to. Where frames are written together, players are looked at that late.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use proxy_core::io::{EventKind, PullState};
+use proxy_core::{
+    io::{EventKind, PullState},
+    time::Instant,
+};
 
 use super::{ARRIVED, BYTES, EVENT, Findings, Kinds, Oracle, SAMPLE, Scene, StreamNow, scene::name_of};
 use crate::trace::{ActorId, Outward, Record, What};
@@ -34,9 +38,9 @@ pub(super) struct Backlog {
 /// What has arrived for a stream, in bytes.
 #[derive(Debug, Default)]
 struct Flow {
-    frames: u64,
+    bytes: u64,
     /// Of these, what came before the last keyframe.
-    before_key: u64,
+    bytes_before_key: u64,
 }
 
 /// A player with a seat.
@@ -45,7 +49,9 @@ struct Seat {
     /// What had arrived when its count began; `None` until a keyframe comes.
     since: Option<u64>,
     handed: u64,
-    /// Too much has waited, and that was told.
+    /// When too much began to wait.
+    over_since: Option<Instant>,
+    /// That was told.
     is_told: bool,
 }
 
@@ -65,14 +71,14 @@ impl Oracle for Backlog {
             }
             let flow = self.streams.entry((proxy, stream)).or_default();
             if *key {
-                flow.before_key = flow.frames;
+                flow.bytes_before_key = flow.bytes;
                 for (_, seat) in
                     seats_of(&mut self.seats, proxy, stream).filter(|(_, seat)| seat.since.is_none())
                 {
-                    (seat.since, seat.handed) = (Some(flow.frames), 0);
+                    (seat.since, seat.handed) = (Some(flow.bytes), 0);
                 }
             }
-            flow.frames += u64::from(*len);
+            flow.bytes += u64::from(*len);
             self.fresh.insert((proxy, stream));
         } else if let What::Out(Outward::Transmit { conn, len }) = &record.what {
             if let Some(stream) = self.watched.get(&(proxy, *conn))
@@ -84,7 +90,7 @@ impl Oracle for Backlog {
             self.on_event(proxy, event.stream.map(|stream| stream.0), &event.kind);
         } else if let What::Sample(_) = &record.what {
             while let Some((of, stream)) = self.fresh.pop_first() {
-                self.judge(of, stream, scene, findings);
+                self.judge(of, stream, record.at, scene, findings);
             }
         }
     }
@@ -115,19 +121,23 @@ impl Backlog {
         }
     }
 
-    fn judge(&mut self, proxy: ActorId, stream: u64, scene: &Scene, findings: &mut Findings) {
+    fn judge(&mut self, proxy: ActorId, stream: u64, at: Instant, scene: &Scene, findings: &mut Findings) {
         let Some(flow) = self.streams.get(&(proxy, stream)) else { return };
         let Some(key) = scene.streams.get(&(proxy, stream)).map(|stream| &stream.key) else { return };
-        let queue_max = scene.config(proxy).play.queue_bytes_max as u64;
+        let play = &scene.config(proxy).play;
+        let limit = (play.queue_bytes_max as u64).max(flow.bytes - flow.bytes_before_key);
         for ((_, _, conn), seat) in seats_of(&mut self.seats, proxy, stream) {
             let Some(since) = seat.since else { continue };
-            let waits = (flow.frames - since).saturating_sub(seat.handed);
-            // Whose next frame is the last keyframe need not skip that.
-            let limit = queue_max.max(flow.frames - flow.before_key);
-            if waits <= limit + SLACK || seat.is_told {
+            let waits = (flow.bytes - since).saturating_sub(seat.handed);
+            if waits <= limit + SLACK {
+                seat.over_since = None;
                 continue;
             }
-            seat.is_told = true;
+            let over_since = *seat.over_since.get_or_insert(at);
+            let is_looked_at = play.merge_write.is_zero() || at > over_since + play.merge_write;
+            if !is_looked_at || std::mem::replace(&mut seat.is_told, true) {
+                continue;
+            }
             let text = format!(
                 "{waits} bytes wait for player {conn} of {}, and it has skipped no frames: {limit} were promised at most \
                  (play.queue_bytes_max, or what has come since the last keyframe), and {SLACK} on their way",
@@ -149,8 +159,9 @@ fn seats_of(
 #[cfg(test)]
 mod tests {
     use proxy_core::{
-        io::{ConnId, EventKind},
+        io::{ConnId, EventKind, PlayerEnd},
         proxy::Counts,
+        relay::EpochCause,
     };
 
     use super::*;
@@ -160,17 +171,17 @@ mod tests {
         trace::Sample,
     };
 
-    /// A player sits there; of what arrives, 64 KiB at a time, a part is handed over.
-    fn check(key: bool, handed: u32, happens: impl Fn(&mut Story, u64)) -> Vec<String> {
+    /// A player sits there. Each 10 ms 64 KiB arrive, a keyframe where `is_key` says so, and some bytes are handed over.
+    fn check(is_key: impl Fn(u64) -> bool, handed: u32, happens: impl Fn(&mut Story, u64)) -> Vec<String> {
         Story::told::<Backlog>(|story| {
             story.register(1, "live/a");
             story.dials(1, 2);
             story.streams(1, 2);
             story.seats(1, 9);
-            for step in 1..=1_200 {
-                story
-                    .at(step * 10)
-                    .record(PROXY, What::Arrived { conn: 2, track: Track::Video, key, len: 65_536 });
+            for step in 1..=1_000 {
+                let key = is_key(step);
+                let arrives = What::Arrived { conn: 2, track: Track::Video, key, len: 65_536 };
+                story.at(step * 10).record(PROXY, arrives);
                 story.out(Outward::Transmit { conn: 9, len: handed });
                 happens(story, step);
                 story.record(PROXY, What::Sample(Sample { core: Counts::default(), sockets: 0, next: None }));
@@ -180,22 +191,44 @@ mod tests {
 
     const NOTHING: fn(&mut Story, u64) = |_, _| ();
 
-    #[test]
-    fn what_waits_for_a_player_that_skips_nothing_is_bounded() {
-        assert_eq!(check(true, 65_536, NOTHING), [""; 0]);
-        let texts = check(true, 1_024, NOTHING);
-        assert_eq!(texts.len(), 1, "told once: {texts:?}");
-        assert!(texts[0].contains("wait for player 9 of live/a, and it has skipped no frames"), "{texts:?}");
-        assert_eq!(check(false, 1_024, NOTHING), [""; 0], "what leans on no keyframe waits for nobody");
+    fn each(_: u64) -> bool {
+        true
     }
 
     #[test]
-    fn who_skips_is_counted_anew() {
-        let skips = |story: &mut Story, step: u64| {
+    fn what_waits_for_a_player_that_skips_nothing_is_bounded() {
+        assert_eq!(check(each, 65_536, NOTHING), [""; 0]);
+        let texts = check(each, 1_024, NOTHING);
+        assert_eq!(texts.len(), 1, "told once: {texts:?}");
+        assert!(texts[0].contains("wait for player 9 of live/a, and it has skipped no frames"), "{texts:?}");
+    }
+
+    #[test]
+    fn who_is_in_the_group_under_way_has_nothing_to_skip_to() {
+        assert_eq!(check(|step| step == 1, 1_024, NOTHING), [""; 0]);
+        assert_eq!(check(|step| step == 1 || step == 500, 1_024, NOTHING).len(), 1);
+        assert_eq!(check(|_| false, 1_024, NOTHING), [""; 0], "what leans on no keyframe waits for nobody");
+    }
+
+    #[test]
+    fn who_skips_or_begins_anew_is_counted_anew() {
+        let sheds = |story: &mut Story, step: u64| {
             if step.is_multiple_of(200) {
                 story.event(1, EventKind::PlayerShed { conn: ConnId(9), frames: 3 });
             }
         };
-        assert_eq!(check(true, 1_024, skips), [""; 0]);
+        let begins = |story: &mut Story, step: u64| {
+            if step.is_multiple_of(200) {
+                story.event(1, EventKind::Epoch { number: step, cause: EpochCause::Play });
+            }
+        };
+        let leaves = |story: &mut Story, step: u64| {
+            if step == 200 {
+                story.leaves(1, 9, PlayerEnd::Stopped);
+            }
+        };
+        assert_eq!(check(each, 1_024, sheds), [""; 0]);
+        assert_eq!(check(each, 1_024, begins), [""; 0]);
+        assert_eq!(check(each, 1_024, leaves), [""; 0]);
     }
 }

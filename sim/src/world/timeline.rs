@@ -7,8 +7,8 @@ use proxy_core::{time::Duration, url::OriginUrl};
 use super::{Happened, Running, Wake, World};
 use crate::{
     oracle::bounds,
-    origin::Publisher,
-    scenario::model::{Act, Call, Fault, FaultEvent, Host, HostRef, PullRef, Role, Scenario},
+    origin::{OnConnect, Publisher},
+    scenario::model::{Act, Call, Event, Fault, FaultEvent, Host, HostRef, PullRef, Role, Scenario},
     trace::{ActorId, What},
 };
 
@@ -103,9 +103,13 @@ pub(crate) fn has_one_origin(scenario: &Scenario, source: &str) -> bool {
 /// Returns whether a pull may be led elsewhere than to what its url names: by an operator, a name's answer or a redirect.
 fn has_detours(scenario: &Scenario) -> bool {
     let names_url = |call: &Call| call.args.iter().any(|(name, _)| name == "url");
+    let leads_away = |fault: &Fault| match fault {
+        Fault::Behave(to) => matches!(to.behaviour.connect, OnConnect::Redirect { .. }),
+        other => matches!(other, Fault::Dns { .. } | Fault::ReconnectRequest { .. }),
+    };
     scenario.events.iter().any(|event| match &event.act {
         Act::Call(call) => names_url(call),
-        Act::Fault(event) => matches!(event.fault, Fault::Dns { .. } | Fault::Behave(_)),
+        Act::Fault(event) => leads_away(&event.fault),
         Act::Repair { .. }
         | Act::Play { .. }
         | Act::Leave { .. }
@@ -115,14 +119,22 @@ fn has_detours(scenario: &Scenario) -> bool {
 }
 
 /// Returns how long a clock may stand still at the beginning of a play: for a whole GOP of what is sent and the frame that
-/// follows it, or until a track far behind is taken to be live, which are a second of its frames, those that were kept back
-/// to be written together, and one more.
+/// follows it, or until a track far behind is taken to be live, which takes a second of its frames, three of them at least,
+/// and as much as is kept back to be written together.
 pub(crate) fn hold_max(scenario: &Scenario) -> Duration {
-    let gop = |host: &Host| match &host.role {
-        Role::Origin(model) => bounds::gop(&model.publisher) + bounds::frame(&model.publisher),
+    let of_host = |host: &Host| match &host.role {
+        Role::Origin(model) => {
+            let (gop, frame) = (bounds::gop(&model.publisher), bounds::frame(&model.publisher));
+            (gop + frame).max(3 * frame)
+        }
         Role::Proxy(_) | Role::Player(_) => Duration::ZERO,
     };
-    scenario.hosts.iter().map(gop).max().unwrap_or_default().max(Duration::from_secs(2))
+    let of_event = |event: &Event| match &event.act {
+        Act::Fault(FaultEvent { fault: Fault::Drip { every }, .. }) => 3 * *every,
+        _ => Duration::ZERO,
+    };
+    let hosts = scenario.hosts.iter().map(of_host);
+    hosts.chain(scenario.events.iter().map(of_event)).fold(Duration::from_secs(2), Duration::max)
 }
 
 /// Returns the `app/stream` a url asks its origin for.
