@@ -487,6 +487,8 @@ impl Viewer {
             self.violation(&format!("a {:?} frame travels as {kind:?}", stamp.kind), now);
         }
         if (stamp.epoch, stamp.play) != (self.sitting.epoch, self.sitting.play) {
+            // Another play need not be of the origin that said so.
+            self.sitting.has_cues &= self.sitting.play == stamp.play || self.sitting.opening.metadata > 0;
             self.report.plays += u64::from(self.plays.insert(stamp.play));
             self.report.lives += u64::from(self.epochs.insert(stamp.epoch));
             self.check_stale(track, &stamp, now);

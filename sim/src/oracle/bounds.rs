@@ -233,7 +233,14 @@ pub fn recovery(config: &Config, policy: &Policy, around: &Circumstances, standi
         let held = if around.strangers { policy.first_media } else { Duration::ZERO };
         renewed + attempt(policy, pull, around.addresses) + held + retry
     };
+    // The last word of an origin that sent others elsewhere may come when it serves again: that is tried, and waited for.
+    let away = if standing.redirected {
+        attempt(policy, pull, around.addresses) + policy.first_media
+    } else {
+        Duration::ZERO
+    };
     noticed
+        + away
         + attempt(policy, pull, around.addresses)
         + retry
         + stale
@@ -365,6 +372,8 @@ mod tests {
         assert_eq!(recovers(Standing { watched: false, ..standing }, around), 27_550);
         assert_eq!(recovers(Standing { state: PullState::Streaming, ..standing }, around), 25_550);
         assert_eq!(recovers(standing, Circumstances { streams: 1000, ..around }), 63_500);
+        // An attempt where an origin has sent us, and 20 s for one that serves nothing.
+        assert_eq!(recovers(Standing { redirected: true, ..standing }, around), 13_550 + 10_000 + 20_000);
         // Another dial, handshake and request, and 20 s for one that serves nothing.
         assert_eq!(recovers(standing, Circumstances { addresses: 2, ..around }), 21_550 + 20_000);
         let stale = Circumstances { ttl: Duration::from_secs(30), ..around };

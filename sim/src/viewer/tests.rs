@@ -314,6 +314,24 @@ fn a_keyframe_without_what_goes_with_it_is_noticed_if_there_is_any() {
     }
 }
 
+#[test]
+fn another_play_need_not_have_what_the_last_one_said_goes_with_keyframes() {
+    let cues = Amf::Object(vec![(media::CUES.to_owned(), Amf::Bool(true))]);
+    let metadata = amf0::write_all(&[Amf::text("onMetaData"), cues]);
+    for (says_so, words) in [(false, ""), (true, "no cue point with the keyframe of GOP 4")] {
+        let mut feed = Feed::new();
+        feed.viewer.on_tag(kind::DATA, 0, &metadata, feed.now);
+        feed.header(Track::Video, 2 * GOP);
+        feed.frames(Track::Video, 1, 2 * GOP..2 * GOP + 1);
+        if says_so {
+            feed.viewer.on_tag(kind::DATA, 0, &metadata, feed.now);
+        }
+        feed.header(Track::Video, 4 * GOP);
+        feed.frames(Track::Video, 2, 4 * GOP..4 * GOP + 2);
+        feed.check(words);
+    }
+}
+
 /// Frames of one play whose clock goes so many ms from frame to frame, while the origin's goes 40.
 fn paced(steps: &[u32]) -> Feed {
     let mut feed = Feed::new();

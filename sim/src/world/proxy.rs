@@ -450,6 +450,8 @@ impl World<'_> {
         self.net.close(sock, self.now);
         if is_known {
             self.proxy_input(p, Input::Closed { conn, hangup });
+        } else {
+            self.sample(p);
         }
     }
 
@@ -493,7 +495,8 @@ impl World<'_> {
         let Some(entry) = proxy.conns.get_mut(&conn) else { return };
         let Kind::Request { head, .. } = &mut entry.kind else { return };
         if head.len() > HEAD_BYTES_MAX {
-            return self.drop_conn(p, conn, true);
+            self.drop_conn(p, conn, true);
+            return self.sample(p);
         }
         if !head.ends_with(b"\r\n\r\n") {
             return;
