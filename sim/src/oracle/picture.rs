@@ -87,6 +87,12 @@ impl Oracle for Picture {
         if is_jump && self.changed.keys().any(|(by, _)| *by != player.from) {
             return;
         }
+        // Likewise where it was the second that was too slow for the first.
+        let has_skipped =
+            |((by, _), left_out): (&(ActorId, String), &LeftOut)| *by != player.from && left_out.allowed > 0;
+        if is_leap && self.left_out.iter().any(has_skipped) {
+            return;
+        }
         if let Some(left_out) = self.left_out.get_mut(&whose).filter(|_| is_leap)
             && left_out.excused < left_out.allowed
         {
@@ -199,37 +205,47 @@ mod tests {
         assert_eq!(check(0).len(), 1);
     }
 
-    /// A jump of the origin's clock is an epoch of the first proxy's, of which the second one's players are told nothing.
+    /// A player of a second proxy sees what may be the first one's doing, of which it is told nothing.
+    fn behind(jumps: bool, by_first: Option<EventKind>, text: &str) -> Vec<String> {
+        let jump = fault(9, ORIGIN_HOST, Fault::TimestampJump { by: 90_000 });
+        let mut scenario = expecting(jumps.then_some(jump).into_iter().collect(), Vec::new());
+        scenario.hosts[3].role = Role::Proxy(Box::default());
+        let second = ActorId(3);
+        Story::told_to(&scenario, Box::<Picture>::default(), |story| {
+            story.register(1, "live/a");
+            if let Some(kind) = by_first {
+                story.event(1, kind);
+            }
+            let seat = SeatId(0);
+            let joins = What::PlayerJoins {
+                seat,
+                output: PlayOutput::Rtmp,
+                stream: "live/a".to_owned(),
+                from: second,
+                redials: false,
+            };
+            story.record(PLAYER, joins);
+            story.record(PLAYER, What::PlayerViolation { seat, text: text.to_owned() });
+        })
+    }
+
     #[test]
     fn a_jump_behind_a_second_proxy_is_the_first_ones() {
-        let check = |by_first: bool, jumps: bool| {
-            let jump = fault(9, ORIGIN_HOST, Fault::TimestampJump { by: 90_000 });
-            let mut scenario = expecting(jumps.then_some(jump).into_iter().collect(), Vec::new());
-            scenario.hosts[3].role = Role::Proxy(Box::default());
-            let second = ActorId(3);
-            Story::told_to(&scenario, Box::<Picture>::default(), |story| {
-                story.register(1, "live/a");
-                if by_first {
-                    story.event(1, EventKind::Epoch { number: 2, cause: EpochCause::JumpForward });
-                }
-                let seat = SeatId(0);
-                let joins = What::PlayerJoins {
-                    seat,
-                    output: PlayOutput::Rtmp,
-                    stream: "live/a".to_owned(),
-                    from: second,
-                    redials: false,
-                };
-                story.record(PLAYER, joins);
-                let text = format!("Video timestamps have gone 4000 {GOES_FURTHER}, by 9000");
-                story.record(PLAYER, What::PlayerViolation { seat, text });
-            })
-        };
-        assert_eq!(check(true, true), [""; 0]);
-        for (by_first, jumps) in [(false, true), (true, false)] {
-            let texts = check(by_first, jumps);
+        let epoch = EventKind::Epoch { number: 2, cause: EpochCause::JumpForward };
+        let text = format!("Video timestamps have gone 4000 {GOES_FURTHER}, by 9000");
+        assert_eq!(behind(true, Some(epoch.clone()), &text), [""; 0]);
+        for (jumps, by_first) in [(true, None), (false, Some(epoch))] {
+            let texts = behind(jumps, by_first, &text);
             assert!(texts.len() == 1 && texts[0].contains("timestamps have gone 4000"), "{texts:?}");
         }
+    }
+
+    #[test]
+    fn what_a_second_proxy_skips_at_the_first_is_a_leap_at_its_players() {
+        let text = format!("Video {LEAPS} from 400 to 1500");
+        let sheds = EventKind::PlayerShed { conn: ConnId(5), frames: 5 };
+        assert_eq!(behind(false, Some(sheds), &text), [""; 0]);
+        assert_eq!(behind(false, None, &text).len(), 1);
     }
 
     #[test]
