@@ -218,7 +218,7 @@ impl Count {
 
 /// Returns whether a process has been frozen since: it has not looked.
 fn was_frozen(scene: &Scene, proxy: ActorId, since: Instant) -> bool {
-    scene.proxies.get(&proxy).is_some_and(|now| now.ran_at >= since)
+    scene.proxies.get(&proxy).is_some_and(|now| now.ran_at >= since || now.frozen > 0)
 }
 
 impl RetryLaw {
@@ -279,7 +279,10 @@ mod tests {
     use proxy_core::io::{PullEventKind as E, PullState as S};
 
     use super::*;
-    use crate::oracle::story::Story;
+    use crate::{
+        oracle::story::{PROXY_HOST, Story, fault},
+        scenario::model::{Fault, Scenario},
+    };
 
     /// A stream with options fails at each time given and tells this next attempt, in ms.
     fn check(options: &[(&str, &str)], failures: &[(u64, u64, u32)]) -> Vec<String> {
@@ -325,7 +328,18 @@ mod tests {
 
     /// A stream fails once, streams for so long, is lost, and counts this.
     fn forgives(options: &[(&str, &str)], streams_ms: u64, counts: u32, next: u64) -> Vec<String> {
-        Story::told::<RetryLaw>(|story| {
+        forgives_where(&crate::oracle::story::scenario(), options, streams_ms, counts, next)
+    }
+
+    /// Likewise, in a scenario whose first event, if it has one, begins in the middle.
+    fn forgives_where(
+        scenario: &Scenario,
+        options: &[(&str, &str)],
+        streams_ms: u64,
+        counts: u32,
+        next: u64,
+    ) -> Vec<String> {
+        Story::told_to(scenario, Box::<RetryLaw>::default(), |story| {
             let first = if options.is_empty() { 100 } else { 2_010 };
             story.register_with(1, "live/a", options);
             story.dials(1, 2);
@@ -335,6 +349,9 @@ mod tests {
             story.out(crate::oracle::story::dial::connect(4));
             story.step(1, S::Queued, E::Granted, S::Connecting);
             story.streams(1, 4);
+            if !scenario.events.is_empty() {
+                story.at(first + streams_ms / 2).begins(0);
+            }
             let lost = first + streams_ms;
             story.at(lost).loses(1, 4, counts, Instant::from_millis(lost + next));
         })
@@ -349,6 +366,11 @@ mod tests {
         // Exactly as long: either may have come first.
         assert_eq!(forgives(&[], 5_000, 1, 0), [""; 0]);
         assert_eq!(forgives(&[], 5_000, 2, 0), [""; 0]);
+        // Who was frozen meanwhile may find both at once, ahead of what tells that it runs again.
+        let freeze = fault(9, PROXY_HOST, Fault::Freeze);
+        let frozen = Scenario { events: vec![freeze], ..crate::oracle::story::scenario() };
+        assert_eq!(forgives_where(&frozen, &[], 9_000, 1, 0), [""; 0]);
+        assert_eq!(forgives_where(&frozen, &[], 9_000, 2, 0), [""; 0]);
     }
 
     #[test]
