@@ -88,9 +88,10 @@ impl Idempotence {
         let Some((_, stream)) = stream else { return };
         seat.plays = stream.plays;
         let plays = seat.plays.saturating_sub(before);
-        // Behind a second proxy a play of the origin's begins where nothing does for this one.
+        // Behind a second proxy a play of the origin's begins where nothing does for this one; in one read with what a connection
+        // begins with, too.
         let is_first_hand = scene.settings.len() == 1;
-        let is_ours = scene.settings.contains_key(&player.from) && (is_first_hand || is_fresh);
+        let is_ours = scene.settings.contains_key(&player.from) && (is_first_hand || is_fresh && opened == 1);
         if self.is_changed || scene.tracks_come_and_go || !is_ours || have_twins(scene) {
             return;
         }
@@ -145,7 +146,11 @@ fn changes(act: &Act) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{oracle::story::Story, trace::Saw};
+    use crate::{
+        oracle::story::Story,
+        scenario::model::{Host, Role},
+        trace::Saw,
+    };
 
     /// A player completes openings one after the other.
     fn check(openings: &[(u32, u32)]) -> Vec<String> {
@@ -215,5 +220,31 @@ mod tests {
             }
         });
         assert_eq!(texts.len(), 1);
+    }
+
+    /// Behind a second proxy, what a connection begins with comes in one read with another play of the origin's, or not.
+    #[test]
+    fn another_play_behind_a_second_proxy_is_no_opening() {
+        let check = |openings: u32| {
+            let mut scenario = crate::oracle::story::scenario();
+            let edge = Host {
+                name: "edge".to_owned(),
+                role: Role::Proxy(Box::default()),
+                ..scenario.hosts[0].clone()
+            };
+            scenario.hosts.push(edge);
+            Story::told_to(&scenario, Box::<Idempotence>::default(), |story| {
+                story.register(1, "live/a");
+                for (seat, headers) in [(0, 2), (1, 0)] {
+                    story.player(seat, PlayOutput::Rtmp, "live/a", u64::from(seat) * 2 + 1);
+                    story.saw(
+                        seat,
+                        Saw { opened: if seat == 0 { 1 } else { openings }, ..opened((headers, 0)) },
+                    );
+                }
+            })
+        };
+        assert_eq!(check(2), [""; 0]);
+        assert_eq!(check(1).len(), 1);
     }
 }
