@@ -175,7 +175,6 @@ impl Detection {
                 self.due.clear(&(proxy, id, Silent::End));
                 self.on_noticed(*event, stream, scene, record, findings);
             }
-
             if *state == PullState::Requesting {
                 self.on_requesting((*event, *next), id, stream, scene, record, findings);
             }
