@@ -16,7 +16,11 @@ use crate::{
 /// Open addresses remembered; beyond it the least is forgotten, which costs its pulls the address budget only.
 const OPEN_MAX: usize = 4096;
 
-/// Who dials first when tokens are short.
+/// One dial in so many goes to who has waited longest, whoever is more urgent: streams whose players wait at a dead address
+/// are back in its queue every second, and who stands behind them would never find out that it is dead.
+const SHARE: u32 = 4;
+
+/// Who dials first when tokens are short, three times in four.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
     /// An operator waits for the reply.
@@ -48,8 +52,11 @@ pub struct DialBudget {
     alive: BTreeSet<SocketAddr>,
     waiting: BTreeMap<StreamId, (SocketAddr, Place)>,
     asked: u64,
+    /// Among the addresses, each of which is as urgent as the first in its queue.
+    share: Share,
 }
 
+/// How urgent a waiter is, and when it asked.
 type Place = (Urgency, u64);
 
 #[derive(Debug)]
@@ -58,7 +65,12 @@ struct Address {
     queue: BTreeMap<Place, Waiter>,
     /// Waiters whose name is looked up.
     looking: usize,
+    share: Share,
 }
+
+/// How many dials in a row have passed over who has waited longest.
+#[derive(Clone, Copy, Debug, Default)]
+struct Share(u32);
 
 #[derive(Debug)]
 struct Waiter {
@@ -86,6 +98,7 @@ impl DialBudget {
             alive: BTreeSet::new(),
             waiting: BTreeMap::new(),
             asked: 0,
+            share: Share::default(),
         }
     }
 
@@ -103,6 +116,7 @@ impl DialBudget {
             bucket,
             queue: BTreeMap::new(),
             looking: 0,
+            share: Share::default(),
         });
         let bucket = if self.open.contains(&addr) { self.total } else { address.bucket };
         let next = self.total.ready_at().max(bucket.ready_at()) + bucket.depth();
@@ -161,14 +175,18 @@ impl DialBudget {
         if self.waiting.is_empty() || self.total.ready_at() > now {
             return None;
         }
-        let (addr, place) = self
+        let ready = self
             .addresses
             .iter()
             .filter(|(addr, address)| self.is_open(addr) || address.bucket.ready_at() <= now)
-            .filter_map(|(addr, address)| Some((*addr, address.next(now, self.bucket(addr, address))?)))
-            .min_by_key(|(_, place)| *place)?;
+            .filter(|(addr, address)| address.next(now, self.bucket(addr, address)).is_some())
+            .filter_map(|(addr, address)| Some((address.first()?, *addr)));
+        let (most_urgent, longest) = (ready.clone().min()?, ready.min_by_key(|((_, asked), _)| *asked)?);
+        let (_, addr) = if self.share.is_due() { longest } else { most_urgent };
         let is_open = self.is_open(&addr);
+        let bucket = self.bucket(&addr, self.addresses.get(&addr)?);
         let address = self.addresses.get_mut(&addr)?;
+        let place = address.next(now, bucket)?;
         let waiter = address.queue.get_mut(&place)?;
         let stream = waiter.stream;
         if waiter.fresh_until <= now {
@@ -176,10 +194,12 @@ impl DialBudget {
             address.looking += 1;
             return Some(Turn::LookUp(stream));
         }
+        address.share.spend(address.longest() == Some(place));
         address.queue.remove(&place);
         if !is_open {
             address.bucket.take(now);
         }
+        self.share.spend(addr == longest.1);
         self.total.take(now);
         self.waiting.remove(&stream);
         self.addresses.retain(|_, address| !address.queue.is_empty() || address.bucket.full_at > now);
@@ -230,8 +250,35 @@ impl Address {
     /// Returns the place of who is next at a moment. As many names at once are looked up as a full bucket has tokens:
     /// who comes after them waits for the answers.
     fn next(&self, now: Instant, bucket: Bucket) -> Option<Place> {
-        let (place, waiter) = self.queue.iter().find(|(_, waiter)| !waiter.is_looking)?;
-        (waiter.fresh_until > now || self.looking < bucket.tokens()).then_some(*place)
+        let longest = self.longest().filter(|place| self.share.is_due() && !self.queue[place].is_looking);
+        let place = longest.or_else(|| self.first())?;
+        let waiter = self.queue.get(&place)?;
+        (waiter.fresh_until > now || self.looking < bucket.tokens()).then_some(place)
+    }
+
+    /// Returns the place of the most urgent waiter that is ready to dial.
+    fn first(&self) -> Option<Place> {
+        self.queue.iter().find(|(_, waiter)| !waiter.is_looking).map(|(place, _)| *place)
+    }
+
+    /// Returns the place of who asked first. While its name is looked up, in its turn, it is passed over.
+    fn longest(&self) -> Option<Place> {
+        let oldest = |urgency| self.queue.range((urgency, 0)..=(urgency, u64::MAX)).next();
+        let all = [Urgency::Operator, Urgency::Watched, Urgency::Unwatched];
+        let oldest = all.into_iter().filter_map(oldest).map(|(place, _)| *place);
+        oldest.min_by_key(|(_, asked)| *asked)
+    }
+}
+
+impl Share {
+    /// Returns whether the next dial is for who has waited longest.
+    const fn is_due(self) -> bool {
+        self.0 + 1 >= SHARE
+    }
+
+    /// A dial was for who has waited longest, or passed it over.
+    fn spend(&mut self, is_for_longest: bool) {
+        self.0 = if is_for_longest { 0 } else { SHARE.min(self.0 + 1) };
     }
 }
 
@@ -324,6 +371,46 @@ mod tests {
             order.extend(budget.poll_turn(Instant::from_millis(ms)));
         }
         assert_eq!(order, [3, 2, 1].map(|n| Turn::Dial(StreamId(n))));
+    }
+
+    /// Returns who dials in so many seconds, at one dial per second, to an address that is dead: whoever has dialled is back
+    /// in the queue by the next one, its name's answer older than the dial.
+    fn dials(urgencies: &[Urgency], seconds: u64) -> alloc::vec::Vec<u64> {
+        let mut budget = DialBudget::new(&DialConfig { per_address: 1, total: 100 });
+        let at = Instant::from_millis;
+        let ask = |budget: &mut DialBudget, stream: u64, now: u64| {
+            budget.ask(StreamId(stream), addr(1), urgencies[stream as usize], at(now + 100));
+        };
+        (0..urgencies.len() as u64).for_each(|stream| ask(&mut budget, stream, 0));
+        let mut dials = alloc::vec::Vec::new();
+        for now in (0..seconds).map(|second| second * 1_000) {
+            while let Some(turn) = budget.poll_turn(at(now)) {
+                let (Turn::Dial(stream) | Turn::LookUp(stream)) = turn;
+                if turn == Turn::Dial(stream) {
+                    dials.push(stream.0);
+                }
+                ask(&mut budget, stream.0, now + 1);
+            }
+        }
+        dials
+    }
+
+    #[test]
+    fn who_has_waited_longest_is_passed_over_three_times() {
+        use Urgency::{Unwatched, Watched};
+        assert_eq!(dials(&[Watched, Watched, Unwatched], 12), [0, 1, 0, 1, 0, 2, 1, 0, 1, 0, 1, 2]);
+    }
+
+    #[test]
+    fn an_address_without_players_has_its_share_of_the_total() {
+        let mut budget = DialBudget::new(&DialConfig { per_address: 100, total: 1 });
+        ask(&mut budget, 1, 1, Urgency::Unwatched);
+        let mut dials = alloc::vec::Vec::new();
+        for second in 0..6 {
+            (10..13).for_each(|stream| ask(&mut budget, stream, 2, Urgency::Watched));
+            dials.extend(budget.poll_turn(Instant::from_millis(second * 1_000)));
+        }
+        assert_eq!(dials.iter().position(|turn| *turn == Turn::Dial(StreamId(1))), Some(3));
     }
 
     #[test]

@@ -1,11 +1,7 @@
 //! What hardly ever comes together by dice alone: each needs several things at once, and is told as a story of its own in a
 //! few of a hundred worlds. What is rolled besides goes on top of it.
 
-use proxy_core::{
-    config::{Config, DialConfig},
-    io::PullState,
-    time::Duration,
-};
+use proxy_core::{config::Config, io::PullState, time::Duration};
 
 use super::{
     fault,
@@ -17,8 +13,8 @@ use crate::{
     dice::Dice,
     origin::Missing,
     scenario::model::{
-        Act, Anchor, DnsAnswer, Ending, Fault, FaultEvent, Host, HostRef, LeaveBy, PullRef, Role, Scenario,
-        Then, When,
+        Act, Anchor, DnsAnswer, Ending, Fault, FaultEvent, HostRef, LeaveBy, PullRef, Role, Scenario, Then,
+        When,
     },
 };
 
@@ -66,18 +62,10 @@ fn name_that_moves(scenario: &mut Scenario, dice: &mut Dice) -> Option<()> {
     Some(())
 }
 
-/// Of the two addresses of a name one is that of a machine without a server. Not where dials are few: who waits for one to
-/// that machine waits for as long as somebody with a viewer is refused there.
+/// Of the two addresses of a name one is that of a machine without a server.
 fn name_that_is_half_dead(scenario: &mut Scenario, dice: &mut Dice) -> Option<()> {
     let [name] = scenario.names.as_slice() else { return None };
     if name.hosts.len() < 2 {
-        return None;
-    }
-    let is_short = |host: &Host| match &host.role {
-        Role::Proxy(settings) => settings.core.dial.per_address < DialConfig::default().per_address,
-        Role::Origin(_) | Role::Player(_) => false,
-    };
-    if scenario.hosts.iter().any(is_short) {
         return None;
     }
     let dead = dice.one(&name.hosts);

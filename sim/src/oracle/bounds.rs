@@ -21,6 +21,9 @@ pub const BURST: usize = 33;
 /// What a frame's stamp, tag and chunk headers add to its least bytes.
 const WRAPPINGS_BYTES: usize = 256;
 
+/// Dials in a row to an address that may pass over who has waited longest for one, for others are watched.
+pub const PASSED_OVER: u32 = 3;
+
 /// The longest delay of law `ZlMediaKit`.
 const ZLMEDIAKIT_MAX: Duration = Duration::from_secs(60);
 
@@ -196,10 +199,12 @@ pub fn attempt(policy: &Policy, config: &PullConfig, addresses: u32) -> Duration
     config.resolve_timeout + each * addresses.max(1) + policy.first_media * others
 }
 
-/// Returns how long the last of so many streams waits for a dial token of one address.
-pub fn queue(dial: &DialConfig, streams: u32) -> Duration {
+/// Returns how long the last of so many streams waits for a dial token of one address; if it may be passed over, so may each
+/// of those before it.
+pub fn queue(dial: &DialConfig, streams: u32, is_passed_over: bool) -> Duration {
     let rate = dial.per_address.min(dial.total).max(1);
-    Duration::from_secs(1) * streams / rate
+    let each = if is_passed_over { 1 + PASSED_OVER } else { 1 };
+    Duration::from_secs(1) * streams * each / rate
 }
 
 /// Returns within what time a wanted stream streams, from the moment its origin serves and nothing is in the way:
@@ -244,7 +249,7 @@ pub fn recovery(config: &Config, policy: &Policy, around: &Circumstances, standi
         + attempt(policy, pull, around.addresses)
         + retry
         + stale
-        + queue(&config.dial, around.streams)
+        + queue(&config.dial, around.streams, !standing.watched)
         + around.gop
         + SLACK
 }
@@ -369,7 +374,8 @@ mod tests {
         };
         // Backoff 1 s, lookup 2 s, dial 2 s, handshake 3 s, request 3 s, token 50 ms, GOP 1 s, slack 1.5 s.
         assert_eq!(recovers(standing, around), 13_550);
-        assert_eq!(recovers(Standing { watched: false, ..standing }, around), 27_550);
+        // Backoff 15 s, and three tokens may be others'.
+        assert_eq!(recovers(Standing { watched: false, ..standing }, around), 27_700);
         assert_eq!(recovers(Standing { state: PullState::Streaming, ..standing }, around), 25_550);
         assert_eq!(recovers(standing, Circumstances { streams: 1000, ..around }), 63_500);
         // An attempt where an origin has sent us, and 20 s for one that serves nothing.

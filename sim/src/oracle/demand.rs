@@ -53,7 +53,7 @@ impl Oracle for Demand {
             if let Inward::Request { id } = inward {
                 let addr = addr_of_request(proxy, *id, scene);
                 // The stream that is asked for is not registered yet.
-                let until = record.at + token_within(proxy, addr, scene, 1);
+                let until = record.at + token_within(proxy, addr, scene, 1, false);
                 let asked = self.asked.entry((proxy, addr)).or_insert(until);
                 *asked = until.max(*asked);
             }
@@ -93,7 +93,7 @@ impl Oracle for Demand {
             self.expect(proxy, id, Due::Attempt, wait);
             if *next == PullState::Queued {
                 if stream.state != PullState::Queued {
-                    let within = token_within(proxy, stream.literal, scene, 0);
+                    let within = token_within(proxy, stream.literal, scene, 0, false);
                     self.expect(proxy, id, Due::Token, Some(record.at + within));
                 }
             } else {
@@ -117,18 +117,20 @@ impl Oracle for Demand {
             let due = match what {
                 // Whoever slept goes by the same queue as everybody when it wakes, who is watched by the queue of those, whose
                 // name leads elsewhere by the queue there, and all behind operators, and behind those whose names are not
-                // answered.
+                // answered. Who is not watched has a share in what others are watched for.
                 Due::Token => {
                     let awake = scene.due(proxy, Instant::ZERO);
                     let watched = scene.watched_since(proxy, stream).unwrap_or(awake);
                     let asked = self.asked_until(proxy, stream.literal).unwrap_or(awake);
-                    let ahead = others_watched(proxy, stream, scene, now).unwrap_or(awake);
                     let named = scene
                         .names_were_slow(now)
                         .map_or(awake, |slow| slow + scene.config(proxy).pull.resolve_timeout);
                     let moved = scene.names_are_old_until(proxy).filter(|_| stream.literal.is_none());
-                    let turn = awake.max(watched).max(ahead).max(named).max(moved.unwrap_or(awake));
-                    scene.due(proxy, at).max(turn + token_within(proxy, stream.literal, scene, 0)).max(asked)
+                    let turn =
+                        awake.max(watched).max(named).max(moved.unwrap_or(awake)).max(stream.entered_at);
+                    let is_passed_over = is_passed_over(proxy, stream, scene);
+                    let within = token_within(proxy, stream.literal, scene, 0, is_passed_over);
+                    scene.due(proxy, at).max(turn + within).max(asked)
                 }
                 Due::Attempt | Due::NoneReader => scene.due(proxy, at),
             };
@@ -233,29 +235,32 @@ fn waiting(scene: &Scene, proxy: ActorId, key: &proxy_core::url::StreamKey) -> u
     scene.parked.get(&(proxy, key.clone())).map_or(0, std::collections::BTreeSet::len)
 }
 
-/// Returns until when all tokens may have been others': nobody watches a stream, and another one was watched.
-fn others_watched(proxy: ActorId, stream: &StreamNow, scene: &Scene, now: Instant) -> Option<Instant> {
-    if scene.is_watched(proxy, stream) {
-        return None;
-    }
+/// Returns whether others may have gone first since a stream has waited to dial: nobody watches it, and they were watched.
+fn is_passed_over(proxy: ActorId, stream: &StreamNow, scene: &Scene) -> bool {
     let all = scene.streams.range((proxy, 0)..=(proxy, u64::MAX));
-    let others = all
+    let mut others = all
         .filter(|(_, other)| other.key != stream.key)
         .filter(|(_, other)| scene.redirects || may_be_one(other.literal, stream.literal));
-    let until = |other: &StreamNow| {
-        if scene.is_watched(proxy, other) { Some(now) } else { other.unwatched_since }
+    let was_watched = |other: &StreamNow| {
+        scene.is_watched(proxy, other) || other.unwatched_since.is_some_and(|since| since > stream.entered_at)
     };
-    others.filter_map(|(_, other)| until(other)).max()
+    !scene.is_watched(proxy, stream) && others.any(|(_, other)| was_watched(other))
 }
 
 /// Returns how long the last of a proxy's streams that may dial an address, and of so many more, may wait for a token: one
 /// of them may go to somebody else while its name is looked up again. Those who dial others take from the total alone.
-fn token_within(proxy: ActorId, addr: Option<SocketAddr>, scene: &Scene, more: u32) -> Duration {
+fn token_within(
+    proxy: ActorId,
+    addr: Option<SocketAddr>,
+    scene: &Scene,
+    more: u32,
+    is_passed_over: bool,
+) -> Duration {
     let dial = &scene.config(proxy).dial;
     let addr = addr.filter(|_| !scene.redirects);
     let (rivals, all) = (scene.rivals(proxy, addr), scene.rivals(proxy, None));
     let others = Duration::from_secs(1) * (all - rivals) / dial.total.max(1);
-    bounds::queue(dial, rivals + more + 1) + others + bounds::SLACK
+    bounds::queue(dial, rivals + more + 1, is_passed_over) + others + bounds::SLACK
 }
 
 /// Returns whether two may be the same address: one that a name leads to is not known.
@@ -317,6 +322,25 @@ mod tests {
             story.at(1_700).timeout();
         });
         assert!(texts[0].contains("has waited for a dial token since 0.000000s"), "{texts:?}");
+    }
+
+    /// Of two tokens at 20 a second the second would be nobody else's; three more may be others' for each.
+    #[test]
+    fn whom_nobody_watches_is_passed_over_three_times_and_no_more() {
+        let check = |other_is_watched: bool, until: u64| {
+            check(|story| {
+                story.register(1, "live/a");
+                story.register(2, "live/b");
+                story.step(1, S::BackingOff, E::Wake, S::Queued);
+                if other_is_watched {
+                    story.player(0, PlayOutput::Rtmp, "live/b", 9);
+                    story.parks(Some(2), "live/b", 9);
+                }
+                story.at(until).timeout();
+            })
+        };
+        assert_eq!([check(false, 1_650).len(), check(false, 1_651).len()], [0, 1]);
+        assert_eq!([check(true, 2_100).len(), check(true, 2_101).len()], [0, 1]);
     }
 
     /// An answer that is still good leads to the old address, and the turn taken there is lost.

@@ -1,5 +1,6 @@
 //! How often origins are dialled: token buckets per address and in all, each holding a tenth of a second. Who first: what
-//! somebody watches before what nobody does. And who without waiting: whoever dials where plays are accepted.
+//! somebody watches before what nobody does, but for one dial in four. And who without waiting: whoever dials where plays are
+//! accepted.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,6 +15,7 @@ use proxy_core::{
 use super::{
     Findings, Kinds, OUT, Oracle, STEP, Scene, TIME,
     alarms::Alarms,
+    bounds,
     scene::{StreamNow, has_connection, name_of},
     secs,
 };
@@ -42,6 +44,8 @@ struct Buckets {
     addresses: BTreeMap<SocketAddr, Bucket>,
     /// Where a play was accepted and nothing has failed since: the total alone counts.
     open: BTreeSet<SocketAddr>,
+    /// Dials in a row that have passed over who has waited longest.
+    passed_over: BTreeMap<SocketAddr, u32>,
     /// Since when those of them are open where not one attempt has ended since, whatever the reason.
     serving: BTreeMap<SocketAddr, Instant>,
 }
@@ -87,9 +91,16 @@ impl Oracle for DialBudget {
         }
         if let What::Event(event) = &record.what
             && let EventKind::PullStepped { event: PullEventKind::Granted, .. } = &event.kind
-            && let Some(text) = event.stream.and_then(|id| jumps_the_queue(proxy, id.0, record.at, scene))
+            && let Some(stream) = event.stream.and_then(|id| scene.streams.get(&(proxy, id.0)))
+            && let Some(addr) = stream.literal
         {
-            findings.broken(NAME, proxy, text);
+            let count = self.proxies.entry(proxy).or_default().passed_over.entry(addr).or_default();
+            if let Some(text) = jumps_the_queue(proxy, stream, addr, *count, record.at, scene) {
+                findings.broken(NAME, proxy, text);
+            }
+            let others = waiting_for(proxy, addr, scene).filter(|other| other.key != stream.key);
+            let has_waited_longest = others.into_iter().all(|other| other.entered_at > stream.entered_at);
+            *count = if has_waited_longest { 0 } else { *count + 1 };
         }
         if let What::Event(event) = &record.what
             && let EventKind::PullStepped { state, event: stimulus, next } = &event.kind
@@ -167,26 +178,47 @@ fn at_once(proxy: ActorId, scene: &Scene) -> Duration {
     Duration::from_secs(1) * (scene.rivals(proxy, None) + 1) / total + AT_ONCE
 }
 
-/// Tells of a stream that somebody watches and that has to wait while one that nobody watches dials the same address. Names
-/// may have to be looked up again first, and who has an operator waiting goes before all: such are not compared.
-fn jumps_the_queue(proxy: ActorId, id: u64, now: Instant, scene: &Scene) -> Option<String> {
-    let granted = scene.streams.get(&(proxy, id)).filter(|stream| !scene.is_watched(proxy, stream))?;
-    let addr = granted.literal?;
+/// Tells of a stream that somebody watches and that has to wait while one that nobody watches dials the same address, unless that
+/// has waited longer and so many dials have passed it over. Names may have to be looked up again first, and who has an
+/// operator waiting goes before all: such are not compared.
+fn jumps_the_queue(
+    proxy: ActorId,
+    granted: &StreamNow,
+    addr: SocketAddr,
+    passed_over: u32,
+    now: Instant,
+    scene: &Scene,
+) -> Option<String> {
     let is_asked = scene.requests.keys().any(|(of, _)| *of == proxy);
-    if is_asked || scene.redirects || scene.is_outside {
+    if scene.is_watched(proxy, granted) || is_asked || scene.redirects || scene.is_outside {
         return None;
     }
-    let waits = |stream: &&StreamNow| {
-        stream.state == PullState::Queued
-            && stream.entered_at < now
-            && stream.literal == Some(addr)
-            && scene.watched_since(proxy, stream).is_some_and(|since| since < now)
+    let is_watched = |stream: &&StreamNow| {
+        stream.entered_at < now && scene.watched_since(proxy, stream).is_some_and(|since| since < now)
     };
-    let mine = scene.streams.range((proxy, 0)..=(proxy, u64::MAX)).map(|(_, stream)| stream);
-    let (waiting, granted) = (name_of(&mine.into_iter().find(waits)?.key), name_of(&granted.key));
+    let longest =
+        waiting_for(proxy, addr, scene).filter(is_watched).min_by_key(|stream| stream.entered_at)?;
+    // Of those who wait by a name it is not known where, nor who of them was passed over.
+    let is_due = passed_over >= bounds::PASSED_OVER
+        || scene.counts.get(&(proxy, None)).is_some_and(|named| *named > 0);
+    if is_due && granted.entered_at <= longest.entered_at {
+        return None;
+    }
+    let (waiting, dials) = (name_of(&longest.key), name_of(&granted.key));
     Some(format!(
-        "{waiting} is watched and waits to dial {addr}, and {granted}, which nobody watches, dials: the watched first was promised"
+        "{waiting} is watched and waits to dial {addr} since {}, and {dials}, which nobody watches and which waits since {}, \
+         dials: the watched first was promised, but for who has waited longest and was passed over {} times, not \
+         {passed_over}",
+        longest.entered_at,
+        granted.entered_at,
+        bounds::PASSED_OVER
     ))
+}
+
+/// Returns the streams that wait to dial an address in their url.
+fn waiting_for(proxy: ActorId, addr: SocketAddr, scene: &Scene) -> impl Iterator<Item = &StreamNow> {
+    let mine = scene.streams.range((proxy, 0)..=(proxy, u64::MAX)).map(|(_, stream)| stream);
+    mine.filter(move |stream| stream.state == PullState::Queued && stream.literal == Some(addr))
 }
 
 /// A dial or a request failed.
@@ -275,6 +307,47 @@ mod tests {
         };
         assert_eq!([check(false, 1), check(true, 2)], ["", ""]);
         assert!(check(true, 1).contains("live/b is watched and waits to dial"));
+    }
+
+    /// Stream 1, which nobody watches, asks at 100 ms and dials after stream 2, which is watched, has dialled so often. Stream 3,
+    /// watched too, has another host; or it has waited even longer.
+    #[test]
+    fn one_dial_in_four_is_for_who_has_waited_longest() {
+        let check = |passed_over: u64, host: &str, third_waits: bool| {
+            let texts = Story::told::<DialBudget>(|story| {
+                for (stream, name, seat) in
+                    [(1, "live/a", None), (2, "live/b", Some(0)), (3, "live/c", Some(1))]
+                {
+                    let host = if stream == 3 { host } else { "198.18.0.2" };
+                    let url = format!("rtmp://{host}/{name}");
+                    story.asks("addStreamProxy", Some(name), &[("url", &url)], true);
+                    story.event(stream, EventKind::Registered { key: key_named(name).expect("a name") });
+                    story.replies();
+                    if let Some(seat) = seat {
+                        story.player(seat, PlayOutput::Rtmp, name, 2 * stream + 1);
+                        story.parks(Some(stream), name, 2 * stream + 1);
+                    }
+                }
+                if third_waits {
+                    story.at(50).step(3, S::Resolving, PullEventKind::Resolved, S::Queued);
+                }
+                story.at(100).step(1, S::Resolving, PullEventKind::Resolved, S::Queued);
+                for n in 0..passed_over {
+                    story.at(200 + n * 100).step(2, S::Resolving, PullEventKind::Resolved, S::Queued);
+                    story.step(2, S::Queued, PullEventKind::Granted, S::Connecting);
+                }
+                story.at(800).step(2, S::Connecting, PullEventKind::ConnectFailed, S::Queued);
+                story.at(900).step(1, S::Queued, PullEventKind::Granted, S::Connecting);
+            });
+            texts.join("\n")
+        };
+        assert_eq!(check(3, "198.18.0.5", false), "");
+        assert!(check(2, "198.18.0.5", false).contains("passed over 3 times, not 2"));
+        assert!(
+            check(3, "198.18.0.2", true)
+                .contains("live/c is watched and waits to dial 198.18.0.2:1935 since 0.05")
+        );
+        assert_eq!(check(2, "srs", false), "", "another may have been passed over, whose name leads there");
     }
 
     #[test]

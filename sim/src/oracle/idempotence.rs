@@ -32,8 +32,8 @@ pub(super) struct Idempotence {
 struct Seat {
     /// Openings completed.
     openings: u32,
-    /// The plays its stream had been given at the last one.
-    plays: u64,
+    /// The least the play of the last one can be the nth of its stream: who reads slowly may have been behind.
+    play: u64,
     /// None yet on this connection.
     is_fresh: bool,
 }
@@ -49,7 +49,12 @@ impl Oracle for Idempotence {
         } else if let What::Event(event) = &record.what {
             self.is_changed |= matches!(event.kind, EventKind::TrackGone(_));
         } else if let What::PlayerConnected { seat, .. } = &record.what {
-            self.seat(seat.0).is_fresh = true;
+            let player = scene.players.get(seat.0 as usize);
+            let stream = player.and_then(|player| scene.stream_named(player.from, &player.stream));
+            let seat = self.seat(seat.0);
+            seat.is_fresh = true;
+            // From here on it gets nothing of an earlier play.
+            seat.play = stream.map_or(0, |(_, stream)| stream.plays.saturating_sub(1));
         } else if let What::Saw { seat, saw } = &record.what
             && saw.opened > 0
         {
@@ -82,12 +87,12 @@ impl Idempotence {
         let stream = scene.stream_named(player.from, &player.stream);
         let seat = self.seat(number);
         seat.openings += opened;
-        let (nth, before) = (seat.openings, seat.plays);
+        let nth = seat.openings;
         let is_fresh = std::mem::take(&mut seat.is_fresh);
         // Of a stream that has gone since nobody knows any more how many plays it had been given.
         let Some((_, stream)) = stream else { return };
-        seat.plays = stream.plays;
-        let plays = seat.plays.saturating_sub(before);
+        let plays = stream.plays.saturating_sub(seat.play);
+        seat.play = stream.plays.min(seat.play + u64::from(opened));
         // Behind a second proxy a play of the origin's begins where nothing does for this one; in one read with what a connection
         // begins with, too.
         let is_first_hand = scene.settings.len() == 1;
@@ -208,6 +213,34 @@ mod tests {
         }
         assert_eq!(check((3, 1)).len(), 1);
         assert_eq!(check((0, 2)).len(), 1);
+    }
+
+    /// Who reads slowly sees the first of three plays while the second one goes by; the second brings no picture.
+    #[test]
+    fn who_reads_slowly_is_behind() {
+        let check = |headers: u32, is_new: bool| {
+            Story::told::<Idempotence>(|story| {
+                story.register(1, "live/a");
+                story.player(0, PlayOutput::HttpFlv, "live/a", 1);
+                story.dials(1, 2);
+                story.streams(1, 2);
+                story.saw(0, opened((2, 1)));
+                for conn in [4, 6, 8] {
+                    story.loses(1, conn - 2, 1, story.now());
+                    story.dials(1, conn);
+                    story.streams(1, conn);
+                    if conn == 6 {
+                        story.saw(0, opened((2, 1)));
+                    }
+                }
+                if is_new {
+                    story.player(0, PlayOutput::HttpFlv, "live/a", 1);
+                }
+                story.saw(0, opened((headers, 1)));
+            })
+        };
+        assert_eq!([check(4, false).len(), check(5, false).len()], [0, 1]);
+        assert_eq!([check(2, true).len(), check(3, true).len()], [0, 1]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use proxy_core::{
     io::{EventKind, PullState},
+    relay::EpochCause,
     time::Instant,
 };
 
@@ -31,6 +32,8 @@ pub(super) struct Picture {
 #[derive(Debug, Default)]
 struct LeftOut {
     allowed: u64,
+    /// Likewise, for the origin's clock has jumped.
+    jumped: u64,
     seen: u64,
     /// Steps of a clock that they explain.
     excused: u64,
@@ -53,7 +56,13 @@ impl Oracle for Picture {
             let whose = (record.actor, name_of(&stream.key));
             if let EventKind::PlayerShed { .. } = &event.kind {
                 self.left_out.entry(whose).or_default().allowed += TRACKS;
-            } else if let EventKind::Epoch { .. } = &event.kind {
+            } else if let EventKind::Epoch { cause, .. } = &event.kind {
+                // Where a clock jumps pictures are left out up to the next keyframe. Among them it may jump back again: no
+                // player can see that it did.
+                if scene.jumps && matches!(cause, EpochCause::JumpBack | EpochCause::JumpForward) {
+                    self.left_out.entry(whose.clone()).or_default().jumped +=
+                        TRACKS * stream.seats.len() as u64;
+                }
                 self.gaps.remove(&whose);
                 self.changed.insert(whose, record.at);
             } else if let EventKind::PullEntered { state, .. } = &event.kind
@@ -134,7 +143,7 @@ impl Picture {
         }
         let left_out = self.left_out.entry((player.from, player.stream.clone())).or_default();
         left_out.seen += leaps;
-        if left_out.seen > left_out.allowed && !left_out.is_found {
+        if left_out.seen > left_out.allowed + left_out.jumped && !left_out.is_found {
             left_out.is_found = true;
             let text = format!(
                 "{} by {:?}: frames are missing between others of one play, {} times on a track, and {} times its players \
@@ -151,10 +160,7 @@ impl Picture {
 
 #[cfg(test)]
 mod tests {
-    use proxy_core::{
-        io::{ConnId, PlayOutput},
-        relay::EpochCause,
-    };
+    use proxy_core::io::{ConnId, PlayOutput};
 
     use super::*;
     use crate::{
@@ -179,6 +185,29 @@ mod tests {
                 What::PlayerViolation { seat, text: "video begins without a keyframe".to_owned() },
             );
         })
+    }
+
+    /// A clock jumps, and back again while frames are left out for it: two gaps of two players.
+    #[test]
+    fn frames_are_missing_where_a_clock_has_jumped() {
+        let check = |jumps: bool, leaps: u32| {
+            let jump = fault(9, ORIGIN_HOST, Fault::TimestampJump { by: 4_000 });
+            let scenario = expecting(jumps.then_some(jump).into_iter().collect(), Vec::new());
+            let texts = Story::told_to(&scenario, Box::<Picture>::default(), |story| {
+                story.register(1, "live/a");
+                for (seat, conn) in [(0, 5), (1, 7)] {
+                    story.player(seat, PlayOutput::Rtmp, "live/a", conn);
+                    story.seats(1, conn);
+                }
+                if jumps {
+                    story.begins(0);
+                }
+                story.event(1, EventKind::Epoch { number: 2, cause: EpochCause::JumpForward });
+                story.saw(0, Saw { frames: 1, leaps, ..Saw::default() });
+            });
+            texts.len()
+        };
+        assert_eq!([check(true, 4), check(true, 5), check(false, 1)], [0, 1, 1]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ const PATCHES: &[(&str, &str)] = planted![
     "audio-hides-dead-video",
     "auto-close-in-outage",
     "budget-starves-watched",
+    "budget-without-share",
     "cached-dns",
     "clock-falls-back",
     "clock-stands-after-re-pull",

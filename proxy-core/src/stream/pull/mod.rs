@@ -63,6 +63,8 @@ pub struct Pull {
     backoff: Backoff,
     handshake_kind: HandshakeKind,
     missing: MissingTracks,
+    /// The next attempt is not for what the last one was for: what that had and lost is not missing there.
+    is_elsewhere: bool,
     /// The wish it was made with is in its first attempt.
     is_first: bool,
     /// Attempts in a row without a frame.
@@ -80,6 +82,7 @@ impl Pull {
             backoff: Backoff::new(steps::law(&wish.options, config), wish.options.retry_count),
             handshake_kind: HandshakeKind::Digest,
             missing: MissingTracks::default(),
+            is_elsewhere: false,
             is_first: true,
             barren: 0,
             outage_since: Some(now),
@@ -99,7 +102,7 @@ impl Pull {
     /// Sets what the operator asks for, from the next attempt on.
     pub fn set_wish(&mut self, wish: Wish, config: &PullConfig) {
         self.config = steps::policy(&wish.options, config);
-        self.is_first = false;
+        self.is_elsewhere |= wish.paths != self.wish.paths;
         self.backoff.rule(steps::law(&wish.options, config), wish.options.retry_count);
         self.wish = wish;
         self.is_first = false;

@@ -11,7 +11,7 @@ use crate::{
     io::{BackoffLaw, PullFailure, PullOptions, PullState, ResolveError},
     session::client::{ClientOptions, ClientSession},
     stream::{
-        flow::{AvTrack, Flow, Missing, Pinger},
+        flow::{AvTrack, Flow, Missing, MissingTracks, Pinger},
         pull::{
             Effect, Pull, PullEvent,
             state::{Answer, Attempt, Link, Live, Play, Request, State, Wait},
@@ -41,6 +41,9 @@ enum Due {
 impl Pull {
     /// Begins an attempt at the path whose turn it is.
     pub(super) fn begin(&mut self, cx: &mut PullCx<'_>, now: Instant) -> State {
+        if mem::take(&mut self.is_elsewhere) {
+            self.missing = MissingTracks::default();
+        }
         let turn = usize::try_from(self.backoff.failures()).unwrap_or(0) % self.wish.paths.len().max(1);
         let url = self.wish.paths[turn].clone();
         self.begin_at(url, 0, cx, now)
