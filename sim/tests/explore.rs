@@ -7,7 +7,7 @@ use std::{
 };
 
 use sim::{
-    explore::{self, Conduct, Mode, Plan, Report, Source, Tally},
+    explore::{self, Conduct, Mode, Plan, Report, Shard, Source, Tally},
     oracle::Strictness,
     runner::{self, Verdict},
     scenario::{
@@ -85,7 +85,7 @@ fn plan(seeds: u64, jobs: usize) -> Plan {
         sources: vec![Source::Universe],
         from: 1,
         seeds: Some(seeds),
-        shard: (1, 1),
+        shard: Shard::WHOLE,
         mode: Mode::Guided,
         maximises: false,
         conduct: Conduct::default(),
@@ -98,7 +98,7 @@ fn search(plan: &Plan) -> Tally {
     explore::search(plan, &AtomicBool::new(false), BTreeMap::new(), |_| {})
 }
 
-fn report(tally: &Tally, shard: (u64, u64)) -> Report {
+fn report(tally: &Tally, shard: Shard) -> Report {
     Report::of(tally, "explore", "", shard, std::time::Duration::from_millis(1), false)
 }
 
@@ -106,7 +106,7 @@ fn report(tally: &Tally, shard: (u64, u64)) -> Report {
 fn what_a_search_reaches_does_not_depend_on_jobs() {
     let (one, three) = (search(&plan(250, 1)), search(&plan(250, 3)));
     assert_eq!(one.steps, three.steps);
-    assert_eq!(report(&one, (1, 1)), report(&three, (1, 1)));
+    assert_eq!(report(&one, Shard::WHOLE), report(&three, Shard::WHOLE));
     assert!(one.marks.len() > 20, "{:?}", one.marks);
 }
 
@@ -146,26 +146,51 @@ fn what_is_wrong_is_found_kept_and_known_again() {
     tally.found.groups.retain(|other, _| *other == group);
     tally.found.known = known;
     assert!(!tally.found.has_news());
-    assert_eq!(report(&tally, (1, 1)).news().count(), 0);
+    assert_eq!(report(&tally, Shard::WHOLE).news().count(), 0);
     std::fs::remove_dir_all(&folder).expect("it is ours");
 }
 
 #[test]
 fn shards_share_the_seeds_and_their_reports_are_joined() {
-    let shard = |part| search(&Plan { shard: (part, 3), mode: Mode::Swarm, ..plan(60, 2) });
+    let shard = |part| search(&Plan { shard: Shard { part, of: 3 }, mode: Mode::Swarm, ..plan(60, 2) });
     let (one, two, three) = (shard(1), shard(2), shard(3));
     let whole = search(&Plan { mode: Mode::Swarm, ..plan(60, 2) });
-    let parts = vec![report(&one, (1, 3)), report(&two, (2, 3)), report(&three, (3, 3))];
+    let parts = vec![
+        report(&one, Shard { part: 1, of: 3 }),
+        report(&two, Shard { part: 2, of: 3 }),
+        report(&three, Shard { part: 3, of: 3 }),
+    ];
     let written: Vec<Report> =
         parts.iter().map(|part| serde_json::from_str(&part.json()).expect("its own form")).collect();
     assert_eq!(written, parts);
     let joined = explore::merge(parts.clone()).unwrap_or_else(|error| panic!("{error}"));
     // Nothing is remembered from seed to seed: the parts make the whole.
-    let whole = report(&whole, (1, 1));
+    let whole = report(&whole, Shard::WHOLE);
     assert_eq!(joined, Report { shards: joined.shards.clone(), ..whole });
-    assert_eq!(joined.shards, ["1/3", "2/3", "3/3"]);
+    assert_eq!(joined.shards.iter().map(Shard::to_string).collect::<Vec<_>>(), ["1/3", "2/3", "3/3"]);
+    assert_eq!(joined.shards_missed(), []);
     let twice = explore::merge(vec![parts[0].clone(), parts[0].clone()]).expect_err("one is there twice");
     assert!(twice.to_string().contains("1/3"), "{twice}");
+}
+
+#[test]
+fn only_what_belongs_together_is_joined() {
+    let tally = search(&plan(4, 1));
+    let part = |part, of| report(&tally, Shard { part, of });
+    let told =
+        |other: Report| explore::merge(vec![part(1, 3), other]).expect_err("it is another's").to_string();
+    assert!(told(part(2, 4)).contains("two searches"), "another number of shards");
+    assert!(
+        told(Report { how: "repull-sim explore --from 9".to_owned(), ..part(2, 3) }).contains("--from 9")
+    );
+    let mut strange = part(2, 3);
+    strange.marks_missed.push("moon-is-full".to_owned());
+    assert!(told(strange).contains("moon-is-full"));
+    let mut older = part(2, 3);
+    older.marks_missed.clear();
+    assert!(told(older).contains("another version"));
+    let two = explore::merge(vec![part(1, 3), part(3, 3)]).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(two.shards_missed(), [Shard { part: 2, of: 3 }]);
 }
 
 #[test]
@@ -201,17 +226,34 @@ fn everything_once_meets_every_kind_and_every_byte() {
         .collect();
     let missing: Vec<_> = FAULTS.iter().map(|form| form.name).filter(|name| !kinds.contains(name)).collect();
     assert_eq!(missing, [""; 0]);
-    // S0 S1 S2 alone are 3,073 bytes, on each of two connections; what follows is cut in three ways.
-    let is_cut = |case: &&explore::Case| match &case.fault {
-        Fault::Cut { .. } => true,
-        Fault::Behave(behaving) => behaving.name == "handshake-truncated",
-        _ => false,
+    // Each of two connections, in each of three ways: at every byte of S0 S1 S2, and at every one from there up to a picture.
+    let cut = |case: &explore::Case| match &case.fault {
+        Fault::Cut { at, by } => Some(((false, *by), *at)),
+        Fault::Behave(behaving) if behaving.name == "handshake-truncated" => {
+            behaving.behaviour.cut.map(|(at, by)| ((true, by), at))
+        }
+        _ => None,
     };
-    let cuts = cases.iter().rev().take_while(is_cut).count();
-    assert!(cuts > 2 * (3_073 + 3 * 200), "{cuts}");
-    // A cut at another byte is another run.
-    let hash = |case: &explore::Case| explore::run(0, case.of(&story), Conduct::default()).hash;
+    let cuts = cases.iter().rev().take_while(|case| cut(case).is_some()).count();
     let first = cases.len() - cuts;
-    let hashes: BTreeSet<u64> = cases[first..].iter().step_by(397).map(hash).collect();
-    assert_eq!(hashes.len(), cuts.div_ceil(397), "{hashes:?}");
+    let mut bytes: BTreeMap<_, BTreeSet<u64>> = BTreeMap::new();
+    for case in &cases[first..] {
+        let ((in_handshake, by), at) = cut(case).expect("those were counted");
+        bytes.entry((case.at, in_handshake, by)).or_default().insert(at);
+    }
+    assert_eq!(bytes.len(), 2 * 2 * 3);
+    for ((_, in_handshake, _), bytes) in &bytes {
+        let last = bytes.last().copied().unwrap_or_default();
+        assert_eq!(bytes.len() as u64, last + 1, "each byte once");
+        // What is said to connect, createStream and play, with its headers.
+        assert!(if *in_handshake { last == 3_072 } else { (600..1_500).contains(&last) }, "{last}");
+    }
+    // A cut at another byte is another run.
+    let mut seen = BTreeMap::new();
+    for case in cases[first..].iter().step_by(397) {
+        let hash = explore::run(0, case.of(&story), Conduct::default()).hash;
+        if let Some(other) = seen.insert(hash, case) {
+            panic!("{:?} at {} is the same as {:?} at {}", cut(case), case.at, cut(other), other.at);
+        }
+    }
 }

@@ -162,7 +162,7 @@ fn the_end_of_the_stream_is_told_after_its_last_byte() {
 }
 
 /// Runs a connection to the moment before it ends, ends it, and returns the packets after that and what the other end learnt last.
-fn ending(end: fn(&mut World, SockId, SockId)) -> (Vec<String>, Option<NetEvent>, Counts) {
+fn ending(end: impl FnOnce(&mut World, SockId, SockId)) -> (Vec<String>, Option<NetEvent>, Counts) {
     let (mut world, _, a, b) = World::pair(7);
     world.listen(b, 1935);
     let (dialled, accepted) = world.connect(a, at(3, 1935));
@@ -223,6 +223,22 @@ fn an_abort_is_a_reset_in_the_middle_of_a_message() {
     assert_eq!(packets, lines(&["a> DATA", "b< DATA", "a> RST", "b< RST"]));
     assert!(matches!(last, Some(NetEvent::Reset { .. })), "{last:?}");
     assert_eq!(counts, Counts { listeners: 1, ..Counts::default() });
+}
+
+#[test]
+fn what_was_written_before_an_abort_leaves_if_it_is_pushed() {
+    let check = |is_pushed: bool| {
+        let (packets, ..) = ending(|world, dialled, _| {
+            world.send(dialled, b"half a mess");
+            if is_pushed {
+                world.net.push(dialled, world.now);
+            }
+            world.net.abort(dialled);
+        });
+        packets
+    };
+    assert_eq!(check(true), lines(&["a> DATA", "a> RST", "b< DATA", "b< RST"]));
+    assert_eq!(check(false), lines(&["a> RST", "b< RST"]));
 }
 
 #[test]

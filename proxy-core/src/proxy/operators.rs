@@ -119,6 +119,14 @@ impl Proxy {
             .get(id)
             .map_or(Reply::NotFound, |stream| Reply::Updated { state: stream.pull.state() });
         self.reply(request, reply);
+        // That nobody watches is told once, and may have been before it was to have an end.
+        let is_left = self
+            .registry
+            .get(id)
+            .is_some_and(|stream| stream.none_reader_told && stream.pull.config().auto_close);
+        if is_left {
+            self.remove(id, StreamEnd::NoneReader, &Reply::Cancelled);
+        }
     }
 
     /// An address literal can be told to be ours before anything is touched; a name only when it is looked up.

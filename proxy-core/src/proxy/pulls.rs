@@ -93,6 +93,11 @@ impl Proxy {
                 pull::Effect::AttemptFailed(why) => failure = Some(why),
                 pull::Effect::GaveUp => end = Some(StreamEnd::RetriesUsedUp),
                 pull::Effect::Loop => end = Some(StreamEnd::Loop),
+                pull::Effect::LeadsBack => {
+                    if let Some(stream) = self.registry.get_mut(id) {
+                        stream.unwish(&self.config);
+                    }
+                }
             }
         }
         if logged {
@@ -129,9 +134,6 @@ impl Proxy {
 
     fn attempt_failed(&mut self, id: StreamId, failure: PullFailure, end: Option<StreamEnd>) {
         let Some(stream) = self.registry.get_mut(id) else { return };
-        if failure == PullFailure::OwnUrl {
-            stream.unwish(&self.config);
-        }
         let (proven, state) = (stream.proven, stream.pull.state());
         if !proven {
             let reply = Reply::AddFailed { failure, state: None };

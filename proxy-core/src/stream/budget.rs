@@ -20,6 +20,10 @@ const OPEN_MAX: usize = 4096;
 /// are back in its queue every second, and who stands behind them would never find out that it is dead.
 const SHARE: u32 = 4;
 
+/// A token waits as long for the answer to a name, which comes sooner unless the name server is ill; then it goes to who can
+/// dial without.
+const ANSWER_WITHIN: Duration = Duration::from_millis(100);
+
 /// Who dials first when tokens are short, three times in four.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
@@ -51,6 +55,8 @@ pub struct DialBudget {
     /// Where a play was accepted and no dial has failed since; requests may have.
     alive: BTreeSet<SocketAddr>,
     waiting: BTreeMap<StreamId, (SocketAddr, Place)>,
+    /// Waiters whose name is looked up, at all addresses.
+    looking: usize,
     asked: u64,
     /// Among the addresses, each of which is as urgent as the first in its queue.
     share: Share,
@@ -65,6 +71,8 @@ struct Address {
     queue: BTreeMap<Place, Waiter>,
     /// Waiters whose name is looked up.
     looking: usize,
+    /// When the last of them began to be.
+    looked_up_at: Instant,
     share: Share,
 }
 
@@ -77,6 +85,8 @@ struct Waiter {
     stream: StreamId,
     /// From then on its address is looked up again before it is dialled.
     fresh_until: Instant,
+    /// It has been looked up in its turn.
+    has_looked: bool,
     is_looking: bool,
 }
 
@@ -97,31 +107,35 @@ impl DialBudget {
             open: BTreeSet::new(),
             alive: BTreeSet::new(),
             waiting: BTreeMap::new(),
+            looking: 0,
             asked: 0,
             share: Share::default(),
         }
     }
 
     /// Puts a pull into the queue for `addr`, which its name is known to lead to until `fresh_until`; it leaves any
-    /// other queue. Who waits there already keeps his place among his equals, and what was looked up in its turn is good
-    /// for its next one: where tokens are rarer than answers last, it would be overtaken for ever.
+    /// other queue. Who waits there already keeps his place among his equals, and so does who was looked up in its turn,
+    /// wherever its name leads by now; that answer is good for its next turn, whenever that is: where tokens are rarer than
+    /// answers last, it would be overtaken for ever.
     pub fn ask(&mut self, stream: StreamId, addr: SocketAddr, urgency: Urgency, fresh_until: Instant) {
-        let before = self.waiting.get(&stream).filter(|(at, _)| *at == addr).map(|(_, (_, asked))| *asked);
-        let has_looked = self.is_looking(stream);
+        let (is_looking, has_looked) = self
+            .waiter(stream)
+            .map_or((false, false), |waiter| (waiter.is_looking, waiter.is_looking || waiter.has_looked));
+        let before = self.waiting.get(&stream).filter(|(at, _)| *at == addr || is_looking);
+        let before = before.map(|(at, (_, asked))| (*at == addr, *asked));
         self.forget(stream);
         self.asked += 1;
-        let place = (urgency, before.unwrap_or(self.asked));
+        let place = (urgency, before.map_or(self.asked, |(_, asked)| asked));
         let bucket = Bucket { every: self.per_address, full_at: Instant::ZERO };
         let address = self.addresses.entry(addr).or_insert_with(|| Address {
             bucket,
             queue: BTreeMap::new(),
             looking: 0,
+            looked_up_at: Instant::ZERO,
             share: Share::default(),
         });
-        let bucket = if self.open.contains(&addr) { self.total } else { address.bucket };
-        let next = self.total.ready_at().max(bucket.ready_at()) + bucket.depth();
-        let fresh_until = if has_looked && before.is_some() { fresh_until.max(next) } else { fresh_until };
-        address.queue.insert(place, Waiter { stream, fresh_until, is_looking: false });
+        let has_looked = has_looked && (is_looking || before.is_some_and(|(is_here, _)| is_here));
+        address.queue.insert(place, Waiter { stream, fresh_until, has_looked, is_looking: false });
         self.waiting.insert(stream, (addr, place));
     }
 
@@ -142,6 +156,7 @@ impl DialBudget {
         let Some(address) = self.addresses.get_mut(&addr) else { return };
         if address.queue.remove(&place).is_some_and(|waiter| waiter.is_looking) {
             address.looking -= 1;
+            self.looking -= 1;
         }
     }
 
@@ -178,20 +193,30 @@ impl DialBudget {
         let ready = self
             .addresses
             .iter()
-            .filter(|(addr, address)| self.is_open(addr) || address.bucket.ready_at() <= now)
-            .filter(|(addr, address)| address.next(now, self.bucket(addr, address)).is_some())
-            .filter_map(|(addr, address)| Some((address.first()?, *addr)));
-        let (most_urgent, longest) = (ready.clone().min()?, ready.min_by_key(|((_, asked), _)| *asked)?);
-        let (_, addr) = if self.share.is_due() { longest } else { most_urgent };
+            .filter(|(addr, address)| self.is_open(addr) || address.bucket.ready_at() <= now);
+        let longest = ready.clone().filter_map(|(addr, address)| Some((address.longest()?.1, *addr))).min();
+        let next = |(addr, address): (&SocketAddr, &Address)| {
+            Some((address.next(now, self.looks_at_once(addr, address))?, *addr))
+        };
+        // An address is as urgent as the first there that is ready, whoever of those there dials.
+        let by_urgency = |(place, addr): (Place, SocketAddr)| {
+            Some((self.addresses.get(&addr)?.first().unwrap_or(place), place, addr))
+        };
+        let (_, mut place, mut addr) = ready.clone().filter_map(next).filter_map(by_urgency).min()?;
+        if let Some((_, longest)) = longest.filter(|_| self.share.is_due())
+            && let Some(turn) = ready.clone().find(|(addr, _)| **addr == longest).and_then(next)
+        {
+            (place, addr) = turn;
+        }
         let is_open = self.is_open(&addr);
-        let bucket = self.bucket(&addr, self.addresses.get(&addr)?);
         let address = self.addresses.get_mut(&addr)?;
-        let place = address.next(now, bucket)?;
         let waiter = address.queue.get_mut(&place)?;
         let stream = waiter.stream;
-        if waiter.fresh_until <= now {
+        if waiter.is_stale(now) {
             waiter.is_looking = true;
             address.looking += 1;
+            address.looked_up_at = now;
+            self.looking += 1;
             return Some(Turn::LookUp(stream));
         }
         address.share.spend(address.longest() == Some(place));
@@ -199,17 +224,22 @@ impl DialBudget {
         if !is_open {
             address.bucket.take(now);
         }
-        self.share.spend(addr == longest.1);
+        self.share.spend(longest.is_none_or(|(_, longest)| addr == longest));
         self.total.take(now);
         self.waiting.remove(&stream);
         self.addresses.retain(|_, address| !address.queue.is_empty() || address.bucket.full_at > now);
         Some(Turn::Dial(stream))
     }
 
-    fn is_looking(&self, stream: StreamId) -> bool {
-        let waiter =
-            self.waiting.get(&stream).and_then(|(addr, place)| self.addresses.get(addr)?.queue.get(place));
-        waiter.is_some_and(|waiter| waiter.is_looking)
+    fn waiter(&self, stream: StreamId) -> Option<&Waiter> {
+        let (addr, place) = self.waiting.get(&stream)?;
+        self.addresses.get(addr)?.queue.get(place)
+    }
+
+    /// Returns how many names may be looked up at once for an address now, those under way with them: as many as its bucket
+    /// has tokens when full, and of all addresses together likewise.
+    fn looks_at_once(&self, addr: &SocketAddr, address: &Address) -> usize {
+        if self.looking < self.total.tokens() { self.bucket(addr, address).tokens() } else { 0 }
     }
 
     fn is_open(&self, addr: &SocketAddr) -> bool {
@@ -233,10 +263,12 @@ impl DialBudget {
         let mut soonest = None;
         for (addr, address) in &self.addresses {
             let bucket = self.bucket(addr, address);
+            let looks_at_once = self.looks_at_once(addr, address);
+            let is_ready = |at: &Instant| address.next(*at, looks_at_once).is_some();
             let ready = total.max(bucket.ready_at());
-            if address.next(ready, bucket).is_none() {
+            let Some(ready) = [ready, ready.max(address.answered_at())].into_iter().find(is_ready) else {
                 continue;
-            }
+            };
             if ready == total {
                 return Some(total);
             }
@@ -247,16 +279,26 @@ impl DialBudget {
 }
 
 impl Address {
-    /// Returns the place of who is next at a moment. As many names at once are looked up as a full bucket has tokens:
-    /// who comes after them waits for the answers.
-    fn next(&self, now: Instant, bucket: Bucket) -> Option<Place> {
+    /// Returns the place of who is next at a moment, if so many names at once may be looked up. Whose name is looked up is
+    /// passed over; for whose has to be, and may not now, the answers are waited for a while.
+    fn next(&self, now: Instant, looks_at_once: usize) -> Option<Place> {
+        let may_look = self.looking < looks_at_once;
+        let is_able = |waiter: &Waiter| !waiter.is_looking && (may_look || !waiter.is_stale(now));
         let longest = self.longest().filter(|place| self.share.is_due() && !self.queue[place].is_looking);
         let place = longest.or_else(|| self.first())?;
-        let waiter = self.queue.get(&place)?;
-        (waiter.fresh_until > now || self.looking < bucket.tokens()).then_some(place)
+        if is_able(self.queue.get(&place)?) {
+            return Some(place);
+        }
+        let able = self.queue.iter().find(|(_, waiter)| is_able(waiter)).map(|(place, _)| *place);
+        able.filter(|_| self.answered_at() <= now)
     }
 
-    /// Returns the place of the most urgent waiter that is ready to dial.
+    /// Returns when the answers to names that are looked up should be there.
+    fn answered_at(&self) -> Instant {
+        self.looked_up_at + ANSWER_WITHIN
+    }
+
+    /// Returns the place of the most urgent waiter whose name is not looked up.
     fn first(&self) -> Option<Place> {
         self.queue.iter().find(|(_, waiter)| !waiter.is_looking).map(|(place, _)| *place)
     }
@@ -267,6 +309,13 @@ impl Address {
         let all = [Urgency::Operator, Urgency::Watched, Urgency::Unwatched];
         let oldest = all.into_iter().filter_map(oldest).map(|(place, _)| *place);
         oldest.min_by_key(|(_, asked)| *asked)
+    }
+}
+
+impl Waiter {
+    /// Returns whether its name has to be looked up again before it dials.
+    fn is_stale(&self, now: Instant) -> bool {
+        !self.has_looked && self.fresh_until <= now
     }
 }
 
@@ -490,6 +539,46 @@ mod tests {
             "a name that is gone makes room"
         );
         assert_eq!(budget.poll_turn(later), None);
+    }
+
+    #[test]
+    fn names_that_are_not_answered_keep_nobody_from_dialling() {
+        let (mut budget, old) = (DialBudget::new(&DialConfig::default()), Instant::from_millis(500));
+        (0..9).for_each(|n| budget.ask(StreamId(n), addr(1), Urgency::Watched, old));
+        ask(&mut budget, 9, 1, Urgency::Unwatched);
+        let at = Instant::from_millis;
+        let turns: alloc::vec::Vec<_> = core::iter::from_fn(|| budget.poll_turn(at(1_000))).collect();
+        assert_eq!(turns, [0, 1].map(|n| Turn::LookUp(StreamId(n))));
+        assert_eq!(budget.deadline(at(1_000)), Some(at(1_100)));
+        assert_eq!(budget.poll_turn(at(1_099)), None, "the answers are waited for");
+        assert_eq!(budget.poll_turn(at(1_100)), Some(Turn::Dial(StreamId(9))));
+        assert_eq!(budget.deadline(at(1_100)), None);
+    }
+
+    #[test]
+    fn of_all_addresses_as_many_names_are_looked_up_as_there_are_tokens() {
+        let mut budget = DialBudget::new(&DialConfig { per_address: 20, total: 50 });
+        for n in 0..9 {
+            budget.ask(StreamId(n), addr(n as u16), Urgency::Watched, Instant::from_millis(500));
+        }
+        let turns = core::iter::from_fn(|| budget.poll_turn(Instant::from_millis(1_000)));
+        assert_eq!(turns.count(), 5, "a tenth of a second's worth");
+        budget.forget(StreamId(0));
+        assert_eq!(budget.poll_turn(Instant::from_millis(1_000)), Some(Turn::LookUp(StreamId(5))));
+    }
+
+    /// A name of two addresses is answered with another one each time its turn comes.
+    #[test]
+    fn who_is_looked_up_keeps_its_place_wherever_its_name_leads() {
+        let mut budget = DialBudget::new(&DialConfig { per_address: 1, total: 1 });
+        let at = Instant::from_millis;
+        budget.ask(StreamId(1), addr(1), Urgency::Watched, at(0));
+        ask(&mut budget, 2, 3, Urgency::Watched);
+        assert_eq!(budget.poll_turn(at(1_000)), Some(Turn::LookUp(StreamId(1))));
+        assert_eq!(budget.poll_turn(at(1_000)), Some(Turn::Dial(StreamId(2))));
+        ask(&mut budget, 2, 3, Urgency::Watched);
+        budget.ask(StreamId(1), addr(2), Urgency::Watched, at(1_100));
+        assert_eq!(budget.poll_turn(at(2_000)), Some(Turn::Dial(StreamId(1))));
     }
 
     #[test]

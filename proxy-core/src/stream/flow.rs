@@ -12,10 +12,12 @@ pub struct Pinger {
     last: Option<Instant>,
     unanswered: Option<Instant>,
     answered: bool,
+    /// When the last bytes came: a frame on its way is life, though no media yet, and a pong may queue behind it.
+    heard: Option<Instant>,
 }
 
 impl Pinger {
-    /// The origin has shown that it answers pings, and none has been missed.
+    /// The origin has shown that it answers pings.
     pub const fn is_answered(&self) -> bool {
         self.answered
     }
@@ -24,6 +26,11 @@ impl Pinger {
     pub const fn handle_pong(&mut self) {
         self.answered = true;
         self.unanswered = None;
+    }
+
+    /// Notes that bytes came.
+    pub const fn hear(&mut self, now: Instant) {
+        self.heard = Some(now);
     }
 
     /// Notes a ping sent.
@@ -45,11 +52,10 @@ impl Pinger {
         }
     }
 
-    /// Returns when the transport counts as dead: only where the origin has shown that it answers. Media proves
-    /// life as well as a pong, which may queue behind it.
-    pub fn dead_at(&self, config: &PullConfig, media: Option<Instant>) -> Option<Instant> {
+    /// Returns when the transport counts as dead: only where the origin has shown that it answers.
+    pub fn dead_at(&self, config: &PullConfig) -> Option<Instant> {
         let since = self.unanswered?;
-        self.answered.then(|| since.max(media.unwrap_or(since)) + config.ping_timeout)
+        self.answered.then(|| since.max(self.heard.unwrap_or(since)) + config.ping_timeout)
     }
 }
 

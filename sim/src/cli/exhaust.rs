@@ -6,10 +6,10 @@ use clap::Args;
 
 use super::{
     exit,
-    explore::{FormArg, Hunt, Progress, processors, tell, verdict, write_found},
+    explore::{FormArg, Hunt, Progress, known_folder, not_written, processors, tell, verdict, write_found},
 };
 use crate::{
-    explore::{self, Attempt, Conduct, RECORDS_MAX, Report, Tally},
+    explore::{self, Attempt, Conduct, RECORDS_MAX, Report, Shard, Tally},
     runner,
 };
 
@@ -28,7 +28,7 @@ Exit codes:
   1  a promise was broken that is not in the folder of known failures
   2  the file or the command line is not understood
   3  two runs of the same case differ
-  6  a run did not end within its records";
+  6  a run did not end within its records, or the rest was not tried";
 
 /// What `exhaust` takes.
 #[derive(Debug, Args)]
@@ -49,9 +49,10 @@ pub struct ExhaustArgs {
     /// Make each run twice and compare the two.
     #[arg(long)]
     twice: bool,
-    /// Files of failures that are known, each with its report in refs: told apart, not counted.
-    #[arg(long, value_name = "DIR", default_value = "scenarios/known")]
-    known: PathBuf,
+    /// Files of failures that are known, each with its report in refs: told apart, not counted; scenarios/known, if that is
+    /// there.
+    #[arg(long, value_name = "DIR")]
+    known: Option<PathBuf>,
 }
 
 /// Tries everything once and tells; returns the exit code.
@@ -76,7 +77,9 @@ pub fn exhaust(args: &ExhaustArgs) -> u8 {
         }
     };
     let conduct = Conduct { twice: args.twice, records_max: RECORDS_MAX, ..Conduct::default() };
-    let known = match explore::known_in(&args.known, Conduct { twice: false, ..conduct }) {
+    let known = known_folder(args.known.as_deref())
+        .and_then(|folder| explore::known_in(folder, Conduct { twice: false, ..conduct }));
+    let known = match known {
         Ok(known) => known,
         Err(told) => {
             eprintln!("repull-sim: {told}");
@@ -113,11 +116,11 @@ pub fn exhaust(args: &ExhaustArgs) -> u8 {
     }
     let how = format!("repull-sim exhaust {}", args.file.display());
     let is_cut = hunt.is_interrupted.load(Ordering::Relaxed);
-    let mut report = Report::of(&tally, "exhaust", &how, (1, 1), hunt.time(), is_cut);
-    if let Err(error) = write_found(&args.out, &tally.found, &how, &mut report) {
-        eprintln!("repull-sim: {}: {error}", args.out.display());
-        return exit::USAGE;
-    }
+    let mut report = Report::of(&tally, "exhaust", &how, Shard::WHOLE, hunt.time(), is_cut);
+    let written = write_found(&args.out, &tally.found, &how, &mut report);
     tell(args.format, &report);
+    if let Err(error) = written {
+        return not_written(&args.out, &error);
+    }
     verdict(&report, false)
 }

@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{exit, progress::Line, time};
 use crate::{
     explore::{
-        self, Conduct, Found, GroupReport, Mode, NO_VERDICT, Plan, RECORDS_MAX, Report, Source, Tally,
+        self, Conduct, Found, GroupReport, Mode, NO_VERDICT, Plan, RECORDS_MAX, Report, Shard, Source, Tally,
         is_recovery,
     },
     oracle::REACHABLE,
@@ -54,7 +54,7 @@ Exit codes:
   2  a file or the command line is not understood
   3  two runs of the same seed differ
   4  a mark was not reached, and --require-marks was given
-  6  a run did not end within --records-max records";
+  6  a run did not end within --records-max records, or the search was stopped before its end";
 
 /// What `explore` takes.
 #[derive(Debug, Args)]
@@ -79,8 +79,8 @@ pub struct ExploreArgs {
     #[arg(long, value_name = "DIR", default_value = "explore-out")]
     out: PathBuf,
     /// Only every n-th seed, beginning with the i-th: a part of a search that several jobs share.
-    #[arg(long, value_name = "I/N", default_value = "1/1", value_parser = parse_shard)]
-    shard: (u64, u64),
+    #[arg(long, value_name = "I/N", default_value = "1/1")]
+    shard: Shard,
     /// How scenarios are chosen.
     #[arg(long, value_enum, default_value_t = ModeArg::Guided)]
     search: ModeArg,
@@ -99,9 +99,10 @@ pub struct ExploreArgs {
     /// Stop at the first failure that is not known.
     #[arg(long)]
     first: bool,
-    /// Files of failures that are known, each with its report in refs: told apart, not counted.
-    #[arg(long, value_name = "DIR", default_value = "scenarios/known")]
-    known: PathBuf,
+    /// Files of failures that are known, each with its report in refs: told apart, not counted; scenarios/known, if that is
+    /// there.
+    #[arg(long, value_name = "DIR")]
+    known: Option<PathBuf>,
     /// Give a run up that makes more records than this.
     #[arg(long, value_name = "N", default_value_t = RECORDS_MAX, value_parser = clap::value_parser!(u64).range(1..))]
     records_max: u64,
@@ -161,8 +162,14 @@ pub fn explore(args: &ExploreArgs) -> u8 {
         print!("{}", crate::scenario::print(&scenario));
         return exit::HELD;
     }
+    if let Err(told) = seeds_of(args) {
+        eprintln!("repull-sim: {told}");
+        return exit::USAGE;
+    }
     let conduct = Conduct { twice: args.twice, records_max: args.records_max, ..Conduct::default() };
-    let known = match explore::known_in(&args.known, Conduct { twice: false, ..conduct }) {
+    let known = known_folder(args.known.as_deref())
+        .and_then(|folder| explore::known_in(folder, Conduct { twice: false, ..conduct }));
+    let known = match known {
         Ok(known) => known,
         Err(told) => {
             eprintln!("repull-sim: {told}");
@@ -172,7 +179,7 @@ pub fn explore(args: &ExploreArgs) -> u8 {
     let plan = Plan {
         sources,
         from: args.from,
-        seeds: args.seeds.or(if args.time.is_some() { None } else { Some(5_000) }),
+        seeds: args.seeds.or(if args.time.is_some() { None } else { Some(SEEDS) }),
         shard: args.shard,
         mode: args.search.into(),
         maximises: args.maximise.is_some(),
@@ -182,26 +189,46 @@ pub fn explore(args: &ExploreArgs) -> u8 {
     };
     let hunt = Hunt::begin(args.time);
     let mut progress = Progress::new("seeds");
-    let (how, mut kept) = (how(args), BTreeMap::new());
+    let (whole, mut kept) = (how(args), BTreeMap::new());
+    let how =
+        if args.shard == Shard::WHOLE { whole.clone() } else { format!("{whole} --shard {}", args.shard) };
     let mut tally = explore::search(&plan, &hunt.is_over, known, |tally| {
         progress.on_tally(tally);
         keep(&args.out, &tally.found, &how, &mut kept);
     });
     progress.end();
     let is_cut = hunt.is_interrupted.load(Ordering::Relaxed);
-    let mut report = Report::of(&tally, "explore", &how, args.shard, hunt.time(), is_cut);
-    if let Err(error) = write_found(&args.out, &tally.found, &how, &mut report) {
-        eprintln!("repull-sim: {}: {error}", args.out.display());
-        return exit::USAGE;
-    }
-    if args.maximise.is_some()
-        && let Err(error) = write_worst(&args.out, &mut tally, &how, &mut report)
-    {
-        eprintln!("repull-sim: {}: {error}", args.out.display());
-        return exit::USAGE;
+    let mut report = Report::of(&tally, "explore", &whole, args.shard, hunt.time(), is_cut);
+    let mut written = write_found(&args.out, &tally.found, &how, &mut report);
+    if args.maximise.is_some() {
+        written = written.and(write_worst(&args.out, &mut tally, &how, &mut report));
     }
     tell(args.format, &report);
+    if let Err(error) = written {
+        return not_written(&args.out, &error);
+    }
     verdict(&report, args.require_marks)
+}
+
+/// Tells, behind the report, that what it is about could not be kept; returns the exit code.
+pub(super) fn not_written(out: &Path, error: &io::Error) -> u8 {
+    eprintln!("repull-sim: {}: {error}; nothing was kept there: name another folder by --out", out.display());
+    exit::USAGE
+}
+
+/// Seeds tried if neither a number nor a time is given.
+const SEEDS: u64 = 5_000;
+
+/// Sees that there is something to search.
+fn seeds_of(args: &ExploreArgs) -> Result<(), String> {
+    let seeds = args.seeds.unwrap_or(if args.time.is_some() { 1 } else { SEEDS });
+    if args.from.checked_add(seeds - 1).is_none() {
+        return Err(format!("--from {}: there are no {seeds} seeds from there on", args.from));
+    }
+    if args.time.is_none() && seeds < args.shard.part {
+        return Err(format!("--shard {}: of {seeds} seeds none is its", args.shard));
+    }
+    Ok(())
 }
 
 /// Reads files with a `[swarm]` section; without any path there is the universe.
@@ -225,7 +252,7 @@ fn sources(paths: &[PathBuf]) -> Result<Vec<Source>, String> {
     Ok(swarms)
 }
 
-/// Returns the command that makes this search again.
+/// Returns the command that makes this search again, all shards of it.
 fn how(args: &ExploreArgs) -> String {
     let mut how = "repull-sim explore".to_owned();
     for path in &args.paths {
@@ -235,14 +262,26 @@ fn how(args: &ExploreArgs) -> String {
     if let Some(seeds) = args.seeds {
         how.push_str(&format!(" --seeds {seeds}"));
     }
-    if args.shard != (1, 1) {
-        how.push_str(&format!(" --shard {}/{}", args.shard.0, args.shard.1));
+    if let Some(time) = args.time {
+        how.push_str(&format!(" --time {}ms", time.as_millis()));
     }
     if args.search != ModeArg::Guided {
         how.push_str(&format!(" --search {}", Mode::from(args.search).name()));
     }
     if args.maximise.is_some() {
         how.push_str(" --maximise recovery-time");
+    }
+    if args.twice {
+        how.push_str(" --twice");
+    }
+    if args.first {
+        how.push_str(" --first");
+    }
+    if args.records_max != RECORDS_MAX {
+        how.push_str(&format!(" --records-max {}", args.records_max));
+    }
+    if let Some(known) = &args.known {
+        how.push_str(&format!(" --known {}", known.display()));
     }
     how
 }
@@ -306,7 +345,7 @@ pub(super) fn verdict(report: &Report, requires_marks: bool) -> u8 {
         exit::NOT_DETERMINISTIC
     } else if report.news().any(|group| is_broken(&group)) {
         exit::BROKEN
-    } else if report.news().next().is_some() {
+    } else if report.news().next().is_some() || report.is_cut {
         exit::NO_VERDICT
     } else if requires_marks && !report.marks_missed.is_empty() {
         exit::MARK_MISSED
@@ -414,15 +453,16 @@ impl Progress {
     }
 }
 
-/// Reads `3/8`.
-fn parse_shard(text: &str) -> Result<(u64, u64), String> {
-    let hint = || "a part and how many, such as 3/8".to_owned();
-    let (part, parts) = text.split_once('/').ok_or_else(hint)?;
-    let (part, parts): (u64, u64) = (part.parse().map_err(|_| hint())?, parts.parse().map_err(|_| hint())?);
-    if part == 0 || part > parts {
-        return Err(format!("parts count from 1 to {parts}"));
+/// Returns where known failures are looked for: in the folder that is named, which must be there, or in the usual one.
+///
+/// # Errors
+/// The folder that is named is not there.
+pub(super) fn known_folder(named: Option<&Path>) -> Result<&Path, String> {
+    match named {
+        Some(folder) if !folder.is_dir() => Err(format!("--known {}: no such folder", folder.display())),
+        Some(folder) => Ok(folder),
+        None => Ok(Path::new("scenarios/known")),
     }
-    Ok((part, parts))
 }
 
 #[cfg(test)]
@@ -431,9 +471,29 @@ mod tests {
 
     #[test]
     fn shards_read_as_written() {
-        assert_eq!(parse_shard("3/8"), Ok((3, 8)));
+        assert_eq!("3/8".parse(), Ok(Shard { part: 3, of: 8 }));
         for wrong in ["0/8", "9/8", "3", "a/b", "3/0", ""] {
-            assert!(parse_shard(wrong).is_err(), "{wrong}");
+            assert!(wrong.parse::<Shard>().is_err(), "{wrong}");
         }
+    }
+
+    fn refused(given: &[&str]) -> Option<String> {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: ExploreArgs,
+        }
+        let line = <Line as clap::Parser>::try_parse_from([&["explore"], given].concat());
+        seeds_of(&line.unwrap_or_else(|error| panic!("{error}")).args).err()
+    }
+
+    #[test]
+    fn a_search_of_nothing_is_refused() {
+        assert_eq!(refused(&["--seeds", "3", "--shard", "3/8"]), None);
+        assert_eq!(refused(&["--time", "1s", "--shard", "8/8"]), None);
+        let told = refused(&["--seeds", "3", "--shard", "5/8"]);
+        assert_eq!(told.as_deref(), Some("--shard 5/8: of 3 seeds none is its"));
+        let told = refused(&["--from", "18446744073709551615", "--seeds", "2"]);
+        assert!(told.is_some_and(|told| told.ends_with("there are no 2 seeds from there on")));
     }
 }

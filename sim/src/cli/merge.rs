@@ -1,6 +1,9 @@
 //! `repull-sim merge`: the shards of one search, joined.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 
@@ -13,7 +16,7 @@ use crate::explore::{Report, merge as join};
 /// What `merge` takes.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit codes are those of `repull-sim explore`, of all shards together.\n\nExample:\n  repull-sim merge \
+    after_help = "Exit codes are those of `repull-sim explore`, of all shards together; 6 as well if a shard has no report.\n\nExample:\n  repull-sim merge \
                   shard-*.json"
 )]
 pub struct MergeArgs {
@@ -28,13 +31,25 @@ pub struct MergeArgs {
     require_marks: bool,
 }
 
+/// Each job has named its files from where it ran; its report may have come from there with them.
+fn beside(report_at: &Path, mut report: Report) -> Report {
+    let Some(folder) = report_at.parent() else { return report };
+    for group in &mut report.groups {
+        if let Some(file) = group.file.as_ref().map(|file| folder.join(file)).filter(|file| file.exists()) {
+            group.replay = Some(format!("repull-sim run {}", file.display()));
+            group.file = Some(file.display().to_string());
+        }
+    }
+    report
+}
+
 /// Joins and tells; returns the exit code.
 pub fn merge(args: &MergeArgs) -> u8 {
     let mut reports: Vec<Report> = Vec::new();
     for path in &args.reports {
         let text = fs::read_to_string(path).map_err(|error| error.to_string());
         match text.and_then(|text| serde_json::from_str(&text).map_err(|error| error.to_string())) {
-            Ok(report) => reports.push(report),
+            Ok(report) => reports.push(beside(path, report)),
             Err(error) => {
                 eprintln!(
                     "repull-sim: {}: {error}; a report is what `explore --format json` writes",
@@ -47,7 +62,14 @@ pub fn merge(args: &MergeArgs) -> u8 {
     match join(reports) {
         Ok(report) => {
             tell(args.format, &report);
-            verdict(&report, args.require_marks)
+            let missed = report.shards_missed();
+            for shard in &missed {
+                eprintln!("repull-sim: no report of shard {shard}: nothing is known of its seeds");
+            }
+            match verdict(&report, args.require_marks) {
+                exit::HELD | exit::MARK_MISSED if !missed.is_empty() => exit::NO_VERDICT,
+                code => code,
+            }
         }
         Err(error) => {
             eprintln!("repull-sim: {error}");

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     dice::Dice,
-    origin::{Behaviour, Handshake},
+    origin::Behaviour,
     scenario::{
         self, FAULTS, Problem,
         model::{Act, Behaving, CutBy, Event, Fault, FaultEvent, HostRef, Role, Scenario},
@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// S0, S1 and S2.
-const HANDSHAKE_BYTES: usize = 1 + 2 * 1536;
+const HANDSHAKE_BYTES: u64 = 1 + 2 * 1536;
 
 /// How long a fault lasts: longer than a dial waits before it is tried again, shorter than most patience.
 const LASTS: Duration = Duration::from_millis(1_500);
@@ -64,26 +64,25 @@ pub fn cases(story: &Scenario) -> Vec<Case> {
             cases.extend(instants.iter().map(|at| Case { at: *at, on, fault: fault.clone() }));
         }
     }
-    let said = said_before_media(&records).saturating_sub(HANDSHAKE_BYTES as u64);
+    let said = said_up_to_media(&records).saturating_sub(HANDSHAKE_BYTES);
     for (at, on) in accepted {
         // C0 and C1 come with the connection, and are answered in the same instant.
         let before = Instant::from_nanos(at.as_nanos() - 1);
-        let truncated = (0..HANDSHAKE_BYTES).filter_map(|len| truncated(story, on, len));
-        cases.extend(truncated.map(|fault| Case { at: before, on, fault }));
         let behind = Instant::from_nanos(at.as_nanos() + 1);
-        for byte in 0..=said {
-            for by in [CutBy::Fin, CutBy::Reset, CutBy::Silence] {
-                cases.push(Case { at: behind, on, fault: Fault::Cut { at: byte, by } });
-            }
+        for by in [CutBy::Fin, CutBy::Reset, CutBy::Silence] {
+            let truncated = (0..HANDSHAKE_BYTES).filter_map(|len| truncated(story, on, len, by));
+            cases.extend(truncated.map(|fault| Case { at: before, on, fault }));
+            let cut = (0..=said).map(|at| Fault::Cut { at, by });
+            cases.extend(cut.map(|fault| Case { at: behind, on, fault }));
         }
     }
     cases
 }
 
 /// An origin's connections end in the handshake, after so many bytes.
-fn truncated(story: &Scenario, on: HostRef, len: usize) -> Option<Fault> {
+fn truncated(story: &Scenario, on: HostRef, len: u64, by: CutBy) -> Option<Fault> {
     let Role::Origin(model) = &story.hosts.get(usize::from(on.0))?.role else { return None };
-    let behaviour = Behaviour { handshake: Handshake::Truncated { len }, ..model.behaviour.clone() };
+    let behaviour = Behaviour { cut: Some((len, by)), ..model.behaviour.clone() };
     Some(Fault::Behave(Box::new(Behaving { name: "handshake-truncated", behaviour })))
 }
 
@@ -104,10 +103,12 @@ fn accepted(records: &[Record], story: &Scenario, cast: &crate::trace::Cast) -> 
     accepted
 }
 
-/// Returns how many bytes arrive on the first upstream connection before its first frame.
-fn said_before_media(records: &[Record]) -> u64 {
+/// Returns how many bytes arrive on the first upstream connection up to its first frame: that may come in one read with the last
+/// answer, and is counted with it.
+fn said_up_to_media(records: &[Record]) -> u64 {
     let mut upstream = None;
     let mut said = 0;
+    let mut has_media = false;
     for record in records {
         if let (None, What::Out(Outward::Connect { conn, .. })) = (upstream, &record.what) {
             upstream = Some(*conn);
@@ -115,10 +116,13 @@ fn said_before_media(records: &[Record]) -> u64 {
             && Some(*conn) == upstream
         {
             said += u64::from(*len);
+            if has_media {
+                return said;
+            }
         } else if let What::Arrived { conn, .. } = &record.what
             && Some(*conn) == upstream
         {
-            return said;
+            has_media = true;
         }
     }
     said

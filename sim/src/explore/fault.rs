@@ -125,7 +125,7 @@ fn behave(
     match name {
         "handshake-truncated" => {
             let len = dice.one(&[0, 1, 2, 1_000, 1_536, 1_537, 1_538, 3_072]);
-            to.handshake = Handshake::Truncated { len };
+            to.cut = Some((len, dice.one(&[CutBy::Silence, CutBy::Fin, CutBy::Reset])));
         }
         "handshake-slow" => {
             let len = dice.one(&[10, 100, 1_000]);

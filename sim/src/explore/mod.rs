@@ -30,6 +30,6 @@ pub use self::{
     exhaust::{Case, cases, exhaust},
     expand::Source,
     found::{Example, Found, known_in, save, stem, write},
-    report::{CellCount, GroupReport, MergeError, Report, WorstReport, merge},
+    report::{CellCount, GroupReport, MergeError, Report, Shard, WorstReport, merge},
     search::{Mode, Plan, Tally, Worst, is_recovery, search},
 };

@@ -1,6 +1,11 @@
 //! What a search came to, as data: told to people, written for programs, joined from the shards of one search.
 
-use std::{collections::BTreeMap, fmt, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    fmt::Write as _,
+    str::FromStr,
+};
 
 use proxy_core::time::Duration;
 use serde::{Deserialize, Serialize};
@@ -14,7 +19,7 @@ use crate::{
 };
 
 /// The version of the form.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 /// Misses told by name in text.
 const TOLD_MAX: usize = 24;
 
@@ -25,10 +30,10 @@ pub struct Report {
     pub schema: u32,
     /// `explore` or `exhaust`.
     pub command: String,
-    /// How it can be made again.
+    /// The command that makes all of it again, every shard.
     pub how: String,
-    /// Which shard of how many, such as `1/4`; joined ones in a list.
-    pub shards: Vec<String>,
+    /// Which shards, each of how many.
+    pub shards: Vec<Shard>,
     /// Seeds tried, or cases.
     pub seeds: u64,
     /// Records made.
@@ -51,6 +56,55 @@ pub struct Report {
     pub groups: Vec<GroupReport>,
     /// Worst recovery times.
     pub worst: Vec<WorstReport>,
+}
+
+/// A part of a search that several jobs share; written `3/8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Shard {
+    /// Which, from 1.
+    pub part: u64,
+    /// Of how many.
+    pub of: u64,
+}
+
+impl Shard {
+    /// All of a search.
+    pub const WHOLE: Self = Self { part: 1, of: 1 };
+}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.part, self.of)
+    }
+}
+
+impl From<Shard> for String {
+    fn from(shard: Shard) -> Self {
+        shard.to_string()
+    }
+}
+
+impl TryFrom<String> for Shard {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let hint = || "a part and how many, such as 3/8".to_owned();
+        let (part, of) = text.split_once('/').ok_or_else(hint)?;
+        let (part, of): (u64, u64) = (part.parse().map_err(|_| hint())?, of.parse().map_err(|_| hint())?);
+        if part == 0 || part > of {
+            return Err(format!("parts count from 1 to {of}"));
+        }
+        Ok(Self { part, of })
+    }
 }
 
 /// How often a cell was reached.
@@ -103,19 +157,8 @@ pub struct WorstReport {
 
 impl Report {
     /// Tells a tally. Files are filled in by whoever writes them.
-    pub fn of(
-        tally: &Tally,
-        command: &str,
-        how: &str,
-        shard: (u64, u64),
-        time: Duration,
-        is_cut: bool,
-    ) -> Self {
+    pub fn of(tally: &Tally, command: &str, how: &str, shard: Shard, time: Duration, is_cut: bool) -> Self {
         let (state, event) = (|at: usize| kebab(&STATES[at]), |at: usize| kebab(&STIMULI[at]));
-        let missed =
-            REACHABLE.iter().flat_map(|(state, events)| events.iter().map(move |event| (*state, *event)));
-        let missed =
-            missed.filter(|(state, event)| !tally.cells.contains_key(&(*state as usize, *event as usize)));
         let groups = tally.found.groups.iter().map(|(group, example)| GroupReport {
             group: group.clone(),
             count: example.count,
@@ -141,25 +184,45 @@ impl Report {
             seed: worst.seed,
             file: None,
         });
-        Self {
+        let mut report = Self {
             schema: SCHEMA,
             command: command.to_owned(),
             how: how.to_owned(),
-            shards: vec![format!("{}/{}", shard.0, shard.1)],
+            shards: vec![shard],
             seeds: tally.seeds,
             steps: tally.steps,
             millis: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
             is_cut,
             marks: tally.marks.iter().map(|(mark, count)| ((*mark).to_owned(), *count)).collect(),
-            marks_missed: tally.marks_missed().into_iter().map(str::to_owned).collect(),
+            marks_missed: Vec::new(),
             cells,
-            cells_missed: missed
-                .map(|(state, event)| format!("{} × {}", kebab(&state), kebab(&event)))
-                .collect(),
+            cells_missed: Vec::new(),
             ways: tally.ways.iter().copied().collect(),
             groups: groups.collect(),
             worst: worst.collect(),
-        }
+        };
+        report.miss();
+        report
+    }
+
+    /// Notes what was never reached.
+    fn miss(&mut self) {
+        let marks = MARKS.iter().map(|(mark, _)| *mark).filter(|mark| !self.marks.contains_key(*mark));
+        self.marks_missed = marks.map(str::to_owned).collect();
+        let all = REACHABLE.iter().flat_map(|(state, events)| events.iter().map(move |event| (state, event)));
+        let all = all.map(|(state, event)| (kebab(state), kebab(event)));
+        let is_reached = |(state, event): &(String, String)| {
+            self.cells.iter().any(|cell| (&cell.state, &cell.event) == (state, event))
+        };
+        let missed = all.filter(|cell| !is_reached(cell));
+        self.cells_missed = missed.map(|(state, event)| format!("{state} × {event}")).collect();
+    }
+
+    /// Returns the shards of which nothing is known.
+    pub fn shards_missed(&self) -> Vec<Shard> {
+        let of = self.shards.first().map_or(1, |shard| shard.of);
+        let all = (1..=of).map(|part| Shard { part, of });
+        all.filter(|shard| !self.shards.contains(shard)).collect()
     }
 
     /// Returns the groups nobody knows.
@@ -247,8 +310,12 @@ pub enum MergeError {
     Nothing,
     /// It is of another form.
     Schema(u32),
+    /// Another version of this program has written it: it has not the same marks.
+    Version(String),
+    /// Two are of different searches.
+    Others(String, String),
     /// Two are of the same part of the search.
-    Twice(String),
+    Twice(Shard),
 }
 
 impl fmt::Display for MergeError {
@@ -260,6 +327,16 @@ impl fmt::Display for MergeError {
                     f,
                     "a report of form {schema}; this program joins form {SCHEMA}: write it anew with this one"
                 )
+            }
+            Self::Version(mark) => {
+                write!(
+                    f,
+                    "a report of another version of this program: one of the two has no mark \"{mark}\"; all shards of a \
+                     search are made, and joined, by the same version"
+                )
+            }
+            Self::Others(one, other) => {
+                write!(f, "reports of two searches, `{one}` and `{other}`: join those of one")
             }
             Self::Twice(shard) => {
                 write!(
@@ -282,16 +359,34 @@ pub fn merge(reports: Vec<Report>) -> Result<Report, MergeError> {
     for report in reports {
         check(&report)?;
         if let Some(shard) = report.shards.iter().find(|shard| all.shards.contains(shard)) {
-            return Err(MergeError::Twice(shard.clone()));
+            return Err(MergeError::Twice(*shard));
+        }
+        let search = |report: &Report| {
+            let parts = report.shards.first().map_or(1, |shard| shard.of);
+            format!("{}, in {parts} shards", report.how)
+        };
+        if search(&report) != search(&all) {
+            return Err(MergeError::Others(search(&all), search(&report)));
         }
         join(&mut all, report);
     }
-    all.shards.sort();
+    all.shards.sort_unstable();
+    all.miss();
     Ok(all)
 }
 
+/// What was reached can only be told from what was not by a program that has the same marks.
 fn check(report: &Report) -> Result<(), MergeError> {
-    if report.schema == SCHEMA { Ok(()) } else { Err(MergeError::Schema(report.schema)) }
+    if report.schema != SCHEMA {
+        return Err(MergeError::Schema(report.schema));
+    }
+    let theirs: BTreeSet<&str> =
+        report.marks.keys().chain(&report.marks_missed).map(String::as_str).collect();
+    let ours: BTreeSet<&str> = MARKS.iter().map(|(mark, _)| *mark).collect();
+    match theirs.symmetric_difference(&ours).next() {
+        Some(mark) => Err(MergeError::Version((*mark).to_owned())),
+        None => Ok(()),
+    }
 }
 
 fn join(all: &mut Report, other: Report) {
@@ -303,7 +398,6 @@ fn join(all: &mut Report, other: Report) {
     for (mark, count) in other.marks {
         *all.marks.entry(mark).or_insert(0) += count;
     }
-    all.marks_missed.retain(|mark| other.marks_missed.contains(mark));
     for cell in other.cells {
         match all.cells.iter_mut().find(|known| (&known.state, &known.event) == (&cell.state, &cell.event)) {
             Some(known) => known.seeds += cell.seeds,
@@ -311,7 +405,6 @@ fn join(all: &mut Report, other: Report) {
         }
     }
     all.cells.sort();
-    all.cells_missed.retain(|cell| other.cells_missed.contains(cell));
     all.ways.extend(other.ways);
     all.ways.sort_unstable();
     all.ways.dedup();

@@ -22,6 +22,7 @@ use super::{
     attempt::{Attempt, Conduct, attempt},
     expand::Source,
     found::Found,
+    report::Shard,
     roll::Roll,
 };
 use crate::{
@@ -70,7 +71,7 @@ pub struct Plan {
     /// How many seeds, of all shards together; `None`: until told to stop.
     pub seeds: Option<u64>,
     /// This part of so many: every so-manieth seed.
-    pub shard: (u64, u64),
+    pub shard: Shard,
     /// How scenarios are chosen.
     pub mode: Mode,
     /// Long recovery is what is looked for, beside failures.
@@ -158,7 +159,7 @@ pub fn search(
 
 /// Returns the seeds of a shard.
 fn seeds_of(plan: &Plan) -> Box<dyn Iterator<Item = u64>> {
-    let (part, parts) = plan.shard;
+    let Shard { part, of: parts } = plan.shard;
     let all = plan.from..plan.seeds.map_or(u64::MAX, |seeds| plan.from.saturating_add(seeds));
     let step = usize::try_from(parts.max(1)).unwrap_or(usize::MAX);
     Box::new(all.skip(usize::try_from(part.saturating_sub(1)).unwrap_or(0)).step_by(step))

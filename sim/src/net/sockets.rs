@@ -132,7 +132,15 @@ impl Net {
         }
     }
 
-    /// Closes a socket at once, by RST.
+    /// Sends what was written, as far as the window goes: a reset later in the same instant does not take it back, as it does
+    /// not where writing sends at once.
+    pub fn push(&mut self, sock: SockId, now: Instant) {
+        if self.end(sock).is_some_and(|end| !end.over) {
+            self.flush_slot(slot_of(sock), now);
+        }
+    }
+
+    /// Closes a socket at once, by RST. What has not left yet is lost.
     pub fn abort(&mut self, sock: SockId) {
         let Some(end) = self.end_mut(sock) else { return };
         if end.over || end.state() == State::SynSent {

@@ -297,6 +297,7 @@ pub fn is_sound(behaviour: &Behaviour, publisher: &Publisher) -> bool {
     let answers = behaviour.create_stream == OnCall::Answer && behaviour.play == OnCall::Answer;
     let sends = behaviour.withhold == Withhold::Nothing
         && behaviour.end.is_none()
+        && behaviour.cut.is_none()
         && behaviour.defect.is_none()
         && behaviour.reconnect_request.is_none()
         && behaviour.media_stream.is_none();

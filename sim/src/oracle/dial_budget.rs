@@ -34,6 +34,8 @@ const AT_ONCE: Duration = Duration::from_millis(500);
 #[derive(Debug, Default)]
 pub(super) struct DialBudget {
     proxies: BTreeMap<ActorId, Buckets>,
+    /// Where streams wait to dial, in their url, and since when: who begins anew there keeps its place.
+    asked: BTreeMap<(ActorId, u64), (SocketAddr, Instant)>,
     /// Streams that wait to dial an address in their url, if that has no budget.
     due: Alarms<(ActorId, u64)>,
 }
@@ -91,16 +93,18 @@ impl Oracle for DialBudget {
         }
         if let What::Event(event) = &record.what
             && let EventKind::PullStepped { event: PullEventKind::Granted, .. } = &event.kind
-            && let Some(stream) = event.stream.and_then(|id| scene.streams.get(&(proxy, id.0)))
+            && let Some(id) = event.stream.map(|id| id.0)
+            && let Some(stream) = scene.streams.get(&(proxy, id))
             && let Some(addr) = stream.literal
         {
             let count = self.proxies.entry(proxy).or_default().passed_over.entry(addr).or_default();
-            if let Some(text) = jumps_the_queue(proxy, stream, addr, *count, record.at, scene) {
+            let since = self.asked.get(&(proxy, id)).map_or(record.at, |(_, since)| *since);
+            let waiting = Waiting { proxy, addr, asked: &self.asked, scene };
+            if let Some(text) = waiting.jumped(stream, since, *count, record.at) {
                 findings.broken(NAME, proxy, text);
             }
-            let others = waiting_for(proxy, addr, scene).filter(|other| other.key != stream.key);
-            let has_waited_longest = others.into_iter().all(|other| other.entered_at > stream.entered_at);
-            *count = if has_waited_longest { 0 } else { *count + 1 };
+            let mut others = waiting.all().filter(|(other, _)| other.key != stream.key);
+            *count = if others.all(|(_, asked)| asked > since) { 0 } else { *count + 1 };
         }
         if let What::Event(event) = &record.what
             && let EventKind::PullStepped { state, event: stimulus, next } = &event.kind
@@ -119,6 +123,15 @@ impl Oracle for DialBudget {
                     buckets.serving.remove(&addr);
                 } else if has_connection(*state) && !has_connection(*next) {
                     buckets.serving.remove(&addr);
+                }
+            }
+            match stream.literal.filter(|_| *next == PullState::Queued) {
+                Some(addr) if self.asked.get(&(proxy, id)).is_some_and(|(at, _)| *at == addr) => {}
+                Some(addr) => {
+                    self.asked.insert((proxy, id), (addr, record.at));
+                }
+                None => {
+                    self.asked.remove(&(proxy, id));
                 }
             }
             if *next != PullState::Queued {
@@ -157,6 +170,7 @@ impl Oracle for DialBudget {
 
     fn forget(&mut self, proxy: ActorId) {
         self.proxies.remove(&proxy);
+        self.asked.retain(|(of, _), _| *of != proxy);
         self.due.retain(|(of, _)| *of != proxy);
     }
 }
@@ -178,47 +192,48 @@ fn at_once(proxy: ActorId, scene: &Scene) -> Duration {
     Duration::from_secs(1) * (scene.rivals(proxy, None) + 1) / total + AT_ONCE
 }
 
-/// Tells of a stream that somebody watches and that has to wait while one that nobody watches dials the same address, unless that
-/// has waited longer and so many dials have passed it over. Names may have to be looked up again first, and who has an
-/// operator waiting goes before all: such are not compared.
-fn jumps_the_queue(
+/// Who waits to dial an address in their url, and since when.
+struct Waiting<'s> {
     proxy: ActorId,
-    granted: &StreamNow,
     addr: SocketAddr,
-    passed_over: u32,
-    now: Instant,
-    scene: &Scene,
-) -> Option<String> {
-    let is_asked = scene.requests.keys().any(|(of, _)| *of == proxy);
-    if scene.is_watched(proxy, granted) || is_asked || scene.redirects || scene.is_outside {
-        return None;
-    }
-    let is_watched = |stream: &&StreamNow| {
-        stream.entered_at < now && scene.watched_since(proxy, stream).is_some_and(|since| since < now)
-    };
-    let longest =
-        waiting_for(proxy, addr, scene).filter(is_watched).min_by_key(|stream| stream.entered_at)?;
-    // Of those who wait by a name it is not known where, nor who of them was passed over.
-    let is_due = passed_over >= bounds::PASSED_OVER
-        || scene.counts.get(&(proxy, None)).is_some_and(|named| *named > 0);
-    if is_due && granted.entered_at <= longest.entered_at {
-        return None;
-    }
-    let (waiting, dials) = (name_of(&longest.key), name_of(&granted.key));
-    Some(format!(
-        "{waiting} is watched and waits to dial {addr} since {}, and {dials}, which nobody watches and which waits since {}, \
-         dials: the watched first was promised, but for who has waited longest and was passed over {} times, not \
-         {passed_over}",
-        longest.entered_at,
-        granted.entered_at,
-        bounds::PASSED_OVER
-    ))
+    asked: &'s BTreeMap<(ActorId, u64), (SocketAddr, Instant)>,
+    scene: &'s Scene,
 }
 
-/// Returns the streams that wait to dial an address in their url.
-fn waiting_for(proxy: ActorId, addr: SocketAddr, scene: &Scene) -> impl Iterator<Item = &StreamNow> {
-    let mine = scene.streams.range((proxy, 0)..=(proxy, u64::MAX)).map(|(_, stream)| stream);
-    mine.filter(move |stream| stream.state == PullState::Queued && stream.literal == Some(addr))
+impl<'s> Waiting<'s> {
+    fn all(&self) -> impl Iterator<Item = (&'s StreamNow, Instant)> {
+        let (proxy, addr, scene) = (self.proxy, self.addr, self.scene);
+        let mine = self.asked.range((proxy, 0)..=(proxy, u64::MAX)).filter(move |(_, (at, _))| *at == addr);
+        mine.filter_map(move |(whose, (_, since))| Some((scene.streams.get(whose)?, *since)))
+    }
+
+    /// Tells of a stream that somebody watches and that has to wait while one that nobody watches dials the same address, unless
+    /// that has waited longer and so many dials have passed it over. Names may have to be looked up again first, and who has
+    /// an operator waiting goes before all: such are not compared.
+    fn jumped(&self, granted: &StreamNow, since: Instant, passed_over: u32, now: Instant) -> Option<String> {
+        let (proxy, scene) = (self.proxy, self.scene);
+        let is_asked = scene.requests.keys().any(|(of, _)| *of == proxy);
+        if scene.is_watched(proxy, granted) || is_asked || scene.redirects || scene.is_outside {
+            return None;
+        }
+        let is_watched = |(stream, since): &(&StreamNow, Instant)| {
+            *since < now && scene.watched_since(proxy, stream).is_some_and(|since| since < now)
+        };
+        let (longest, longest_since) = self.all().filter(is_watched).min_by_key(|(_, since)| *since)?;
+        // Of those who wait by a name it is not known where, nor who of them was passed over.
+        let is_named = scene.counts.get(&(proxy, None)).is_some_and(|named| *named > 0);
+        if (is_named || passed_over >= bounds::PASSED_OVER) && since <= longest_since {
+            return None;
+        }
+        let (waiting, dials) = (name_of(&longest.key), name_of(&granted.key));
+        Some(format!(
+            "{waiting} is watched and waits to dial {} since {longest_since}, and {dials}, which nobody watches and which waits \
+             since {since}, dials: the watched first was promised, but for who has waited longest and was passed over {} \
+             times, not {passed_over}",
+            self.addr,
+            bounds::PASSED_OVER
+        ))
+    }
 }
 
 /// A dial or a request failed.

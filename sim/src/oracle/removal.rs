@@ -160,7 +160,10 @@ impl Book {
             StreamEnd::NoneReader => {
                 let delay = scene.config(proxy).play.none_reader_delay;
                 match end.unwatched_since {
-                    Some(_) if !end.auto_close => Some("auto_close is off".to_owned()),
+                    // An operator may have set it in the very step that removes what nobody watches any more.
+                    Some(_) if !end.auto_close && !scene.may_be_asked(proxy) => {
+                        Some("auto_close is off".to_owned())
+                    }
                     Some(since) if since + delay > at => Some(format!(
                         "nobody has watched it for {} only: {} were promised",
                         secs(at.since(since)),

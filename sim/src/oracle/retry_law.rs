@@ -9,7 +9,7 @@
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use proxy_core::{
-    io::{BackoffLaw, EventKind, PullEventKind, PullState, StreamEnd},
+    io::{BackoffLaw, EventKind, PullEventKind, PullFailure, PullState, StreamEnd},
     time::Instant,
 };
 
@@ -31,8 +31,11 @@ pub(super) struct RetryLaw {
 
 #[derive(Debug, Default)]
 struct Count {
-    /// Consecutive failures.
+    /// Consecutive failures at an url: another one has none.
     failures: u32,
+    url: String,
+    /// What was asked for leads to the proxy itself: what was before is asked for again, which has none either.
+    is_own: bool,
     /// When the present stretch of media began, and by what law.
     streaming_since: Option<(Instant, BackoffLaw)>,
     /// When the next attempt is due.
@@ -83,11 +86,11 @@ impl Oracle for RetryLaw {
             } else if *state == PullState::BackingOff && begins_attempt(*state, *stimulus, *next) {
                 self.on_attempt(record, id, *stimulus, stream, scene, findings);
             }
-        } else if let EventKind::PullEntered { state, failures, next_attempt, .. } = &event.kind {
-            let Some(text) = count.on_entered(*state, *failures, *next_attempt, stream, scene, record) else {
-                return;
-            };
-            findings.broken(NAME, proxy, format!("{}: {text}", name_of(&stream.key)));
+        } else if let EventKind::PullEntered { state, failure, failures, next_attempt } = &event.kind {
+            let entered = (*state, failure.as_ref(), *failures);
+            if let Some(text) = count.on_entered(entered, *next_attempt, stream, scene, record) {
+                findings.broken(NAME, proxy, format!("{}: {text}", name_of(&stream.key)));
+            }
         }
     }
 
@@ -107,6 +110,10 @@ impl Count {
     ) -> Option<String> {
         let at = record.at;
         let stable_after = scene.config(record.actor).pull.stable_after;
+        if begins_attempt(state, stimulus, next) && self.url != stream.url {
+            self.failures = 0;
+            self.url.clone_from(&stream.url);
+        }
         if next == PullState::Replaying && state != next {
             let lasted =
                 |since: Instant| since + stable_after < at && !was_frozen(scene, record.actor, since);
@@ -147,8 +154,7 @@ impl Count {
 
     fn on_entered(
         &mut self,
-        state: PullState,
-        failures: u32,
+        (state, failure, failures): (PullState, Option<&PullFailure>, u32),
         next_attempt: Option<Instant>,
         stream: &StreamNow,
         scene: &Scene,
@@ -172,7 +178,8 @@ impl Count {
             return None;
         }
         let before = self.failures;
-        let allowed = if is_vague { [before + 1, 1] } else { [before + 1; 2] };
+        let allowed = if is_vague || self.is_own { [before + 1, 1] } else { [before + 1; 2] };
+        self.is_own = failure == Some(&PullFailure::OwnUrl);
         self.streaming_since = None;
         self.failures = failures;
         self.next = next_attempt;

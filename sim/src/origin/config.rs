@@ -89,11 +89,6 @@ pub enum Handshake {
     Close,
     /// Accepted, and reset when the first bytes come (what docker-proxy does).
     Reset,
-    /// So many bytes of S0 S1 S2, then nothing.
-    Truncated {
-        /// Bytes sent, less than 3,073.
-        len: usize,
-    },
     /// S0 S1 S2 in small pieces.
     Slow {
         /// Bytes in a piece, at least 1.

@@ -105,7 +105,6 @@ impl Conn {
             Handshake::Reset => conn.stage = Stage::Trap,
             Handshake::Simple
             | Handshake::Strict
-            | Handshake::Truncated { .. }
             | Handshake::Slow { .. }
             | Handshake::Version(_)
             | Handshake::Http => {}
@@ -268,10 +267,6 @@ impl Conn {
 
     fn answer_handshake(&mut self, mut answer: Vec<u8>, behaviour: &Behaviour) {
         match behaviour.handshake {
-            Handshake::Truncated { len } => {
-                answer.truncate(len);
-                self.stage = Stage::Mute;
-            }
             Handshake::Slow { len, every } => self.outlet.go_slowly(len.max(1), every),
             Handshake::Version(version) => answer[0] = version,
             Handshake::Http => {

@@ -340,11 +340,14 @@ pub static FAULTS: &[FaultForm] = &[
         Rtmp,
         "handshake-truncated",
         Roles::ORIGIN,
-        &[or("bytes", Kind::Whole(0, 3072), "1000", "sent of the 3,073")],
-        "so many bytes of S0 S1 S2, then nothing",
+        &[
+            or("bytes", Kind::Whole(0, 3072), "1000", "sent of the 3,073"),
+            or("by", Kind::Word(|| list(words::CUTS)), "\"silence\"", "how it ends there"),
+        ],
+        "so many bytes of S0 S1 S2, and no more",
         |values, model| {
             behave("handshake-truncated", model, |to| {
-                to.handshake = Handshake::Truncated { len: values.number("bytes") };
+                to.cut = Some((values.count("bytes"), values.pick("by", words::CUTS)));
             })
         },
     ),

@@ -496,8 +496,11 @@ fn event_names(scenario: &Scenario) -> Vec<Option<String>> {
 }
 
 fn behaving_pairs(name: &str, behaviour: &Behaviour, pairs: &mut Pairs) {
+    if let (Some((bytes, by)), "handshake-truncated") = (behaviour.cut, name) {
+        pairs.put("bytes", bytes.to_string());
+        pairs.put("by", quote(words::word(words::CUTS, by)));
+    }
     match (&behaviour.handshake, name) {
-        (Handshake::Truncated { len }, "handshake-truncated") => pairs.put("bytes", len.to_string()),
         (Handshake::Slow { len, every }, "handshake-slow") => {
             pairs.put("bytes", len.to_string());
             pairs.put("gap", time(*every));

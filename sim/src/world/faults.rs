@@ -20,8 +20,8 @@ use crate::{
         filter,
     },
     origin::{
-        Behaviour, Change, CutAt, CutBy as ModelCutBy, Ending as ModelEnding, Flow, Handshake, Like,
-        Publisher, Then as ModelThen, Which,
+        Behaviour, Change, CutAt, Ending as ModelEnding, Flow, Handshake, Like, Publisher, Then as ModelThen,
+        Which,
     },
     player::Reading,
     scenario::model::{
@@ -656,11 +656,6 @@ impl World<'_> {
 
     /// Cuts live connections, each at a byte of what it says from here on.
     fn cut_plays(&mut self, o: usize, at: u64, by: CutBy) {
-        let by = match by {
-            CutBy::Fin => ModelCutBy::Fin,
-            CutBy::Reset => ModelCutBy::Reset,
-            CutBy::Silence => ModelCutBy::Silence,
-        };
         self.origins[o].model.cut(Which::All, CutAt::Message(at), by, self.now);
         self.pump_origin(o);
     }
@@ -680,9 +675,9 @@ impl World<'_> {
             }
             None => {
                 let by = match then {
-                    ModelThen::GoOn | ModelThen::Quiet => ModelCutBy::Silence,
-                    ModelThen::Fin => ModelCutBy::Fin,
-                    ModelThen::Reset => ModelCutBy::Reset,
+                    ModelThen::GoOn | ModelThen::Quiet => CutBy::Silence,
+                    ModelThen::Fin => CutBy::Fin,
+                    ModelThen::Reset => CutBy::Reset,
                 };
                 origin.model.cut(Which::All, CutAt::Message(0), by, self.now);
             }

@@ -282,6 +282,7 @@ impl World<'_> {
                 }
                 OriginOutput::Reset { conn } => {
                     if let Some(entry) = self.forget_peer(o, conn) {
+                        self.net.push(entry.sock, self.now);
                         self.net.abort(entry.sock);
                     }
                 }

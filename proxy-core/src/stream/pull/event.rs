@@ -107,7 +107,7 @@ pub enum Effect {
     /// It wants to dial an address that is known to be the right one until a moment; `Granted` is awaited, or
     /// `Deadline`, if its turn comes later than that. Whatever other state it enters takes it out of the queue.
     AskDial(SocketAddr, Instant),
-    /// Nobody answered there: a dial or handshake failed, or a request was met with silence.
+    /// Nobody answered there: a dial or handshake failed.
     DialFailed(SocketAddr),
     /// Somebody answered there and did not serve, or serves no more.
     NotServed(SocketAddr),
@@ -129,4 +129,6 @@ pub enum Effect {
     GaveUp,
     /// It would pull from itself.
     Loop,
+    /// What an operator asks for by now leads to ourselves.
+    LeadsBack,
 }

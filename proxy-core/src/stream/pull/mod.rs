@@ -186,7 +186,7 @@ impl Pull {
             State::Requesting { request, .. } => {
                 let Some(_) = request.asked_at else { return Some(request.until) };
                 let ping = request.pinger.next_at(&self.config, None);
-                let dead = request.pinger.dead_at(&self.config, None);
+                let dead = request.pinger.dead_at(&self.config);
                 let lookup = request.lookup_at(&self.config);
                 let until = request.until.min(lookup.unwrap_or(request.until));
                 Some(until.min(ping).min(dead.unwrap_or(until)))
@@ -194,12 +194,12 @@ impl Pull {
             State::AwaitingMedia { play, wait } => {
                 let ping = play.pinger.next_at(&self.config, None);
                 let lookup = wait.looked_up_at + self.config.lookup_interval;
-                Some(ping.min(lookup).min(self.give_up_at(play, wait.since)))
+                Some(ping.min(lookup).min(self.give_up_at(play, wait)))
             }
-            State::Streaming { play, live: Live { flow, heard, stable, .. } } => {
+            State::Streaming { play, live: Live { flow, stable, .. } } => {
                 let ping = play.pinger.next_at(&self.config, Some(flow.last));
                 let mut at = ping.min(flow.last + self.config.stall_timeout);
-                at = at.min(play.pinger.dead_at(&self.config, Some(*heard)).unwrap_or(at));
+                at = at.min(play.pinger.dead_at(&self.config).unwrap_or(at));
                 for track in AvTrack::ALL {
                     at = at.min(flow.track_stalled_at(&self.config, &self.missing, track).unwrap_or(at));
                 }
@@ -219,8 +219,8 @@ impl Pull {
         if self.state.conn() != Some(conn) {
             return;
         }
-        if let State::Streaming { live, .. } = &mut self.state {
-            live.heard = now;
+        if let Some(pinger) = self.state.pinger_mut() {
+            pinger.hear(now);
         }
         if matches!(self.state, State::Handshaking { .. }) {
             input = self.handle_handshake_bytes(input, cx, now);
@@ -574,6 +574,9 @@ impl Pull {
                 cx.routes.closed(play.link.conn);
                 self.fail(&play.attempt, Some(play.link.addr), PullFailure::Lost(hangup), cx, now)
             }
+            (S::AwaitingMedia { play, wait }, E::Ended(_)) => {
+                S::AwaitingMedia { play, wait: Wait { is_ended: true, ..wait } }
+            }
             (S::AwaitingMedia { play, .. }, E::Restart) => {
                 cx.abort(play.link.conn);
                 self.begin(cx, now)
@@ -591,8 +594,7 @@ impl Pull {
                 | E::ConnectFailed(_)
                 | E::HandshakeDone(_)
                 | E::Asked
-                | E::Playing
-                | E::Ended(_),
+                | E::Playing,
             ) => state,
 
             // Frames flow.

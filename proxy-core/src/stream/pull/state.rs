@@ -29,6 +29,8 @@ pub(super) struct Attempt {
     pub(super) handshake_kind: HandshakeKind,
     /// The name has other addresses: none of them is waited on for ever.
     pub(super) has_others: bool,
+    /// Addresses dialled: each has one chance, however often the name is looked up.
+    pub(super) tried: Vec<SocketAddr>,
 }
 
 /// What the dial queue needs to know of a lookup's answer.
@@ -86,6 +88,8 @@ pub(super) struct Wait {
     pub(super) since: Instant,
     /// The play was asked anew on the same connection.
     pub(super) replayed: bool,
+    /// The origin has said that the play is over: some go on with it when the publisher is back, others never do.
+    pub(super) is_ended: bool,
     /// A lookup that asks whether the name still leads here.
     pub(super) lookup: Option<QueryId>,
     pub(super) looked_up_at: Instant,
@@ -95,8 +99,6 @@ pub(super) struct Wait {
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) flow: Flow,
-    /// When the last bytes came: a frame on its way is life, though no media yet.
-    pub(super) heard: Instant,
     /// The play was asked anew on the same connection.
     pub(super) replayed: bool,
     /// Media has flowed for `stable_after`.
@@ -250,6 +252,21 @@ impl State {
         let Some(link) = self.link_mut() else { return };
         link.in_flight += out.len();
         cx.outputs.push_back(Output::Transmit { conn: link.conn, bytes: Bytes::from(out) });
+    }
+
+    pub(super) const fn pinger_mut(&mut self) -> Option<&mut Pinger> {
+        match self {
+            Self::Requesting { request, .. } => Some(&mut request.pinger),
+            Self::AwaitingMedia { play, .. }
+            | Self::Streaming { play, .. }
+            | Self::Replaying { play, .. } => Some(&mut play.pinger),
+            Self::Resolving { .. }
+            | Self::Queued { .. }
+            | Self::Connecting { .. }
+            | Self::Handshaking { .. }
+            | Self::BackingOff { .. }
+            | Self::Stopped => None,
+        }
     }
 
     /// Sends a ping, where a play is asked for or accepted.

@@ -43,6 +43,9 @@ impl Pull {
     pub(super) fn begin(&mut self, cx: &mut PullCx<'_>, now: Instant) -> State {
         if mem::take(&mut self.is_elsewhere) {
             self.missing = MissingTracks::default();
+            self.handshake_kind = HandshakeKind::Digest;
+            self.barren = 0;
+            self.backoff.forgive();
         }
         let turn = usize::try_from(self.backoff.failures()).unwrap_or(0) % self.wish.paths.len().max(1);
         let url = self.wish.paths[turn].clone();
@@ -51,7 +54,8 @@ impl Pull {
 
     fn begin_at(&mut self, url: OriginUrl, redirects: u32, cx: &mut PullCx<'_>, now: Instant) -> State {
         let handshake_kind = self.handshake_kind;
-        let attempt = Attempt { started: now, url, redirects, handshake_kind, has_others: false };
+        let tried = Vec::new();
+        let attempt = Attempt { started: now, url, redirects, handshake_kind, has_others: false, tried };
         if let Ok(ip) = attempt.url.host.parse::<IpAddr>() {
             return self.resolved(attempt, Vec::from([ip]), None, cx, now);
         }
@@ -62,7 +66,8 @@ impl Pull {
         State::Resolving { attempt, query, until: now + self.config.resolve_timeout }
     }
 
-    /// The name leads to addresses; one whose turn to be dialled has come keeps it, if it is among them.
+    /// The name leads to addresses; one whose turn to be dialled has come keeps it, if it is among them. Those dialled before,
+    /// in this attempt, have had their chance.
     pub(super) fn resolved(
         &mut self,
         mut attempt: Attempt,
@@ -82,11 +87,14 @@ impl Pull {
         if addrs.iter().any(|addr| cx.is_own_url(&attempt.url, *addr, None)) {
             return self.own_url(&attempt, cx, now);
         }
+        addrs.retain(|addr| !attempt.tried.contains(addr));
         if let Some(at) = addrs.iter().position(|addr| Some(*addr) == turn) {
-            addrs.drain(..at);
+            addrs.rotate_left(at);
         }
         let Some(addr) = addrs.pop_front() else {
-            return self.fail(&attempt, None, PullFailure::Resolve(ResolveError::Empty), cx, now);
+            let empty = PullFailure::Resolve(ResolveError::Empty);
+            let failure = if attempt.tried.is_empty() { None } else { self.last_failure.clone() };
+            return self.fail(&attempt, None, failure.unwrap_or(empty), cx, now);
         };
         self.queue(attempt, addr, addrs, cx, now)
     }
@@ -105,7 +113,8 @@ impl Pull {
         }
         let addrs =
             ips.iter().take(self.config.addresses_max).map(|ip| SocketAddr::new(*ip, attempt.url.port));
-        let is_other = |addr: &SocketAddr| *addr != link.addr && !cx.is_own_url(&attempt.url, *addr, None);
+        let is_other =
+            |addr: &SocketAddr| !attempt.tried.contains(addr) && !cx.is_own_url(&attempt.url, *addr, None);
         let others: VecDeque<SocketAddr> = addrs.filter(is_other).collect();
         attempt.has_others = !others.is_empty();
         link.rest = others;
@@ -151,12 +160,13 @@ impl Pull {
 
     pub(super) fn dial(
         &mut self,
-        attempt: Attempt,
+        mut attempt: Attempt,
         addr: SocketAddr,
         rest: VecDeque<SocketAddr>,
         cx: &mut PullCx<'_>,
         now: Instant,
     ) -> State {
+        attempt.tried.push(addr);
         let conn = cx.connect(addr);
         State::Connecting { attempt, conn, addr, rest, until: now + self.config.dial_timeout }
     }
@@ -259,7 +269,7 @@ impl Pull {
         cx: &mut PullCx<'_>,
         now: Instant,
     ) -> State {
-        let is_dead = request.pinger.dead_at(&self.config, None).is_some_and(|at| at <= now);
+        let is_dead = request.pinger.dead_at(&self.config).is_some_and(|at| at <= now);
         if is_dead || request.until <= now {
             cx.abort(link.conn);
             let failure =
@@ -289,7 +299,7 @@ impl Pull {
     ) -> State {
         let mut state = State::AwaitingMedia {
             play,
-            wait: Wait { since: now, replayed, lookup: None, looked_up_at: now },
+            wait: Wait { since: now, replayed, is_ended: false, lookup: None, looked_up_at: now },
         };
         state.ping(cx, now);
         state
@@ -312,19 +322,19 @@ impl Pull {
         if self.backoff.law() == BackoffLaw::ZlMediaKit {
             self.forgive();
         }
-        let live = Live { flow: Flow::new(track, now), heard: now, replayed, stable: false };
+        let live = Live { flow: Flow::new(track, now), replayed, stable: false };
         State::Streaming { play, live }
     }
 
-    /// Returns when waiting for media is over. An origin that answers pings is waited for, unless the name has
-    /// other addresses or another origin has sent us here: media may come to any of them. One that does not, for
-    /// `first_media_timeout`.
-    pub(super) fn give_up_at(&self, play: &Play, since: Instant) -> Instant {
+    /// Returns when waiting for media is over. An origin that answers pings is waited for, unless it has said that the play
+    /// is over, the name has other addresses or another origin has sent us here: media may come to any of them. One that
+    /// does not, for `first_media_timeout`.
+    pub(super) fn give_up_at(&self, play: &Play, wait: &Wait) -> Instant {
         let is_only_one = !play.attempt.has_others && play.attempt.redirects == 0;
-        let impatient = !play.pinger.is_answered() || !is_only_one;
+        let impatient = !play.pinger.is_answered() || wait.is_ended || !is_only_one;
         let never = Instant::from_nanos(u64::MAX);
-        let patience = if impatient { since + self.config.first_media_timeout } else { never };
-        patience.min(play.pinger.dead_at(&self.config, None).unwrap_or(never))
+        let patience = if impatient { wait.since + self.config.first_media_timeout } else { never };
+        patience.min(play.pinger.dead_at(&self.config).unwrap_or(never))
     }
 
     pub(super) fn awaiting_due(
@@ -334,9 +344,9 @@ impl Pull {
         cx: &mut PullCx<'_>,
         now: Instant,
     ) -> State {
-        let due = if play.pinger.dead_at(&self.config, None).is_some_and(|at| at <= now) {
+        let due = if play.pinger.dead_at(&self.config).is_some_and(|at| at <= now) {
             Due::Dead
-        } else if self.give_up_at(&play, wait.since) <= now {
+        } else if self.give_up_at(&play, &wait) <= now {
             Due::Impatience
         } else if play.pinger.next_at(&self.config, None) <= now {
             Due::Ping
@@ -382,7 +392,7 @@ impl Pull {
         let silent_track = AvTrack::ALL
             .into_iter()
             .find(|track| is_due(live.flow.track_stalled_at(&self.config, &self.missing, *track)));
-        let due = if is_due(play.pinger.dead_at(&self.config, Some(live.heard))) {
+        let due = if is_due(play.pinger.dead_at(&self.config)) {
             Due::Dead
         } else if live.flow.last + self.config.stall_timeout <= now {
             Due::Stall
@@ -548,6 +558,9 @@ impl Pull {
     /// An url that leads to ourselves is refused in the first attempt. Later a name may lead here by a stale answer
     /// or a reused address, which passes, and where an origin sends us is never the end.
     pub(super) fn own_url(&mut self, attempt: &Attempt, cx: &mut PullCx<'_>, now: Instant) -> State {
+        if attempt.redirects == 0 && !self.is_first {
+            cx.effects.push_back(Effect::LeadsBack);
+        }
         if !self.is_first || attempt.redirects > 0 {
             return self.fail(attempt, None, PullFailure::OwnUrl, cx, now);
         }

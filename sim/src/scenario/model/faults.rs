@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use proxy_core::time::Duration;
 
 use super::HostRef;
+pub use crate::origin::CutBy;
 use crate::origin::{Behaviour, Publisher};
 
 /// Something goes wrong.
@@ -320,17 +321,6 @@ pub enum PartitionHow {
     Drop,
     /// They are answered: a reset, or host unreachable.
     Reject,
-}
-
-/// How a stream of bytes is cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CutBy {
-    /// FIN.
-    Fin,
-    /// RST.
-    Reset,
-    /// Silence.
-    Silence,
 }
 
 /// What changes in a behaviour, by what a file says; see [`Behaviour`].

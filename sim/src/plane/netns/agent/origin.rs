@@ -10,15 +10,14 @@ use proxy_core::time::{Duration, Instant};
 use super::{Orders, look_ticks, origin_of, tell, tell_what};
 use crate::{
     origin::{
-        Behaviour, Change, CutAt, CutBy as ModelCutBy, Ending, Like, ModelOrigin, Publisher,
-        Then as ModelThen, Which,
+        Behaviour, Change, CutAt, CutBy, Ending, Like, ModelOrigin, Publisher, Then as ModelThen, Which,
     },
     plane::netns::{
         wire::{News, Order},
         world::BEHIND,
     },
     real::{Clock, RealOrigin},
-    scenario::model::{Act, CutBy, Fault, OriginModel, Scenario, Then},
+    scenario::model::{Act, Fault, OriginModel, Scenario, Then},
     trace::What,
     world::faults::{model_ending, shape},
 };
@@ -212,11 +211,6 @@ impl Process<'_> {
     async fn inflict(&mut self, event: usize, fault: Fault) {
         match fault {
             Fault::Cut { at, by } => {
-                let by = match by {
-                    CutBy::Fin => ModelCutBy::Fin,
-                    CutBy::Reset => ModelCutBy::Reset,
-                    CutBy::Silence => ModelCutBy::Silence,
-                };
                 self.act(move |model, now| model.cut(Which::All, CutAt::Message(at), by, now)).await;
             }
             Fault::End { ending, then } => {
@@ -227,9 +221,9 @@ impl Process<'_> {
                     Then::GoesOn => ModelThen::GoOn,
                 };
                 let by = match then {
-                    ModelThen::GoOn | ModelThen::Quiet => ModelCutBy::Silence,
-                    ModelThen::Fin => ModelCutBy::Fin,
-                    ModelThen::Reset => ModelCutBy::Reset,
+                    ModelThen::GoOn | ModelThen::Quiet => CutBy::Silence,
+                    ModelThen::Fin => CutBy::Fin,
+                    ModelThen::Reset => CutBy::Reset,
                 };
                 self.act(move |model, now| match model_ending(ending) {
                     Some(ending) => model.tell(Which::All, ending, then, now),
