@@ -247,6 +247,7 @@ fn event(plan: EventPlan, index: usize, is_last: bool, model: &OriginModel) -> E
 fn behaving(name: &'static str, change: Behaviour, model: &OriginModel) -> Behaving {
     let mut behaviour = model.behaviour.clone();
     match name {
+        "handshake-truncated" => behaviour.cut = change.cut,
         "not-found" => behaviour.missing = change.missing,
         "hold-play" => behaviour.command_delay = change.command_delay,
         "no-pings" => behaviour.pings_answered = false,
@@ -363,9 +364,8 @@ fn at_once() -> impl Strategy<Value = (HostRef, FaultPlan)> {
 fn behaviours() -> impl Strategy<Value = (&'static str, Behaviour)> {
     let plain = Behaviour::default;
     prop_oneof![
-        (0..3073_usize).prop_map(move |len| {
-            ("handshake-truncated", Behaviour { handshake: Handshake::Truncated { len }, ..plain() })
-        }),
+        (0..3073_u64, prop_oneof![Just(CutBy::Fin), Just(CutBy::Reset), Just(CutBy::Silence)])
+            .prop_map(move |cut| ("handshake-truncated", Behaviour { cut: Some(cut), ..plain() })),
         (1..3073_usize, durations(1..900)).prop_map(move |(len, every)| {
             ("handshake-slow", Behaviour { handshake: Handshake::Slow { len, every }, ..plain() })
         }),

@@ -9,8 +9,9 @@ use super::{
     expect::{is_end, window},
     faults::find,
     lookup::network,
-    model::{Act, Anchor, Event, FaultEvent, Host, HostRef, Role, Scenario, Wanted, When},
+    model::{Act, Anchor, Event, FaultEvent, Host, HostRef, PullRef, Role, Scenario, Wanted, When},
     print::fault_name,
+    pulls::PullNames,
     read::{Reader, offer},
     unit::TIME,
     values::{Span, Values},
@@ -47,6 +48,17 @@ impl Reader<'_> {
                 let at = self.text.find(&proxy.url).map_or(0..0, |at| at..at + proxy.url.len());
                 self.check_url(scenario, &proxy.url, true, &at);
             }
+        }
+        if let Some((one, other, stream)) = PullNames::new(scenario).confused() {
+            let pull = |pull: PullRef| &scenario.pulls[usize::from(pull.0)];
+            let (one, other) = (pull(one), pull(other));
+            let at = self.place_of_line(other.line, "stream");
+            let text = format!(
+                "stream: [pull.{}] and [pull.{}] are both {stream}, and nothing tells them apart: name another stream, or \
+                 have each called at a proxy of its own",
+                one.name, other.name
+            );
+            self.error(&at, text);
         }
         self.check_names_answered(scenario);
         self.check_events(scenario);

@@ -25,6 +25,7 @@ mod planted;
 mod print;
 mod print_who;
 mod publisher;
+mod pulls;
 mod read;
 mod schema;
 mod show;
@@ -44,6 +45,7 @@ pub(crate) use self::{
     form::Roles,
     print::{fault_name, moment_words},
     print_who::config as print_config,
+    pulls::PullNames,
 };
 pub use self::{
     explain::explain,

@@ -50,7 +50,7 @@ use crate::{
     net::{BridgeId, HostId, ListenerId, MACHINE, Net, NetEvent, NetTimer, SockId, dns::Dns},
     oracle::{Finding, Oracles, Strictness},
     plane::turmoil::{Carrier, GRAIN},
-    scenario::model::{HostRef, Network, PullRef, Role, Scenario},
+    scenario::model::{HostRef, Network, Role, Scenario},
     trace::{ActorId, Cast, CastMember, Log, Namespace, Phase, Tracer, What},
 };
 
@@ -615,11 +615,6 @@ impl<'a> World<'a> {
             // Kept, not judged: no promise is about single packets.
             self.tracer.record(self.now, ActorId::WORLD, self.cause, self.line, What::Packet(packet));
         }
-    }
-
-    /// Returns the pull of a stream name, and its key's `app/stream`.
-    fn pull_of(&self, stream: &str) -> Option<PullRef> {
-        self.timeline.pulls.get(stream).copied()
     }
 }
 

@@ -325,7 +325,9 @@ impl World<'_> {
             }
             EventKind::PullEntered { state, .. } => {
                 let key = event.stream.and_then(|stream| self.proxies[p].streams.get(&stream.0));
-                let pull = key.and_then(|key| self.pull_of(&format!("{}/{}", key.app, key.stream)));
+                let host = self.host_of(actor);
+                let name = key.map(|key| format!("{}/{}", key.app, key.stream));
+                let pull = name.and_then(|name| self.timeline.pulls.find(&name, Some(host)));
                 entered = pull.map(|pull| Happened::Entered(pull, *state));
             }
             EventKind::Unregistered { .. } => {

@@ -8,7 +8,10 @@ use super::{Happened, Running, Wake, World};
 use crate::{
     oracle::bounds,
     origin::{OnConnect, Publisher},
-    scenario::model::{Act, Call, Event, Fault, FaultEvent, Host, HostRef, PullRef, Role, Scenario},
+    scenario::{
+        PullNames,
+        model::{Act, Call, Event, Fault, FaultEvent, Host, HostRef, Role, Scenario},
+    },
     trace::{ActorId, What},
 };
 
@@ -18,8 +21,7 @@ pub(crate) const REPAIR_EVERY: Duration = Duration::from_secs(10);
 /// What the timeline has done so far.
 #[derive(Debug)]
 pub(crate) struct Timeline {
-    /// The pull of each `app/stream`.
-    pub(crate) pulls: BTreeMap<String, PullRef>,
+    pub(crate) pulls: PullNames,
     /// What the origin calls each `app/stream`: the two need not have the same name.
     pub(crate) sources: BTreeMap<String, String>,
     /// By `app/stream`, the proxies a pull of it leads to.
@@ -33,9 +35,9 @@ pub(crate) struct Timeline {
 
 impl Timeline {
     pub(crate) fn new(scenario: &Scenario) -> Self {
-        let (mut pulls, mut sources) = (BTreeMap::new(), BTreeMap::new());
+        let mut sources = BTreeMap::new();
         let mut upstream: BTreeMap<String, BTreeSet<u16>> = BTreeMap::new();
-        for (index, pull) in scenario.pulls.iter().enumerate() {
+        for pull in &scenario.pulls {
             for n in 1..=pull.count.max(1) {
                 let numbered = |text: &str| text.replace("{n}", &n.to_string());
                 let name = format!("{}/{}", pull.app, numbered(&pull.stream));
@@ -43,7 +45,6 @@ impl Timeline {
                 if let Some(proxy) = proxy_behind(scenario, &numbered(&pull.url)) {
                     upstream.entry(name.clone()).or_default().insert(proxy);
                 }
-                pulls.insert(name, PullRef(index as u16));
             }
         }
         for host in &scenario.hosts {
@@ -56,6 +57,7 @@ impl Timeline {
                 sources.extend(source_of(&entry.url).map(|source| (name, source)));
             }
         }
+        let pulls = PullNames::new(scenario);
         Self { pulls, sources, upstream, in_force: BTreeSet::new(), calls: 0, repairing: true }
     }
 

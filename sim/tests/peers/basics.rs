@@ -3,7 +3,7 @@
 use proxy_core::time::{Duration, Instant};
 use sim::{
     origin::{
-        Audio, Behaviour, Defect, EndBy, Handshake, Like, MetadataStyle, Missing, ModelOrigin, OnCall,
+        Audio, Behaviour, CutBy, Defect, EndBy, Handshake, Like, MetadataStyle, Missing, ModelOrigin, OnCall,
         OnConnect, PeerConn, PlayEnd, Publisher, PublisherClock, Reconnect, SecondPlay, StartStyle,
         Unpublish, Video, Withhold,
     },
@@ -244,6 +244,20 @@ fn a_play_ends_as_configured() {
 }
 
 #[test]
+fn a_greeting_that_is_cut_leads_nowhere() {
+    let check = |by, state, disconnects: bool| {
+        let mut pair = Pair::new(Behaviour { cut: Some((1_600, by)), ..Behaviour::default() });
+        pair.publish(Publisher::default());
+        pair.run(Duration::from_millis(90));
+        assert_eq!(pair.player.state(), state, "{by:?}");
+        assert_eq!(!pair.report().disconnects.is_empty(), disconnects, "{by:?}");
+    };
+    check(CutBy::Silence, PlayerState::Greeting, false);
+    check(CutBy::Fin, PlayerState::Waiting, true);
+    check(CutBy::Reset, PlayerState::Waiting, true);
+}
+
+#[test]
 fn bad_greetings_lead_nowhere() {
     let check = |handshake: Handshake, state, disconnects: bool| {
         let mut pair = Pair::new(Behaviour { handshake: handshake.clone(), ..Behaviour::default() });
@@ -253,7 +267,6 @@ fn bad_greetings_lead_nowhere() {
         assert_eq!(!pair.report().disconnects.is_empty(), disconnects, "{handshake:?}");
     };
     check(Handshake::Silent, PlayerState::Greeting, false);
-    check(Handshake::Truncated { len: 1600 }, PlayerState::Greeting, false);
     check(Handshake::Slow { len: 100, every: Duration::from_millis(10) }, PlayerState::Greeting, false);
     check(Handshake::Strict, PlayerState::Watching, false);
     check(Handshake::Slow { len: 400, every: Duration::from_millis(10) }, PlayerState::Watching, false);

@@ -6,7 +6,9 @@ use proxy_core::{
     io::{Hangup, PullFailure, PullState, Reply},
     time::{Duration, Instant},
 };
-use sim::origin::{Behaviour, EndBy, Handshake, Missing, OnCall, OnConnect, PlayEnd, Publisher, Withhold};
+use sim::origin::{
+    Behaviour, CutBy, EndBy, Handshake, Missing, OnCall, OnConnect, PlayEnd, Publisher, Withhold,
+};
 
 use crate::{
     Audience, HOME, HOST, NAME, ROUND_TRIPS, URL, streaming,
@@ -75,13 +77,13 @@ fn an_origin_that_never_answers_is_left_and_tried_again() {
         ),
         (
             "silent in S1",
-            Behaviour { handshake: Handshake::Truncated { len: 700 }, ..base() },
+            Behaviour { cut: Some((700, CutBy::Silence)), ..base() },
             &handshaking,
             pull.handshake_timeout,
         ),
         (
             "silent before S2",
-            Behaviour { handshake: Handshake::Truncated { len: 1537 }, ..base() },
+            Behaviour { cut: Some((1537, CutBy::Silence)), ..base() },
             &handshaking,
             pull.handshake_timeout,
         ),

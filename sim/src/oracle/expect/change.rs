@@ -157,22 +157,22 @@ impl Change {
         {
             // It may have entered it when the moment came that is told a little later.
             let has_just = |name: &String| {
-                let found = scene.settings.keys().find_map(|proxy| scene.stream_named(*proxy, name));
-                found.is_some_and(|(_, stream)| {
+                let found = names.stream(*pull, name, scene);
+                found.is_some_and(|stream| {
                     stream.state == *state && stream.entered_at + scene.tolerance >= from
                 })
             };
             self.done.extend(names.streams_of(*pull).filter(|name| has_just(name)).cloned());
         }
-        let stream = |name: &String| scene.settings.keys().find_map(|proxy| scene.stream_named(*proxy, name));
         if let Wanted::Removed { pull, .. } = &self.wanted {
-            for name in names.streams_of(*pull).filter(|name| stream(name).is_none()) {
+            for name in names.streams_of(*pull).filter(|name| names.stream(*pull, name, scene).is_none()) {
                 self.done.insert(name.clone());
             }
         }
         if let Wanted::RecoveredBy { pull, .. } = &self.wanted {
             for name in names.streams_of(*pull) {
-                if stream(name).is_some_and(|(_, stream)| stream.state != PullState::Streaming) {
+                let stream = names.stream(*pull, name, scene);
+                if stream.is_some_and(|stream| stream.state != PullState::Streaming) {
                     self.recovering.insert(name.clone(), None);
                 }
             }
@@ -200,7 +200,7 @@ impl Change {
 
     fn on_entered(&mut self, pull: PullRef, state: PullState, look: &Look<'_>) {
         if let Some((of, name)) = &look.pull
-            && *of == pull
+            && *of == Some(pull)
             && let What::Event(event) = &look.record.what
             && let EventKind::PullEntered { state: entered, .. } = &event.kind
             && *entered == state
@@ -211,7 +211,7 @@ impl Change {
 
     fn on_removed(&mut self, pull: PullRef, look: &Look<'_>) {
         if let Some((of, name)) = &look.pull
-            && *of == pull
+            && *of == Some(pull)
             && let What::Event(event) = &look.record.what
             && let EventKind::Unregistered { .. } = &event.kind
         {
@@ -223,7 +223,7 @@ impl Change {
     fn on_noticed(&mut self, pull: PullRef, wanted: Layer, look: &Look<'_>) -> Option<String> {
         let (of, name) = look.pull.as_ref()?;
         let What::Event(event) = &look.record.what else { return None };
-        if *of != pull {
+        if *of != Some(pull) {
             return None;
         }
         if let EventKind::PullStepped { state, event, next } = &event.kind {
@@ -252,7 +252,7 @@ impl Change {
     fn on_recovery(&mut self, pull: PullRef, wanted: Level, look: &Look<'_>) -> Option<String> {
         let (of, name) = look.pull.as_ref()?;
         let What::Event(event) = &look.record.what else { return None };
-        if *of != pull || self.done.contains(name) {
+        if *of != Some(pull) || self.done.contains(name) {
             return None;
         }
         let breath = look.scene.inward.map_or(0, |inward| inward.step);
@@ -409,7 +409,8 @@ fn never(
     players: &[crate::scenario::model::HostRef],
 ) -> Option<String> {
     let (scene, record) = (look.scene, look.record);
-    let pull = look.pull.as_ref().filter(|(pull, _)| pulls.is_empty() || pulls.contains(pull));
+    let is_meant = |pull: &Option<PullRef>| pull.is_some_and(|pull| pulls.contains(&pull));
+    let pull = look.pull.as_ref().filter(|(pull, _)| pulls.is_empty() || is_meant(pull));
     let seat = |seat: usize| {
         let player = scene.players.get(seat)?;
         let host = scene.host_of(player.actor)?;

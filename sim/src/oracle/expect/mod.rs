@@ -21,11 +21,12 @@ use proxy_core::{
 
 use self::{change::Change, frames::Frames, replies::Replies};
 use super::{
-    CALLS, EVENT, Findings, Kinds, OUT, Oracle, PHASE, PLAYER, SAW, STEP, Scene, Strictness, TIME, TIMELINE,
-    failures_of, scene::name_of,
+    CALLS, EVENT, Findings, Kinds, OUT, Oracle, PHASE, PLAYER, SAW, STEP, Scene, StreamNow, Strictness, TIME,
+    TIMELINE, failures_of, scene::name_of,
 };
 use crate::{
     scenario::{
+        PullNames,
         model::{Expect, HostRef, PullRef, Scenario, Wanted, When},
         moment_words,
     },
@@ -40,6 +41,8 @@ pub(super) struct Expectations {
     items: Vec<Item>,
     replies: Replies,
     names: Names,
+    /// Events that have not begun, with their lines.
+    to_begin: BTreeMap<u16, u32>,
     is_over: bool,
 }
 
@@ -84,7 +87,7 @@ impl Window {
 /// Names of the scenario, for records and for people.
 #[derive(Clone, Debug, Default)]
 struct Names {
-    pulls: BTreeMap<String, PullRef>,
+    pulls: PullNames,
     pull_names: Vec<String>,
     host_names: Vec<String>,
     /// When the safety phase ends.
@@ -93,25 +96,24 @@ struct Names {
 
 impl Names {
     fn new(scenario: &Scenario) -> Self {
-        let mut names = Self {
+        Self {
+            pulls: PullNames::new(scenario),
             pull_names: scenario.pulls.iter().map(|pull| pull.name.clone()).collect(),
             host_names: scenario.hosts.iter().map(|host| host.name.clone()).collect(),
             end: Instant::ZERO + scenario.run.time,
-            ..Self::default()
-        };
-        for (index, pull) in scenario.pulls.iter().enumerate() {
-            for n in 1..=pull.count.max(1) {
-                let stream = pull.stream.replace("{n}", &n.to_string());
-                let of = PullRef(u16::try_from(index).unwrap_or(u16::MAX));
-                names.pulls.insert(format!("{}/{stream}", pull.app), of);
-            }
         }
-        names
     }
 
     /// Returns `app/stream` of every stream of a pull.
     fn streams_of(&self, pull: PullRef) -> impl Iterator<Item = &String> {
-        self.pulls.iter().filter(move |(_, of)| **of == pull).map(|(name, _)| name)
+        self.pulls.streams_of(pull)
+    }
+
+    /// Returns a pull's stream of this name, where it is registered.
+    fn stream<'s>(&self, pull: PullRef, name: &str, scene: &'s Scene) -> Option<&'s StreamNow> {
+        let is_its = |proxy: &&ActorId| self.pulls.find(name, scene.host_of(**proxy)) == Some(pull);
+        let proxies = scene.settings.keys().filter(is_its);
+        proxies.into_iter().find_map(|proxy| scene.stream_named(*proxy, name)).map(|(_, stream)| stream)
     }
 
     fn host(&self, host: HostRef) -> &str {
@@ -128,8 +130,8 @@ struct Look<'a> {
     record: &'a Record,
     scene: &'a Scene,
     names: &'a Names,
-    /// The pull whose stream the record is about.
-    pull: Option<(PullRef, String)>,
+    /// The stream the record is about, and the pull it is of: one from a proxy's own configuration is of none.
+    pull: Option<(Option<PullRef>, String)>,
 }
 
 impl Expectations {
@@ -156,7 +158,11 @@ impl Expectations {
         });
         let items = items.collect();
         let replies = Replies::new(scenario, strictness);
-        let mut expectations = Self { moments, items, replies, names, is_over: false };
+        // What is searched for, or left of it, has no end of its own: there events may come to nothing.
+        let events = scenario.events.iter().enumerate().filter(|_| !scenario.expects.is_empty());
+        let to_begin =
+            events.filter_map(|(index, event)| Some((u16::try_from(index).ok()?, event.line))).collect();
+        let mut expectations = Self { moments, items, replies, names, to_begin, is_over: false };
         for (id, at) in expectations.moments.take_known() {
             expectations.resolve(id, at, &Scene::default());
         }
@@ -210,14 +216,14 @@ impl Expectations {
         } else if let What::Event(event) = what
             && let EventKind::PullEntered { state, .. } = &event.kind
         {
-            look.pull.as_ref().map(|(pull, _)| Happened::Entered(*pull, *state))
+            look.pull.as_ref().and_then(|(pull, _)| *pull).map(|pull| Happened::Entered(pull, *state))
         } else {
             None
         }
     }
 
-    /// Returns the pull whose stream a record is about, where that matters.
-    fn pull_of(&self, record: &Record, scene: &Scene) -> Option<(PullRef, String)> {
+    /// Returns the stream a record is about and its pull, where that matters.
+    fn pull_of(&self, record: &Record, scene: &Scene) -> Option<(Option<PullRef>, String)> {
         let What::Event(event) = &record.what else { return None };
         if let EventKind::PullStepped { state, next, .. } = &event.kind
             && state == next
@@ -230,7 +236,7 @@ impl Expectations {
             &scene.streams.get(&(record.actor, event.stream?.0))?.key
         };
         let name = name_of(key);
-        self.names.pulls.get(&name).map(|pull| (*pull, name))
+        Some((self.names.pulls.find(&name, scene.host_of(record.actor)), name))
     }
 }
 
@@ -263,6 +269,9 @@ impl Oracle for Expectations {
             }
         }
         self.replies.on_record(&look, findings);
+        if let What::Began { event } = &record.what {
+            self.to_begin.remove(event);
+        }
         if let Some(happened) = Self::happened(&look) {
             for (id, at) in self.moments.on(happened, record.at) {
                 self.resolve(id, at, scene);
@@ -320,6 +329,12 @@ impl Oracle for Expectations {
             }
         }
         self.replies.on_over(scene, findings);
+        for (event, line) in std::mem::take(&mut self.to_begin) {
+            if !self.replies.wants(event) {
+                let text = "it never began, as its moment never came before the end: what is to happen and does not proves nothing";
+                findings.missed("expect: begins", ActorId::WORLD, line, text.to_owned());
+            }
+        }
         self.is_over = true;
     }
 }

@@ -85,8 +85,8 @@ impl Replies {
             }
             // Of many alike the answer alone does not tell which.
             let stream = asked.call.stream.as_ref().filter(|stream| {
-                let pull = look.names.pulls.get(*stream);
-                pull.is_some_and(|pull| look.names.streams_of(*pull).count() > 1)
+                let pull = look.names.pulls.find(stream, look.scene.host_of(record.actor));
+                pull.is_some_and(|pull| look.names.streams_of(pull).count() > 1)
             });
             let of = stream.map_or_else(String::new, |stream| format!(" of {stream}"));
             for text in judge(wanted, asked, &body, look.scene, record.at) {
@@ -107,6 +107,11 @@ impl Replies {
             );
             findings.missed(NAME, actor, *line, text);
         }
+    }
+
+    /// Returns whether an event's reply is judged.
+    pub(super) fn wants(&self, event: u16) -> bool {
+        self.wanted.contains_key(&event)
     }
 
     /// What was never called or never answered was never judged.

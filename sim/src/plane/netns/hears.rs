@@ -78,7 +78,7 @@ impl World<'_> {
     }
 
     fn proxy_tells(&mut self, host: usize, peer: PeerId, at: Instant, mut event: Event) {
-        let actor = self.hosts[host].actor;
+        let (actor, of) = (self.hosts[host].actor, self.hosts[host].of);
         let Runs::Proxy(proxy) = &mut self.hosts[host].runs else { return };
         if proxy.repull != Some(peer) {
             return;
@@ -101,7 +101,7 @@ impl World<'_> {
                 *next_attempt = next_attempt.map(shift);
                 let key = event.stream.and_then(|stream| proxy.streams.get(&stream.0));
                 let name = key.map(|key| format!("{}/{}", key.app, key.stream));
-                let pull = name.and_then(|name| self.timeline.pulls.get(&name).copied());
+                let pull = name.and_then(|name| self.timeline.pulls.find(&name, of));
                 entered = pull.map(|pull| Happened::Entered(pull, *state));
             }
             EventKind::PullStepped { .. }
