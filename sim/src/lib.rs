@@ -31,6 +31,7 @@ pub mod agree;
 pub mod cli;
 pub mod dice;
 pub mod explore;
+mod guard;
 pub mod net;
 pub mod oracle;
 pub mod origin;

@@ -124,6 +124,12 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     Ok(())
 }
 
+/// Returns whether a file is one of the failures that are known: in `scenarios/known/`.
+pub fn is_known(path: &Path) -> bool {
+    let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
+    folder.is_some_and(|folder| folder.ends_with("scenarios/known"))
+}
+
 /// Finds scenario files and reads their text.
 ///
 /// # Errors

@@ -79,6 +79,7 @@ events = [
   { at = "150s", on = "viewer", fault = "latency", by = "5ms", for = "10s" },
   { at = "180s", fault = "conntrack-flush" },
   { at = "200s", on = "other", fault = "refuse", for = "10s" },
+  { at = "212s", on = "other", fault = "loss", percent = "3 %", for = "6s" },
   { at = "220s", api = "getMediaList" },
   { at = "240s", on = "bystander", leave = "close" },
 ]
@@ -113,6 +114,7 @@ fn what_is_left_is_what_matters() {
     let small = shrunk(1);
     let text = &small.text;
     insta::assert_snapshot!("shrunk", text);
+    assert_eq!(small.before.faults, 10);
     assert_eq!((small.after.faults, small.after.hosts, small.after.expects), (1, 3, 1), "{text}");
     assert!(small.runs <= 1_000, "{} runs", small.runs);
     for kept in ["# A viewer wants a frame", "# ---- who there is ----", "# this one", "# The promise."] {

@@ -91,18 +91,18 @@ pub fn told(found: Option<&Difference>, names: [&str; 2], runs: [&Logged; 2]) ->
         return out;
     };
     out.push_str("\nthe first record that differs at all\n");
-    lines(&found.exact, false, runs, &mut out);
+    lines(&found.exact, runs, &mut out);
     match &found.story {
         Some(story) => {
             let _ = writeln!(out, "\nwhere they tell another story, of {}", story.actor);
-            lines(story, true, runs, &mut out);
+            lines(story, runs, &mut out);
         }
         None => out.push_str("\nthey tell the same story: what happened to everybody, in the same order\n"),
     }
     out
 }
 
-fn lines(parting: &Parting, with_causes: bool, runs: [&Logged; 2], out: &mut String) {
+fn lines(parting: &Parting, runs: [&Logged; 2], out: &mut String) {
     for ((letter, run), side) in ["A", "B"].iter().zip(runs).zip(&parting.sides) {
         let Some(side) = side else {
             let end = run.records.last().map(|record| record.at.to_string()).unwrap_or_default();
@@ -110,16 +110,12 @@ fn lines(parting: &Parting, with_causes: bool, runs: [&Logged; 2], out: &mut Str
             continue;
         };
         let _ = writeln!(out, "  {letter} {}", side.line);
-        if !with_causes {
-            continue;
-        }
         for (cause, is_shared) in &side.causes {
             let mark = if *is_shared { " " } else { "≠" };
             let _ = writeln!(out, "    ↑ {mark} {cause}");
         }
     }
-    if with_causes && parting.sides.iter().flatten().any(|side| side.causes.iter().any(|(_, shared)| !shared))
-    {
+    if parting.sides.iter().flatten().any(|side| side.causes.iter().any(|(_, shared)| !shared)) {
         out.push_str("  ↑ led to what stands above it; ≠ the other run has nothing of the kind\n");
     }
 }

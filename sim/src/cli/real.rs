@@ -89,7 +89,7 @@ pub(super) fn run(real: &netns::Options, options: &RunOptions, files: &[File], s
         .replace("no end; --records-max allows more", "a machine too slow to judge them");
     print!("{told}");
     if left_out > 0 {
-        eprintln!("{left_out} files do not name plane {} and say why", plane::name(plane));
+        eprintln!("{left_out} files do not name plane {}", plane::name(plane));
     }
     if unrunnable > 0 { exit::USAGE } else { verdict(&reports) }
 }

@@ -27,11 +27,14 @@ pub fn replay(options: &ReplayOptions) -> u8 {
         Ok(files) => files,
         Err(code) => return code,
     };
-    let scenarios = match files::read(&files) {
-        Ok(scenarios) => scenarios,
+    let scenarios = match files::read_seeded(files, options.seed) {
+        Ok((_, scenarios)) => scenarios,
         Err(code) => return code,
     };
-    let [scenario] = &scenarios[..] else {
+    // One with ranges is a scenario for each of its seeds.
+    let Some((scenario, [])) = scenarios.split_first().map(|(first, others)| {
+        (first, if others.iter().all(|other| other.id == first.id) { &[] } else { others })
+    }) else {
         eprintln!("repull-sim: {}: replay takes one scenario", options.path.display());
         return exit::USAGE;
     };

@@ -46,8 +46,8 @@ pub fn run(options: &RunOptions) -> u8 {
     if let Err(code) = resolve_ranges(&mut files, options) {
         return code;
     }
-    let scenarios = match files::read(&files) {
-        Ok(scenarios) => scenarios,
+    let (files, scenarios) = match files::read_seeded(files, options.seed) {
+        Ok(read) => read,
         Err(code) => return code,
     };
     let mut jobs = Vec::new();
@@ -95,13 +95,20 @@ fn resolve_ranges(files: &mut [File], options: &RunOptions) -> Result<(), u8> {
         eprintln!("repull-sim: --resolve writes one file: name one scenario");
         return Err(exit::USAGE);
     };
-    let seed = options.seed.unwrap_or(1);
-    let text = scenario::resolve(&file.text, &file.path.display().to_string(), seed).map_err(|problems| {
+    let path = file.path.display().to_string();
+    let told = |problems: Vec<scenario::Problem>| {
         for problem in &problems {
             eprintln!("{problem}");
         }
         exit::USAGE
-    })?;
+    };
+    let read = scenario::load(&file.text, &path, Some(options.seed.unwrap_or(1))).map_err(told)?;
+    let own = read.scenario.run.seeds.first().copied();
+    let seed = options.seed.or(own).unwrap_or(1);
+    let text = scenario::resolve(&file.text, &path, seed).map_err(told)?;
+    // A scenario is called as its file is.
+    let stem = target.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    let text = scenario::with_id(&text, stem);
     fs::write(target, &text).map_err(|error| {
         eprintln!("repull-sim: {}: {error}", target.display());
         exit::USAGE
@@ -148,7 +155,7 @@ fn tell(plane: Plane, file: &File, scenario: &Scenario, ran: Ran) -> Report {
             format!("repull-sim run {path} --plane {} --seed {seed} --out DIR", plane::name(plane))
         }
     };
-    let is_known = file.path.components().any(|part| part.as_os_str() == "known");
+    let is_known = runner::is_known(&file.path);
     Report { path: file.path.clone(), is_known, ran, story: told, replay }
 }
 

@@ -55,7 +55,9 @@ pub fn run(options: &ShrinkOptions) -> u8 {
         Some(folder) => match write(folder, &id, &file) {
             Ok(written) => Some(written),
             Err(error) => {
-                eprintln!("repull-sim: {}: {error}", folder.display());
+                // Nothing of what was found is lost.
+                println!("{file}");
+                eprintln!("repull-sim: {}: {error}; the file is printed instead", folder.display());
                 return exit::USAGE;
             }
         },

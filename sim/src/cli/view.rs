@@ -31,7 +31,11 @@ pub fn view(trace: &PathBuf, to: ViewAs, output: Option<&PathBuf>) -> u8 {
     };
     let written = match output {
         Some(path) => fs::write(path, bytes).map_err(|error| format!("{}: {error}", path.display())),
-        None => std::io::stdout().write_all(&bytes).map_err(|error| error.to_string()),
+        // Who reads it may have seen enough, as `head` has.
+        None => match std::io::stdout().write_all(&bytes) {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            written => written.map_err(|error| error.to_string()),
+        },
     };
     match written {
         Ok(()) => exit::HELD,

@@ -7,7 +7,6 @@ use proxy_core::{
     time::Instant,
 };
 
-use super::guard::guarded;
 use crate::{
     oracle::{Finding, Measured, Strictness},
     report::Group,
@@ -17,8 +16,6 @@ use crate::{
 
 /// What becomes of an attempt that is no promise of the proxy's.
 pub const GENERATOR: &str = "generator";
-/// The promise that nothing panics.
-pub const PANIC: &str = "panic";
 /// The promise that a run ends.
 pub const NO_VERDICT: &str = "no-verdict";
 
@@ -106,22 +103,16 @@ pub fn attempt(seed: u64, mut scenario: Scenario, conduct: Conduct) -> Attempt {
 pub fn run(seed: u64, scenario: Scenario, conduct: Conduct) -> Attempt {
     let dice = scenario.run.seeds.first().copied().unwrap_or(1);
     let keep = Keep { until: Some(conduct.records_max), strictness: conduct.strictness, ..Keep::default() };
-    let outcome = match guarded(|| World::run(&scenario, dice, keep)) {
-        Ok(outcome) => outcome,
-        Err(told) => return panicked(seed, scenario, told),
-    };
+    let outcome = World::run(&scenario, dice, keep);
     let mut failure = failure_of(&outcome, &scenario);
     if failure.is_none() && conduct.twice {
-        match guarded(|| World::run(&scenario, dice, keep)) {
-            Ok(second) if (second.hash, second.steps) == (outcome.hash, outcome.steps) => {}
-            Ok(second) => {
-                let text = format!(
-                    "{} records with hash {:016x}, and {} with {:016x}",
-                    outcome.steps, outcome.hash, second.steps, second.hash
-                );
-                failure = Some(Failure { group: Group::differs(), text });
-            }
-            Err(told) => return panicked(seed, scenario, told),
+        let second = World::run(&scenario, dice, keep);
+        if (second.hash, second.steps) != (outcome.hash, outcome.steps) {
+            let text = format!(
+                "{} records with hash {:016x}, and {} with {:016x}",
+                outcome.steps, outcome.hash, second.steps, second.hash
+            );
+            failure = Some(Failure { group: Group::differs(), text });
         }
     }
     let oracles = &outcome.oracles;
@@ -150,11 +141,6 @@ fn failure_of(outcome: &Outcome, scenario: &Scenario) -> Option<Failure> {
         Failure { group, text }
     };
     outcome.findings.first().map(of).or_else(|| outcome.is_cut.then(no_verdict))
-}
-
-fn panicked(seed: u64, scenario: Scenario, told: String) -> Attempt {
-    let group = Group { promise: PANIC.to_owned(), place: told.clone() };
-    failed(seed, scenario, Failure { group, text: told })
 }
 
 fn failed(seed: u64, scenario: Scenario, failure: Failure) -> Attempt {

@@ -17,7 +17,6 @@ mod exhaust;
 mod expand;
 mod fault;
 mod found;
-mod guard;
 mod plot;
 mod rarities;
 mod report;
@@ -26,7 +25,7 @@ mod search;
 mod world;
 
 pub use self::{
-    attempt::{Attempt, Conduct, Failure, GENERATOR, NO_VERDICT, PANIC, RECORDS_MAX, Reach, attempt, run},
+    attempt::{Attempt, Conduct, Failure, GENERATOR, NO_VERDICT, RECORDS_MAX, Reach, attempt, run},
     exhaust::{Case, cases, exhaust},
     expand::Source,
     found::{Example, Found, known_in, save, stem, write},

@@ -180,7 +180,8 @@ fn describe_difference(difference: &Difference) -> String {
 fn json(reports: &[Report]) -> String {
     let runs: Vec<Value> = reports.iter().map(json_of).collect();
     let held = reports.iter().filter(|report| report.is_good()).count();
-    let value = json!({ "runs": runs, "held": held, "failed": reports.len() - held });
+    let known = reports.iter().filter(|report| !report.is_good() && report.is_known).count();
+    let value = json!({ "runs": runs, "held": held, "known": known, "failed": reports.len() - held - known });
     format!("{value:#}\n")
 }
 

@@ -38,7 +38,7 @@ pub(crate) mod words;
 use std::fmt;
 
 use proxyd::config::Place;
-use toml_edit::Document;
+use toml_edit::{Document, DocumentMut};
 
 pub(crate) use self::{
     check::earliest,
@@ -130,6 +130,22 @@ pub fn load(text: &str, file: &str, seed: Option<u64>) -> Result<Loaded, Vec<Pro
 /// All problems of the file.
 pub fn resolve(text: &str, file: &str, seed: u64) -> Result<String, Vec<Problem>> {
     load(text, file, Some(seed)).map(|loaded| loaded.explicit)
+}
+
+/// Returns the text of a scenario with another id.
+pub fn with_id(text: &str, id: &str) -> String {
+    match text.parse::<DocumentMut>() {
+        Ok(mut document) => {
+            if let Some(value) = document.get_mut("id").and_then(|item| item.as_value_mut()) {
+                let decor = value.decor().clone();
+                *value = id.into();
+                *value.decor_mut() = decor;
+            }
+            document.to_string()
+        }
+        // What does not parse has been told.
+        Err(_) => text.to_owned(),
+    }
 }
 
 /// Returns the JSON Schema as text, as it is kept beside the scenarios.

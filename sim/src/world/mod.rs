@@ -47,6 +47,7 @@ use self::{
     timeline::Timeline,
 };
 use crate::{
+    guard::guarded,
     net::{BridgeId, HostId, ListenerId, MACHINE, Net, NetEvent, NetTimer, SockId, dns::Dns},
     oracle::{Finding, Oracles, Strictness},
     plane::turmoil::{Carrier, GRAIN},
@@ -118,6 +119,26 @@ pub struct Outcome {
     pub log: Option<Log>,
     /// It was stopped at [`Keep::until`], before its end.
     pub is_cut: bool,
+}
+
+/// The promise that nothing panics.
+pub const PANIC: &str = "panic";
+
+impl Outcome {
+    /// Nothing is left of a run that panics but what it said, and where.
+    fn panicked(told: String, keep: Keep) -> Self {
+        let (step, at, actor) = (0, Instant::ZERO, ActorId::WORLD);
+        Self {
+            hash: 0,
+            steps: 0,
+            time: Duration::ZERO,
+            findings: vec![Finding { promise: PANIC, step, at, actor, text: told, line: 0 }],
+            oracles: Oracles::default(),
+            cast: Cast::default(),
+            log: keep.records.then(Log::default),
+            is_cut: false,
+        }
+    }
 }
 
 /// What a run keeps.
@@ -221,11 +242,14 @@ enum Running {
 }
 
 impl<'a> World<'a> {
-    /// Runs a scenario with a seed.
+    /// Runs a scenario with a seed. A panic is a broken promise like another: the core's assertions are on in every build.
     pub fn run(scenario: &'a Scenario, seed: u64, keep: Keep) -> Outcome {
-        let mut world = Self::new(scenario, seed, keep, None);
-        world.go();
-        world.finish()
+        let run = || {
+            let mut world = Self::new(scenario, seed, keep, None);
+            world.go();
+            world.finish()
+        };
+        guarded(run).unwrap_or_else(|told| Outcome::panicked(told, keep))
     }
 
     /// Runs a scenario with a seed, the production driver in the core's place, on turmoil.
