@@ -249,14 +249,9 @@ impl World<'_> {
                     self.shift_wall(usize::from(p));
                 }
             }
-            Fault::SlowReader { rate } => {
+            Fault::SlowReader { .. } | Fault::Stuck => {
                 if let Running::Players(group) = members.run {
-                    self.players_read(usize::from(group), Some(Reading::Rate { bytes_per_second: *rate }));
-                }
-            }
-            Fault::Stuck => {
-                if let Running::Players(group) = members.run {
-                    self.players_read(usize::from(group), Some(Reading::Until { bytes: 0 }));
+                    self.players_read(usize::from(group), reading(&event.fault));
                 }
             }
         }
@@ -282,15 +277,12 @@ impl World<'_> {
             | Fault::Latency { .. }
             | Fault::Bandwidth { .. }
             | Fault::Mtu { .. } => self.link(index, &members, None),
-            Fault::LinkDown => {
-                for namespace in &members.namespaces {
-                    self.net.set_up(*namespace, true);
-                }
-            }
+            Fault::LinkDown => self.plug_in(event.on, &members),
             Fault::VethRecreate => {
                 for namespace in &members.namespaces {
                     self.net.recreate_veths(*namespace, self.now);
                 }
+                self.plug_in(event.on, &members);
             }
             // Another one may still keep it off.
             Fault::Disconnect { .. } if self.timeline.is_disconnected(self.scenario, event.on) => {}
@@ -308,6 +300,7 @@ impl World<'_> {
                         self.net.connect(*namespace, bridge, *ip);
                     }
                 }
+                self.plug_in(event.on, &members);
             }
             Fault::AcceptClose
             | Fault::AcceptReset
@@ -343,8 +336,9 @@ impl World<'_> {
                 self.answer_name(name);
             }
             Fault::SlowReader { .. } | Fault::Stuck => {
+                let still = self.timeline.in_force_on(self.scenario, event.on).filter_map(reading).last();
                 if let Running::Players(group) = members.run {
-                    self.players_read(usize::from(group), None);
+                    self.players_read(usize::from(group), still);
                 }
             }
             // What happened once, and for good.
@@ -354,6 +348,15 @@ impl World<'_> {
             | Fault::ReconnectRequest { .. }
             | Fault::TimestampJump { .. }
             | Fault::WallClock { .. } => {}
+        }
+    }
+
+    /// A host's links are up again, unless another fault keeps them down.
+    fn plug_in(&mut self, host: HostRef, members: &Members) {
+        let is_down = |fault: &Fault| matches!(fault, Fault::LinkDown | Fault::VethRecreate);
+        let is_up = !self.timeline.in_force_on(self.scenario, host).any(is_down);
+        for namespace in &members.namespaces {
+            self.net.set_up(*namespace, is_up);
         }
     }
 
@@ -790,6 +793,17 @@ pub(crate) fn shape(behaviour: &mut Behaviour, fault: &Fault) {
         | Fault::WallClock { .. }
         | Fault::SlowReader { .. }
         | Fault::Stuck => {}
+    }
+}
+
+/// Returns how players read under a fault, if it is about that.
+const fn reading(fault: &Fault) -> Option<Reading> {
+    if let Fault::SlowReader { rate } = fault {
+        Some(Reading::Rate { bytes_per_second: *rate })
+    } else if let Fault::Stuck = fault {
+        Some(Reading::Until { bytes: 0 })
+    } else {
+        None
     }
 }
 

@@ -72,14 +72,28 @@ impl Timeline {
         !(self.is_chained(name, at) && has_detours(scenario))
     }
 
+    /// Returns the faults in force on a host, in the order of the scenario.
+    pub(crate) fn in_force_on<'s>(
+        &self,
+        scenario: &'s Scenario,
+        host: HostRef,
+    ) -> impl Iterator<Item = &'s Fault> {
+        let acts = self.in_force.iter().map(|event| &scenario.events[usize::from(*event)].act);
+        acts.filter_map(move |act| match act {
+            Act::Fault(FaultEvent { on, fault, .. }) if *on == host => Some(fault),
+            Act::Fault(_)
+            | Act::Call(_)
+            | Act::Repair { .. }
+            | Act::Play { .. }
+            | Act::Leave { .. }
+            | Act::Publish { .. }
+            | Act::Start { .. } => None,
+        })
+    }
+
     /// Returns whether a fault in force keeps a host off its network.
     pub(crate) fn is_disconnected(&self, scenario: &Scenario, host: HostRef) -> bool {
-        let disconnects = |event: &u16| {
-            let is_on =
-                |fault: &FaultEvent| fault.on == host && matches!(fault.fault, Fault::Disconnect { .. });
-            matches!(&scenario.events[usize::from(*event)].act, Act::Fault(fault) if is_on(fault))
-        };
-        self.in_force.iter().any(disconnects)
+        self.in_force_on(scenario, host).any(|fault| matches!(fault, Fault::Disconnect { .. }))
     }
 
     /// Returns how many calls there have been: the number of the next one.
