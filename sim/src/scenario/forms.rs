@@ -91,7 +91,11 @@ pub(crate) static NET: Form = Form {
         may("bandwidth", Kind::Rate, "of each host's link; without it there is no limit"),
         or("mtu", Kind::Whole(576, 65_535), "1500", "largest packet, in bytes"),
         or("on_stop", Kind::Table(&ON_STOP), "{}", "what is left behind when a host goes"),
-        may("conntrack_timeout", SPAN, "an idle flow is forgotten after it; without it never"),
+        may(
+            "conntrack_timeout",
+            SPAN,
+            "the machine forgets an idle flow after it, of any network; without it never",
+        ),
     ]],
 };
 

@@ -332,6 +332,11 @@ pub struct RequestNow {
     pub step: u64,
 }
 
+/// Packets held back for so long by their link keep nothing running smoothly.
+const LATE: Duration = Duration::from_millis(100);
+/// Who has nothing to say pings each second, or says something in the next one.
+const FORGETFUL: Duration = Duration::from_secs(2);
+
 impl Scene {
     pub(super) fn new(scenario: &Scenario, cast: &Cast) -> Self {
         let mut scene = Self {
@@ -375,6 +380,9 @@ impl Scene {
     }
 
     fn note_hosts(&mut self, scenario: &Scenario) {
+        // So is a NAT that forgets who is silent for as long as a living connection may be. It is the machine's.
+        self.all_touched |=
+            scenario.nets.iter().any(|net| net.conntrack_timeout.is_some_and(|timeout| timeout < FORGETFUL));
         for (index, host) in scenario.hosts.iter().enumerate() {
             let of = HostRef(u16::try_from(index).unwrap_or(u16::MAX));
             if let Some(ip) = host.ip {
@@ -385,8 +393,9 @@ impl Scene {
             }
             self.names.insert(host.name.clone(), vec![of]);
             let link = scenario.nets[usize::from(host.net)].link;
-            // A link that loses or squeezes is a fault that never ends.
-            if link.loss_ppm > 0 || link.reorder_ppm > 0 || link.bandwidth.is_some() {
+            // A link that loses, squeezes or holds back is a fault that never ends.
+            let is_late = link.latency_max >= LATE;
+            if link.loss_ppm > 0 || link.reorder_ppm > 0 || link.bandwidth.is_some() || is_late {
                 self.touched.insert(of);
             }
             if let Role::Player(player) = &host.role
