@@ -55,6 +55,14 @@ pub(super) struct Prelude {
     pub(super) items: Arc<[PreludeItem]>,
 }
 
+impl Prelude {
+    /// Returns whether the headers are the same as another's, at whatever time.
+    pub(super) fn has_those_of(&self, other: &Self) -> bool {
+        let places = |prelude: &Self| prelude.items.iter().map(|item| item.position).collect::<Vec<_>>();
+        self.epoch == other.epoch && places(self) == places(other)
+    }
+}
+
 /// One header of a prelude.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PreludeItem {

@@ -319,10 +319,14 @@ impl Relay {
         }
         let start = self.start(cursor.position);
         let left_out = start.passed.frames - cursor.passed.frames;
-        let since = cursor.due.as_ref().map_or(cursor.position, |due| due.since);
+        cursor.due = Some(match cursor.due.take() {
+            // Who is on its way to such a place already, and has some of them, goes on with the others.
+            Some(due) if due.prelude.has_those_of(&start.prelude) => Due { prelude: start.prelude, ..due },
+            Some(due) => Due { prelude: start.prelude, next: 0, since: due.since },
+            None => Due { prelude: start.prelude, next: 0, since: cursor.position },
+        });
         cursor.position = start.position;
         cursor.passed = start.passed;
-        cursor.due = Some(Due { prelude: start.prelude, next: 0, since });
         // Where only headers were left out, the player still has what interframes lean on.
         if left_out > 0 {
             cursor.video_from = start.position;

@@ -550,6 +550,19 @@ fn shedding_moves_to_the_latest_keyframe_and_sends_changed_headers_first() {
     assert_eq!(check("M1 V1 k0 join i40 M2 k80 shed"), ["M2@0 V1@80 k80@80"]);
 }
 
+/// It has got metadata and a sequence header before one keyframe when it is too slow for that as well.
+#[test]
+fn shedding_again_sends_no_header_twice() {
+    let mut story = tell(LIMITS, "M1 V1 k0 join read i40 play M2 V2 k80 shed");
+    let read = |story: &mut Story| {
+        let (cursor, _) = &mut story.players[0];
+        show(&decode(&story.relay.next(cursor, RTMP).expect("something is due"), 128))
+    };
+    assert_eq!([read(&mut story), read(&mut story)], ["M2@0", "V2@80"]);
+    story.go_on("i120 k160 shed");
+    assert_eq!(read(&mut story), "k160@160");
+}
+
 #[test]
 fn shedding_never_goes_back_to_a_keyframe_already_sent() {
     let stays = "V1@0 k0@0 a0@0 i40@40 a40@40 a80@80 i80@80 k120@120";
