@@ -102,8 +102,10 @@ impl Oracle for Picture {
         if is_leap && self.left_out.iter().any(has_skipped) {
             return;
         }
+        // Where a clock jumps while frames come one by one, the tracks find each other again with the next keyframe.
+        let jumped = |left_out: &LeftOut| if is_jump { left_out.jumped } else { 0 };
         if let Some(left_out) = self.left_out.get_mut(&whose).filter(|_| is_leap)
-            && left_out.excused < left_out.allowed
+            && left_out.excused < left_out.allowed + jumped(left_out)
         {
             left_out.excused += 1;
             return;
@@ -190,7 +192,7 @@ mod tests {
     /// A clock jumps, and back again while frames are left out for it: two gaps of two players.
     #[test]
     fn frames_are_missing_where_a_clock_has_jumped() {
-        let check = |jumps: bool, leaps: u32| {
+        let check = |jumps: bool, leaps: u32, drifts: usize| {
             let jump = fault(9, ORIGIN_HOST, Fault::TimestampJump { by: 4_000 });
             let scenario = expecting(jumps.then_some(jump).into_iter().collect(), Vec::new());
             let texts = Story::told_to(&scenario, Box::<Picture>::default(), |story| {
@@ -203,11 +205,19 @@ mod tests {
                     story.begins(0);
                 }
                 story.event(1, EventKind::Epoch { number: 2, cause: EpochCause::JumpForward });
-                story.saw(0, Saw { frames: 1, leaps, ..Saw::default() });
+                if leaps > 0 {
+                    story.saw(0, Saw { frames: 1, leaps, ..Saw::default() });
+                }
+                for _ in 0..drifts {
+                    let text = format!("Audio timestamps have gone 1500 {GOES_FURTHER}, by 2000");
+                    story.record(PLAYER, What::PlayerViolation { seat: SeatId(0), text });
+                }
             });
             texts.len()
         };
-        assert_eq!([check(true, 4), check(true, 5), check(false, 1)], [0, 1, 1]);
+        assert_eq!([check(true, 4, 0), check(true, 5, 0), check(false, 1, 0)], [0, 1, 1]);
+        // The tracks find each other again, two of each of two players.
+        assert_eq!([check(true, 0, 4), check(true, 0, 5), check(false, 0, 1)], [0, 1, 1]);
     }
 
     #[test]
