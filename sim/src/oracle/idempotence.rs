@@ -190,6 +190,13 @@ mod tests {
         );
     }
 
+    /// The stream is lost and pulled again, by another connection.
+    fn plays_anew(story: &mut Story, conn: u64) {
+        story.loses(1, conn - 2, 1, story.now());
+        story.dials(1, conn);
+        story.streams(1, conn);
+    }
+
     /// The second play of three brings no picture.
     #[test]
     fn a_play_without_a_picture_may_have_told_some_of_its_headers() {
@@ -201,9 +208,7 @@ mod tests {
                 story.streams(1, 2);
                 story.saw(0, opened((2, 1)));
                 for conn in [4, 6] {
-                    story.loses(1, conn - 2, 1, story.now());
-                    story.dials(1, conn);
-                    story.streams(1, conn);
+                    plays_anew(story, conn);
                 }
                 story.saw(0, opened((2 + between.0, 1 + between.1)));
             })
@@ -226,9 +231,7 @@ mod tests {
                 story.streams(1, 2);
                 story.saw(0, opened((2, 1)));
                 for conn in [4, 6, 8] {
-                    story.loses(1, conn - 2, 1, story.now());
-                    story.dials(1, conn);
-                    story.streams(1, conn);
+                    plays_anew(story, conn);
                     if conn == 6 {
                         story.saw(0, opened((2, 1)));
                     }

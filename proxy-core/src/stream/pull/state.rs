@@ -230,12 +230,21 @@ impl State {
         }
     }
 
-    pub(super) const fn session_mut(&mut self) -> Option<&mut ClientSession> {
+    pub(super) fn session_mut(&mut self) -> Option<&mut ClientSession> {
+        self.talk_mut().map(|(session, _)| session)
+    }
+
+    pub(super) fn pinger_mut(&mut self) -> Option<&mut Pinger> {
+        self.talk_mut().map(|(_, pinger)| pinger)
+    }
+
+    /// Returns what talks to an origin whose handshake is done.
+    const fn talk_mut(&mut self) -> Option<(&mut ClientSession, &mut Pinger)> {
         match self {
-            Self::Requesting { session, .. } => Some(session),
+            Self::Requesting { session, request, .. } => Some((session, &mut request.pinger)),
             Self::AwaitingMedia { play, .. }
             | Self::Streaming { play, .. }
-            | Self::Replaying { play, .. } => Some(&mut play.session),
+            | Self::Replaying { play, .. } => Some((&mut play.session, &mut play.pinger)),
             Self::Resolving { .. }
             | Self::Queued { .. }
             | Self::Connecting { .. }
@@ -254,37 +263,10 @@ impl State {
         cx.outputs.push_back(Output::Transmit { conn: link.conn, bytes: Bytes::from(out) });
     }
 
-    pub(super) const fn pinger_mut(&mut self) -> Option<&mut Pinger> {
-        match self {
-            Self::Requesting { request, .. } => Some(&mut request.pinger),
-            Self::AwaitingMedia { play, .. }
-            | Self::Streaming { play, .. }
-            | Self::Replaying { play, .. } => Some(&mut play.pinger),
-            Self::Resolving { .. }
-            | Self::Queued { .. }
-            | Self::Connecting { .. }
-            | Self::Handshaking { .. }
-            | Self::BackingOff { .. }
-            | Self::Stopped => None,
-        }
-    }
-
     /// Sends a ping, where a play is asked for or accepted.
     pub(super) fn ping(&mut self, cx: &mut PullCx<'_>, now: Instant) {
         let mut out = Vec::new();
-        let (session, pinger) = match self {
-            Self::Requesting { session, request, .. } => (session, &mut request.pinger),
-            Self::AwaitingMedia { play, .. } | Self::Streaming { play, .. } => {
-                (&mut play.session, &mut play.pinger)
-            }
-            Self::Resolving { .. }
-            | Self::Queued { .. }
-            | Self::Connecting { .. }
-            | Self::Handshaking { .. }
-            | Self::Replaying { .. }
-            | Self::BackingOff { .. }
-            | Self::Stopped => return,
-        };
+        let Some((session, pinger)) = self.talk_mut() else { return };
         session.ping(now.as_millis() as u32, &mut out);
         pinger.sent(now);
         self.transmit(out, cx);
