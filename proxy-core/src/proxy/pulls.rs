@@ -193,6 +193,8 @@ impl Proxy {
                 Turn::Dial(id) => self.step_pull(id, PullEvent::Granted),
                 Turn::LookUp(id) => self.step_pull(id, PullEvent::Deadline),
             }
+            // Where the answer is known already, and is that there is no address, the attempt has failed and may be due again.
+            self.run_due();
         }
         let deadline = self.budget.deadline(self.now);
         self.is_dial_due = deadline.is_some();

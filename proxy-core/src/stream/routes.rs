@@ -49,7 +49,9 @@ impl Routes {
         now: Instant,
     ) -> Option<StreamId> {
         let (stream, host) = self.queries.remove(&query)?;
+        // That there is no address is not worth remembering: whoever asks next would fail without having asked.
         if let Ok(addrs) = answer
+            && !addrs.is_empty()
             && !ttl.is_zero()
         {
             if self.answers.len() >= ANSWERS_MAX {

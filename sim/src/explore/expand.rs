@@ -56,7 +56,7 @@ impl Source {
     pub fn mutate(&self, parent: &Scenario, instants: &[Instant], seed: u64) -> Scenario {
         let mut dice = Dice::new(seed, "explore: mutation");
         let mut scenario = parent.clone();
-        let repertoire = self.repertoire(&scenario);
+        let repertoire = self.repertoire(&scenario).thinned(&mut dice);
         for _ in 0..dice.one(&[1, 1, 1, 2, 3]) {
             mutate_once(&mut scenario, &repertoire, instants, seed, &mut dice);
         }

@@ -11,24 +11,28 @@ use super::{
 };
 use crate::{
     dice::Dice,
-    origin::Missing,
+    origin::{Missing, OnConnect},
     scenario::model::{
-        Act, Anchor, DnsAnswer, Ending, Fault, FaultEvent, HostRef, LeaveBy, PullRef, Role, Scenario, Then,
-        When,
+        Act, AddressTaken, Anchor, Behaving, Comeback, DnsAnswer, Ending, Fault, FaultEvent, HostRef,
+        LeaveBy, NextIp, PullRef, Role, Scenario, Then, When,
     },
 };
 
 /// A rarity: the name of its dice, in how many of a hundred worlds that it fits, and how it is told.
 type Rarity = (&'static str, u32, fn(&mut Scenario, &mut Dice) -> Option<()>);
 
-const RARITIES: [Rarity; 9] = [
+const RARITIES: [Rarity; 13] = [
     ("name that moves", 80, name_that_moves),
     ("name that is half dead", 20, name_that_is_half_dead),
-    ("silence in mid-GOP", 10, silence_in_mid_gop),
+    ("silence in mid-GOP", 20, silence_in_mid_gop),
+    ("begun anew at once", 4, begun_anew_at_once),
+    ("sound that is new", 6, sound_that_is_new),
     ("ring", 2, ring),
+    ("sent to and fro", 10, sent_to_and_fro),
     ("on demand", 4, on_demand),
     ("sent away", 30, sent_away),
     ("left in the queue", 40, left_in_the_queue),
+    ("passed over", 30, passed_over),
     ("long unwatched", 3, long_unwatched),
     ("many drops", 3, many_drops),
 ];
@@ -89,6 +93,38 @@ fn silence_in_mid_gop(scenario: &mut Scenario, dice: &mut Dice) -> Option<()> {
     Some(())
 }
 
+/// A publisher begins anew twice, and the second time so soon that its tracks go back by about as much as counts as a jump: the
+/// one by less, the other by more.
+fn begun_anew_at_once(scenario: &mut Scenario, dice: &mut Dice) -> Option<()> {
+    let on = *origins(scenario).first()?;
+    let publisher = &mut world::origin_mut(scenario, on)?.publisher;
+    publisher.video.as_mut()?.fps = dice.one(&[2, 3]);
+    publisher.audio.get_or_insert_with(|| world::audio(dice)).period = Duration::from_millis(200);
+    let first = dice.between(3_000, 7_000);
+    for begins in [first, first + dice.between(1_000, 1_500)] {
+        let fault = Fault::PublisherAway { stream: None, back: None };
+        let time = Some(Duration::ZERO);
+        push(scenario, at(begins * MILLI), Act::Fault(FaultEvent { on, fault, time }));
+    }
+    Some(())
+}
+
+/// A publisher begins anew with sound it did not have, and that comes before its picture, which takes longer to pass.
+fn sound_that_is_new(scenario: &mut Scenario, dice: &mut Dice) -> Option<()> {
+    let on = *origins(scenario).first()?;
+    let model = world::origin_mut(scenario, on)?;
+    let mut back = model.publisher.clone();
+    back.video.as_mut()?.bytes = (9_000, 300);
+    back.audio = Some(world::audio(dice));
+    model.behaviour.wire.interleave = true;
+    model.publisher.audio = None;
+    let fault = Fault::PublisherAway { stream: None, back: Some(Box::new(back)) };
+    let time = Some(dice.wide_millis(1, 500));
+    let begins = dice.between(2_000, 8_000);
+    push(scenario, at(begins * MILLI), Act::Fault(FaultEvent { on, fault, time }));
+    Some(())
+}
+
 /// A stream is to be pulled from itself.
 fn ring(scenario: &mut Scenario, dice: &mut Dice) -> Option<()> {
     let proxy = *proxies(scenario).first()?;
@@ -139,19 +175,78 @@ fn sent_away(scenario: &mut Scenario, dice: &mut Dice) -> Option<()> {
     Some(())
 }
 
-/// A crowd loses its origin, and somebody leaves a stream that waits in the queue.
+/// Two origins that send whoever asks to each other.
+fn sent_to_and_fro(scenario: &mut Scenario, dice: &mut Dice) -> Option<()> {
+    let [one, another] = *origins(scenario) else { return None };
+    let begins = dice.between(0, 6_000);
+    let time = Some(dice.wide_millis(500, 8_000));
+    for (on, other) in [(one, another), (another, one)] {
+        let [stream] = world::origin(scenario, on)?.streams.as_slice() else { return None };
+        let home = format!("rtmp://{}", scenario.hosts[usize::from(other.0)].name);
+        let mut behaviour = world::origin(scenario, on)?.behaviour.clone();
+        behaviour.connect = OnConnect::Redirect {
+            tc_url: format!("{home}/{}", stream.split('/').next()?),
+            url: format!("{home}/{stream}"),
+        };
+        let fault = Fault::Behave(Box::new(Behaving { name: "redirect", behaviour }));
+        push(scenario, at(begins * MILLI), Act::Fault(FaultEvent { on, fault, time }));
+    }
+    Some(())
+}
+
+/// Streams that somebody watches lose the origin of them all and wait for each other to be dialled; one is left alone there.
 fn left_in_the_queue(scenario: &mut Scenario, dice: &mut Dice) -> Option<()> {
-    if !scenario.pulls.iter().any(|pull| pull.count > 1) {
+    let lost = dice.between(4_000, 8_000);
+    refused_in_a_queue(scenario, scenario.pulls.len(), lost, 6_000)?;
+    let players = dice.one(&players(scenario));
+    let gone = lost + dice.between(500, 6_000);
+    push(scenario, at(gone * MILLI), Act::Leave { players, by: dice.one(&[LeaveBy::Stop, LeaveBy::Reset]) });
+    Some(())
+}
+
+/// Two streams that somebody watches wait for each other to be dialled, again and again, and one that nobody watches waits
+/// behind them.
+fn passed_over(scenario: &mut Scenario, dice: &mut Dice) -> Option<()> {
+    if scenario.pulls.len() < 3 {
         return None;
     }
-    let on = *origins(scenario).first()?;
-    let lost = dice.between(4_000, 7_000);
-    let fault = fault::roll(dice.one(&["kill", "term", "publisher-away"]), on, scenario, dice)?;
-    let time = Some(dice.wide_millis(1, 2_000));
-    push(scenario, at(lost * MILLI), Act::Fault(FaultEvent { on, fault, time }));
-    let players = dice.one(&players(scenario));
-    let gone = lost + dice.between(0, 4_000);
-    push(scenario, at(gone * MILLI), Act::Leave { players, by: dice.one(&[LeaveBy::Stop, LeaveBy::Reset]) });
+    refused_in_a_queue(scenario, 2, dice.between(3_000, 5_000), 20_000)?;
+    scenario.run.time = Duration::from_secs(27);
+    Some(())
+}
+
+/// Has the first streams watched, and their one origin refuse whoever dials it from a time on, so many milliseconds long, where
+/// one may be dialled after another.
+fn refused_in_a_queue(scenario: &mut Scenario, watched: usize, lost: u64, lasts: u64) -> Option<()> {
+    let [on] = *origins(scenario) else { return None };
+    let home = only_proxy(scenario)?;
+    if players(scenario).len() < 2 || scenario.pulls.len() < 2 {
+        return None;
+    }
+    settings(scenario, home)?.dial.per_address = 1;
+    let pulls = scenario.pulls.iter().take(watched);
+    let streams: Vec<_> =
+        pulls.map(|pull| format!("{}/{}", pull.app, pull.stream.replace("{n}", "1"))).collect();
+    let plays = scenario.events.iter_mut().filter_map(|event| match &mut event.act {
+        Act::Play { stream, .. } => Some(stream),
+        _ => None,
+    });
+    for (play, stream) in plays.zip(streams.iter().cycle()) {
+        play.clone_from(stream);
+    }
+    let mut loses = |fault, millis| {
+        let time = Some(Duration::from_millis(millis));
+        push(scenario, at(lost * MILLI), Act::Fault(FaultEvent { on, fault, time }));
+    };
+    let back = Comeback {
+        ip: NextIp::Same,
+        boot: None,
+        first_frame: None,
+        taken: AddressTaken::Nobody,
+        never: false,
+    };
+    loses(Fault::Kill(back), 1);
+    loses(Fault::AcceptClose, lasts);
     Some(())
 }
 

@@ -34,6 +34,9 @@ use crate::{
 
 /// Attempts of a generation.
 const GENERATION: usize = 96;
+/// Of a hundred attempts of a guided search, those that change a scenario that is remembered. Defects take the longer to find the
+/// more these are: what was near is tried again, and what nobody has told yet is tried less.
+const CHANGED: u32 = 30;
 /// Scenarios remembered; beyond it the oldest are forgotten.
 const REMEMBERED_MAX: usize = 3_000;
 /// Scenarios remembered for their recovery time.
@@ -199,7 +202,7 @@ fn run_generation(
 /// Makes the scenario of a seed and tries it.
 fn make(plan: &Plan, seed: u64, memory: &Memory) -> (usize, Attempt) {
     let mut dice = Dice::new(seed, "explore: choice");
-    let changes = plan.mode == Mode::Guided && dice.chance(60);
+    let changes = plan.mode == Mode::Guided && dice.chance(CHANGED);
     let (source, scenario) = match memory.choose(plan.maximises, &mut dice).filter(|_| changes) {
         Some(parent) => {
             let scenario = plan.sources[parent.source].mutate(&parent.scenario, &parent.instants, seed);

@@ -29,6 +29,8 @@ pub(super) struct Demand {
     /// By the address asked for, as far as it is known: until when those may have every token for whom an operator has
     /// asked. Who waits for an answer goes first, also if nothing is left of the stream by now.
     asked: BTreeMap<(ActorId, Option<SocketAddr>), Instant>,
+    /// When a stream was last removed. It may have been watched till then.
+    removed: BTreeMap<ActorId, Instant>,
 }
 
 /// What must have come of a stream.
@@ -72,6 +74,7 @@ impl Oracle for Demand {
         let Some(id) = event.stream.map(|stream| stream.0) else { return };
         if let EventKind::Unregistered { key, reason } = &event.kind {
             self.told.remove(&(proxy, id));
+            self.removed.insert(proxy, record.at);
             for due in [Due::Attempt, Due::Token, Due::NoneReader] {
                 self.due.clear(&(proxy, id, due));
             }
@@ -128,7 +131,7 @@ impl Oracle for Demand {
                     let moved = scene.names_are_old_until(proxy).filter(|_| stream.literal.is_none());
                     let turn =
                         awake.max(watched).max(named).max(moved.unwrap_or(awake)).max(stream.entered_at);
-                    let is_passed_over = is_passed_over(proxy, stream, scene);
+                    let is_passed_over = self.is_passed_over(proxy, stream, scene);
                     let within = token_within(proxy, stream.literal, scene, 0, is_passed_over);
                     scene.due(proxy, at).max(turn + within).max(asked)
                 }
@@ -170,10 +173,25 @@ impl Oracle for Demand {
         self.conns.retain(|(of, _), _| *of != proxy);
         self.told.retain(|(of, _), _| *of != proxy);
         self.asked.retain(|(of, _), _| *of != proxy);
+        self.removed.remove(&proxy);
     }
 }
 
 impl Demand {
+    /// Returns whether others may have gone first since a stream has waited to dial: nobody watches it, and they were watched.
+    fn is_passed_over(&self, proxy: ActorId, stream: &StreamNow, scene: &Scene) -> bool {
+        let all = scene.streams.range((proxy, 0)..=(proxy, u64::MAX));
+        let mut others = all
+            .filter(|(_, other)| other.key != stream.key)
+            .filter(|(_, other)| scene.redirects || may_be_one(other.literal, stream.literal));
+        let was_watched = |other: &StreamNow| {
+            scene.is_watched(proxy, other)
+                || other.unwatched_since.is_some_and(|since| since > stream.entered_at)
+        };
+        let are_gone = self.removed.get(&proxy).is_some_and(|removed| *removed > stream.entered_at);
+        !scene.is_watched(proxy, stream) && (are_gone || others.any(|(_, other)| was_watched(other)))
+    }
+
     /// Returns until when operators may go first who have asked for an address, or for one that is not known.
     fn asked_until(&self, proxy: ActorId, addr: Option<SocketAddr>) -> Option<Instant> {
         let mine = self.asked.range((proxy, None)..).take_while(|((of, _), _)| *of == proxy);
@@ -233,18 +251,6 @@ impl Demand {
 
 fn waiting(scene: &Scene, proxy: ActorId, key: &proxy_core::url::StreamKey) -> usize {
     scene.parked.get(&(proxy, key.clone())).map_or(0, std::collections::BTreeSet::len)
-}
-
-/// Returns whether others may have gone first since a stream has waited to dial: nobody watches it, and they were watched.
-fn is_passed_over(proxy: ActorId, stream: &StreamNow, scene: &Scene) -> bool {
-    let all = scene.streams.range((proxy, 0)..=(proxy, u64::MAX));
-    let mut others = all
-        .filter(|(_, other)| other.key != stream.key)
-        .filter(|(_, other)| scene.redirects || may_be_one(other.literal, stream.literal));
-    let was_watched = |other: &StreamNow| {
-        scene.is_watched(proxy, other) || other.unwatched_since.is_some_and(|since| since > stream.entered_at)
-    };
-    !scene.is_watched(proxy, stream) && others.any(|(_, other)| was_watched(other))
 }
 
 /// Returns how long the last of a proxy's streams that may dial an address, and of so many more, may wait for a token: one
@@ -341,6 +347,24 @@ mod tests {
         };
         assert_eq!([check(false, 1_650).len(), check(false, 1_651).len()], [0, 1]);
         assert_eq!([check(true, 2_100).len(), check(true, 2_101).len()], [0, 1]);
+    }
+
+    /// Of two dials at 20 a second three each may have been for a stream that is gone by now.
+    #[test]
+    fn who_passed_it_over_may_be_gone() {
+        let check = |is_removed: bool, until: u64| {
+            check(|story| {
+                story.register(1, "live/a");
+                story.register(2, "live/b");
+                story.step(1, S::BackingOff, E::Wake, S::Queued);
+                if is_removed {
+                    story.at(100).removes(2, "live/b", StreamEnd::Deleted);
+                }
+                story.at(until).timeout();
+            })
+        };
+        assert_eq!([check(true, 1_900).len(), check(true, 1_901).len()], [0, 1]);
+        assert_eq!([check(false, 1_650).len(), check(false, 1_651).len()], [0, 1]);
     }
 
     /// An answer that is still good leads to the old address, and the turn taken there is lost.

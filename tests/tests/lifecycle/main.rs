@@ -381,6 +381,34 @@ fn every_lookup_is_fresh_unless_a_ttl_is_set() {
     }
 }
 
+/// The name's second address is gone when its turn to be dialled has come, and the first has been tried: the attempt fails in that
+/// instant, and what it leaves due is not left to a timer, which the world would find in the past.
+#[test]
+fn an_attempt_that_fails_in_its_turn_is_followed_at_once() {
+    let mut config = Config::default();
+    config.dial.per_address = 1;
+    config.pull.lookup_interval = Duration::from_millis(100);
+    config.pull.resolve_ttl = Duration::from_millis(300);
+    let mut world = World::new(config);
+    world.dial.insert(ELSEWHERE, Dial::Refuse);
+    world.add_forced("before", "rtmp://198.18.0.3/live/before");
+    world.names.insert("origin.example".into(), Ok(vec![ORIGIN.ip(), ELSEWHERE.ip()]));
+    world.add_forced("x", NAME);
+    world.run(900);
+    assert_eq!(world.state("x"), Some(PullState::Queued));
+    world.names.insert("origin.example".into(), Ok(vec![ORIGIN.ip()]));
+    world.add_forced("y", "rtmp://origin.example/live/y");
+    // Nothing but the timer brings the core to what is due.
+    world.dial.extend([(ORIGIN, Dial::Silent), (ELSEWHERE, Dial::Silent)]);
+    let lookups = world.lookups.len();
+    world.run(250);
+    assert_eq!(world.lookups.len(), lookups, "the answer was known");
+    let failed =
+        |kind: &EventKind| matches!(kind, EventKind::PullEntered { state: PullState::BackingOff, .. });
+    assert!(world.told(failed) >= 2, "{:?}", world.events);
+    assert_eq!(world.state("x"), Some(PullState::Queued), "at the address that is left");
+}
+
 #[test]
 fn retries_follow_our_law_from_start_to_start() {
     let mut world = world();
