@@ -361,7 +361,7 @@ impl Viewer {
         let step_max = if is_new_play { restart_max } else { self.config.forward_max };
         self.check_forward(track, timestamp, (order, stamp), step_max, now);
         self.check_rising(track, timestamp, now);
-        self.check_pace(track, timestamp, (stamp.zip(before), goes_on), order, now);
+        self.check_pace(track, timestamp, (stamp, before), (goes_on, order), now);
         if let Some(stamp) = stamp.filter(|_| order != Order::Back) {
             self.check_header(track, &stamp, before, needs_header, now);
             self.check_skew(track, timestamp, &stamp, now);

@@ -19,6 +19,9 @@ use crate::{
     world::{Keep, World},
 };
 
+/// How the head of a shrunk file begins.
+const HEAD: &str = "# Shrunk from ";
+
 /// What is to be shrunk, and how it is told.
 #[derive(Clone, Debug)]
 pub struct ShrinkOptions {
@@ -66,7 +69,7 @@ pub fn run(options: &ShrinkOptions) -> u8 {
     if options.json {
         println!("{:#}", json_of(&shrunk, &path, &file, written.as_deref(), took));
     } else {
-        print!("{}", told(&shrunk, &path, &file, written.as_deref(), took));
+        tell(&shrunk, &path, &file, written.as_deref(), took);
     }
     exit::BROKEN
 }
@@ -147,6 +150,7 @@ fn file_of(shrunk: &Shrunk, id: &str, path: &str) -> String {
     );
     let mut head: Vec<String> = wrapped(&head, 118).into_iter().map(|line| format!("# {line}")).collect();
     let schema = lines.iter().take_while(|line| line.starts_with("#:")).count();
+    drop_head(&mut lines, schema);
     if lines.get(schema).is_some_and(|line| line.trim() == "#") {
         head.insert(0, "#".to_owned());
     } else {
@@ -154,6 +158,18 @@ fn file_of(shrunk: &Shrunk, id: &str, path: &str) -> String {
     }
     lines.splice(schema..schema, head);
     lines.join("\n") + "\n"
+}
+
+/// Takes out the head that a file has got when it was shrunk before: it tells of another run.
+fn drop_head(lines: &mut Vec<String>, from: usize) {
+    let from = from + usize::from(lines.get(from).is_some_and(|line| line.trim() == "#"));
+    if !lines.get(from).is_some_and(|line| line.starts_with(HEAD)) {
+        return;
+    }
+    let is_head = |line: &&String| line.starts_with('#') && line.trim() != "#";
+    let to = from + lines[from..].iter().take_while(is_head).count();
+    let blank = usize::from(lines.get(to).is_some_and(|line| line.trim() == "#"));
+    lines.drain(from..to + blank);
 }
 
 fn wrapped(text: &str, width: usize) -> Vec<String> {
@@ -181,7 +197,24 @@ fn write(folder: &Path, id: &str, file: &str) -> std::io::Result<PathBuf> {
     Ok(path)
 }
 
-fn told(shrunk: &Shrunk, path: &str, file: &str, written: Option<&Path>, took: u128) -> String {
+/// Tells how much is left and how it fails. Where the file is not written anywhere it alone goes to standard output.
+fn tell(shrunk: &Shrunk, path: &str, file: &str, written: Option<&Path>, took: u128) {
+    let (size, story) = (told(shrunk, path, took), the_story(shrunk, file));
+    match written {
+        Some(written) => {
+            let path = written.display();
+            print!("{size}\nwritten to {path}\nsee it again\n  repull-sim run {path}\n{story}");
+        }
+        None => {
+            eprintln!("{size}");
+            print!("{file}");
+            eprint!("\n{story}");
+        }
+    }
+}
+
+/// Tells how much was there and how much is left.
+fn told(shrunk: &Shrunk, path: &str, took: u128) -> String {
     let Size { lines, events, faults, hosts, expects, time } = shrunk.before;
     let after = &shrunk.after;
     let mut out = format!("{path}, seed {}, fails by `{}`\n", shrunk.seed, shrunk.finding.promise);
@@ -196,20 +229,12 @@ fn told(shrunk: &Shrunk, path: &str, file: &str, written: Option<&Path>, took: u
     }
     out.push_str(&format!("  {:<20} {:>6} → {}\n", "virtual time", seconds(time), seconds(after.time)));
     out.push_str(&format!(
-        "  {} runs, {}.{} s; {} of {SEEDS_TRIED} other seeds fail too\n\n",
+        "  {} runs, {}.{} s; {} of {SEEDS_TRIED} other seeds fail too\n",
         shrunk.runs,
         took / 1000,
         took / 100 % 10,
         shrunk.seeds
     ));
-    match written {
-        Some(written) => {
-            out.push_str(&format!("written to {}\n", written.display()));
-            out.push_str(&format!("see it again\n  repull-sim run {}\n", written.display()));
-        }
-        None => out.push_str(&format!("{file}\n")),
-    }
-    out.push_str(&the_story(shrunk, file));
     out
 }
 
@@ -268,4 +293,23 @@ fn json_of(shrunk: &Shrunk, path: &str, file: &str, written: Option<&Path>, took
         "written": written.map(|path| path.display().to_string()),
         "text": file,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_goes_before_another_is_written() {
+        let check = |text: &str, left: &str| {
+            let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+            let schema = lines.iter().take_while(|line| line.starts_with("#:")).count();
+            drop_head(&mut lines, schema);
+            assert_eq!(lines.join("\n"), left);
+        };
+        check("# Shrunk from a.toml, seed 1. It\n# fails.\n#\n# Found.\nid = 1", "# Found.\nid = 1");
+        check("#:schema s\n#\n# Shrunk from a.toml.\n#\n# Found.\nid = 1", "#:schema s\n#\n# Found.\nid = 1");
+        check("# Shrunk from a.toml.\nid = 1", "id = 1");
+        check("#:schema s\n#\n# Found.\n#\nid = 1", "#:schema s\n#\n# Found.\n#\nid = 1");
+    }
 }

@@ -154,12 +154,23 @@ fn jump(found: &Why, before: usize, after: usize, text: &str) -> String {
     if told.len() > TOLD_MAX {
         let _ = writeln!(out, "    … and {} more", told.len() - TOLD_MAX);
     }
+    for record in found.lost.iter().take(TOLD_MAX) {
+        let _ = writeln!(out, "  lost: {}", lost(record, found));
+    }
+    if found.lost.len() > TOLD_MAX {
+        let _ = writeln!(out, "    … and {} packets more", found.lost.len() - TOLD_MAX);
+    }
     let lines: Vec<u32> = told.iter().map(|record| record.line).filter(|line| *line > 0).collect();
     if let Some(line) = lines.first() {
         let words = text.lines().nth(*line as usize - 1).unwrap_or_default().trim();
         let _ = writeln!(out, "  line {line}: {words}");
     }
     out
+}
+
+/// Tells a packet that was lost, without its number: the other records are those of a run without packets.
+fn lost(record: &Record, found: &Why) -> String {
+    format!("{} {}", record.at, words::describe(record, &found.cast))
 }
 
 fn record_at(found: &Why, step: u64) -> Option<&Record> {
@@ -201,6 +212,7 @@ pub fn json_of(found: &Why, path: &str, seed: u64) -> Value {
                 "after_step": steps.0,
                 "up_to_step": steps.1,
                 "records": between.take(TOLD_MAX).map(|record| words::line(record, &found.cast)).collect::<Vec<_>>(),
+                "lost": found.lost.iter().take(TOLD_MAX).map(|record| lost(record, found)).collect::<Vec<_>>(),
             })
         }),
         "whose": found.whose.iter().map(|(whose, at)| json!({ "dice": word(*whose), "of": point(at) })).collect::<Vec<_>>(),

@@ -48,6 +48,8 @@ struct Buckets {
     open: BTreeSet<SocketAddr>,
     /// Dials in a row that have passed over who has waited longest.
     passed_over: BTreeMap<SocketAddr, u32>,
+    /// The address dialled last: where a name has led whoever was granted that.
+    dialled: Option<SocketAddr>,
     /// Since when those of them are open where not one attempt has ended since, whatever the reason.
     serving: BTreeMap<SocketAddr, Instant>,
 }
@@ -81,6 +83,7 @@ impl Oracle for DialBudget {
         if let What::Out(Outward::Connect { addr, .. }) = &record.what {
             let config = &scene.config(proxy).dial;
             let buckets = self.proxies.entry(proxy).or_default();
+            buckets.dialled = Some(*addr);
             if !buckets.total.take(config.total, record.at) {
                 findings.broken(NAME, proxy, too_often("all addresses", config.total, buckets.total));
             }
@@ -95,9 +98,10 @@ impl Oracle for DialBudget {
             && let EventKind::PullStepped { event: PullEventKind::Granted, .. } = &event.kind
             && let Some(id) = event.stream.map(|id| id.0)
             && let Some(stream) = scene.streams.get(&(proxy, id))
-            && let Some(addr) = stream.literal
+            && let buckets = self.proxies.entry(proxy).or_default()
+            && let Some(addr) = stream.literal.or(buckets.dialled)
         {
-            let count = self.proxies.entry(proxy).or_default().passed_over.entry(addr).or_default();
+            let count = buckets.passed_over.entry(addr).or_default();
             let since = self.asked.get(&(proxy, id)).map_or(record.at, |(_, since)| *since);
             let waiting = Waiting { proxy, addr, asked: &self.asked, scene };
             if let Some(text) = waiting.jumped(stream, since, *count, record.at) {
@@ -363,6 +367,41 @@ mod tests {
                 .contains("live/c is watched and waits to dial 198.18.0.2:1935 since 0.05")
         );
         assert_eq!(check(2, "srs", false), "", "another may have been passed over, whose name leads there");
+    }
+
+    /// Of the three dials that passed stream 1 over one was by a name that led there, and that stream is gone.
+    #[test]
+    fn who_passed_it_over_may_have_come_by_a_name() {
+        let check = |dialled: Option<u64>| {
+            let texts = Story::told::<DialBudget>(|story| {
+                for (stream, name, host) in
+                    [(1, "live/a", "198.18.0.2"), (2, "live/b", "198.18.0.2"), (3, "live/c", "srs")]
+                {
+                    let url = format!("rtmp://{host}/{name}");
+                    story.asks("addStreamProxy", Some(name), &[("url", &url)], true);
+                    story.event(stream, EventKind::Registered { key: key_named(name).expect("a name") });
+                    story.replies();
+                }
+                story.player(0, PlayOutput::Rtmp, "live/b", 5);
+                story.parks(Some(2), "live/b", 5);
+                story.at(100).step(1, S::Resolving, PullEventKind::Resolved, S::Queued);
+                for n in 0..2 {
+                    story.at(200 + n * 100).step(2, S::Resolving, PullEventKind::Resolved, S::Queued);
+                    story.step(2, S::Queued, PullEventKind::Granted, S::Connecting);
+                }
+                if let Some(conn) = dialled {
+                    story.at(700).step(3, S::Resolving, PullEventKind::Resolved, S::Queued);
+                    story.out(dial::connect(conn));
+                    story.step(3, S::Queued, PullEventKind::Granted, S::Connecting);
+                }
+                story.removes(3, "live/c", proxy_core::io::StreamEnd::Deleted);
+                story.at(800).step(2, S::Connecting, PullEventKind::ConnectFailed, S::Queued);
+                story.at(900).step(1, S::Queued, PullEventKind::Granted, S::Connecting);
+            });
+            texts.join("\n")
+        };
+        assert!(check(None).contains("passed over 3 times, not 2"));
+        assert_eq!(check(Some(8)), "");
     }
 
     #[test]

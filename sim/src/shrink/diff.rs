@@ -48,6 +48,8 @@ pub struct Side {
     pub line: String,
     /// What led to it, the last cause first, each with whether the other run has it too.
     pub causes: Vec<(String, bool)>,
+    /// Causes before those, which are not told.
+    pub causes_before: usize,
 }
 
 /// Compares two runs. Returns nothing if they are the same, record by record.
@@ -147,16 +149,21 @@ fn parting(runs: &[Run<'_>; 2], sides: [Option<&Record>; 2]) -> Parting {
 
 fn side_of(record: &Record, run: &Run<'_>, other: &Run<'_>) -> Side {
     let mut causes = Vec::new();
+    let mut causes_before = 0;
     let mut cause = record.cause;
-    while let Some(of) = run.by_step(cause).filter(|of| of.step == cause && causes.len() < CAUSES_MAX) {
-        let told = (run.cast.name(of.actor).to_owned(), gist(of, run.cast));
-        causes.push((words::line(of, run.cast), other.told.contains_key(&told)));
+    while let Some(of) = run.by_step(cause) {
+        if causes.len() < CAUSES_MAX {
+            let told = (run.cast.name(of.actor).to_owned(), gist(of, run.cast));
+            causes.push((words::line(of, run.cast), other.told.contains_key(&told)));
+        } else {
+            causes_before += 1;
+        }
         if of.cause >= cause {
             break;
         }
         cause = of.cause;
     }
-    Side { step: record.step, at: record.at, line: words::line(record, run.cast), causes }
+    Side { step: record.step, at: record.at, line: words::line(record, run.cast), causes, causes_before }
 }
 
 #[cfg(test)]

@@ -3,12 +3,15 @@
 use super::{
     draft::Draft,
     knobs::{Knob, Range, Unit, What, knobs},
-    text::{self, Edit, Part, Step},
+    text::{self, Edit, Kind, Part},
     trial::{Case, Trial, Verdict},
 };
 use crate::{
     origin::Like,
-    scenario::words::{self, CUTS, DIRECTIONS, ENDINGS, HOWS, LEAVES, OUTPUTS, THENS},
+    scenario::{
+        model::Role,
+        words::{self, CUTS, DIRECTIONS, ENDINGS, HOWS, LEAVES, OUTPUTS, THENS},
+    },
 };
 
 /// Other seeds tried.
@@ -60,6 +63,11 @@ pub(super) fn measure(draft: &Draft, trial: &mut Trial) -> Vec<(usize, String)> 
         let Some(value) = &part.value else { continue };
         if let Some(words) = alternatives(draft, part, trial) {
             remarks.push((value.start, words));
+        }
+    }
+    for host in &draft.scenario.hosts {
+        if matches!(host.role, Role::Player(_)) {
+            remarks.extend(lone_player(&host.name, draft, trial));
         }
     }
     for knob in knobs(draft) {
@@ -147,16 +155,43 @@ fn counted(knob: &Knob, draft: &Draft, trial: &mut Trial) -> Option<String> {
     let most = verdicts.iter().take_while(|verdict| **verdict == Verdict::Fails).count();
     let last = knob.value + i128::try_from(most).unwrap_or(0);
     let holds = verdicts.get(most).is_some_and(|verdict| *verdict == Verdict::Not);
-    let who = match knob.part(draft).map(|part| part.path.as_slice()) {
-        Some([Step::Key(kind), Step::Key(name), ..]) if kind == "host" => name.clone(),
-        Some(_) | None => "of them".to_owned(),
+    let is_player = |part: &Part| part.is_below(&["host"]) && part.key() == "count";
+    let who = if knob.part(draft).is_some_and(is_player) { "players" } else { "streams" };
+    how_many((least, below), (last, holds), who)
+}
+
+/// Tells what more players than one do, where the file does not say how many there are. Returns the place of the words with them.
+fn lone_player(name: &str, draft: &Draft, trial: &mut Trial) -> Option<(usize, String)> {
+    let part =
+        |path: &[&str]| draft.parts.iter().find(|part| part.path.len() == path.len() && part.is_below(path));
+    if part(&["host", name, "count"]).is_some() {
+        return None;
+    }
+    let role = part(&["host", name, "role"])?.value.clone()?;
+    let before = if part(&["host", name])?.kind == Kind::Section { "\n" } else { ", " };
+    let case = |count: i128| {
+        draft.edited(vec![Edit { span: role.end..role.end, with: format!("{before}count = {count}") }])
     };
+    let cases: Vec<Case> = (2..=COUNT_MAX).filter_map(case).collect();
+    let verdicts = trial.verdicts(&cases);
+    let more = verdicts.iter().take_while(|verdict| **verdict == Verdict::Fails).count();
+    let holds = verdicts.get(more).is_some_and(|verdict| *verdict == Verdict::Not);
+    let words = how_many((1, None), (1 + i128::try_from(more).unwrap_or(0), holds), "players")?;
+    Some((role.start, words))
+}
+
+/// Tells how many it takes: the least and what is below that and holds, the most that was seen to fail and whether one more
+/// holds.
+fn how_many((least, below): (i128, Option<i128>), (most, holds): (i128, bool), who: &str) -> Option<String> {
+    let more = most + 1;
     Some(match (below, holds) {
-        (None, false) if last == least => return None,
-        (None, false) => format!("any {least}–{last} {who}"),
-        (None, true) => format!("{least}–{last} {who}: {} hold", last + 1),
+        (None, false) if most == least => return None,
+        (None, false) => format!("any {least}–{most} {who}"),
+        (None, true) if most == least => format!("{least} alone: {more} {who} hold"),
+        (None, true) => format!("{least}–{most} {who}: {more} hold"),
         (Some(below), false) => format!("{least} {who} or more needed: {below} hold"),
-        (Some(below), true) => format!("{least}–{last} {who}: {below} hold, and so do {}", last + 1),
+        (Some(below), true) if most == least => format!("{least} {who}: {below} hold, and so do {more}"),
+        (Some(below), true) => format!("{least}–{most} {who}: {below} hold, and so do {more}"),
     })
 }
 

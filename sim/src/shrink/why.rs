@@ -15,7 +15,7 @@ use crate::{
     report::is_notable,
     runner::RECORDS_MAX,
     scenario::model::Scenario,
-    trace::{Cast, Record},
+    trace::{Cast, PacketFate, Record, What},
     world::{Keep, Reroll, Whose, World},
 };
 
@@ -70,6 +70,8 @@ pub struct Why {
     pub whose: Vec<(Whose, Point)>,
     /// Every record of the run.
     pub records: Vec<Record>,
+    /// The packets that were lost between the jump's ends. Their numbers are those of a run that keeps packets.
+    pub lost: Vec<Record>,
     /// Who took part.
     pub cast: Cast,
     /// Runs made.
@@ -112,7 +114,21 @@ pub fn why(scenario: &Scenario, wish: WhyWish) -> Option<Why> {
         points[*after].percent().saturating_sub(points[*before].percent()) >= JUMP_MIN
     };
     let jump = jump.filter(is_jump);
-    Some(Why { jump, points, whose, records, cast: outcome.cast, runs: runs + 1, finding })
+    let lost = jump.map_or_else(Vec::new, |(before, after)| {
+        packets_lost(scenario, wish.seed, points[before].at, points[after].at)
+    });
+    Some(Why { jump, points, whose, records, lost, cast: outcome.cast, runs: runs + 1, finding })
+}
+
+/// Returns the packets that were lost between two moments, both included.
+fn packets_lost(scenario: &Scenario, seed: u64, from: Instant, to: Instant) -> Vec<Record> {
+    let keep = Keep { records: true, packets: true, until: Some(RECORDS_MAX), ..Keep::default() };
+    let outcome = World::run(scenario, seed, keep);
+    let is_lost = |record: &Record| match &record.what {
+        What::Packet(packet) => packet.fate != PacketFate::Passed && (from..=to).contains(&record.at),
+        _ => false,
+    };
+    outcome.log.iter().flat_map(|log| log.records()).filter(is_lost).collect()
 }
 
 /// Returns the point before which the likelihood grows most, if it grows at all.

@@ -46,10 +46,11 @@ impl Viewer {
         &mut self,
         track: Track,
         timestamp: u32,
-        (stamps, goes_on): (Option<(Stamp, Stamp)>, bool),
-        order: Order,
+        (stamp, before): (Option<Stamp>, Option<Stamp>),
+        (goes_on, order): (bool, Order),
         now: Instant,
     ) {
+        let stamps = stamp.zip(before);
         let (drift_max, hold_max) = (millis(self.config.drift_max), millis(self.config.hold_max));
         let state = self.sitting.track(track);
         let out =
@@ -63,8 +64,11 @@ impl Viewer {
         let falls_back = origin.is_some_and(|step| step < 0);
         let (Some(out), Some(origin), true, false) = (out, origin, is_one_play, falls_back) else {
             // What begins may be older than the beginning of its play, and wait from its first frame on.
-            let is_unsettled =
-                order == Order::Changed && stamps.is_some_and(|(stamp, last)| stamp.play == last.play);
+            let is_unsettled = match stamps {
+                Some((stamp, last)) => order == Order::Changed && stamp.play == last.play,
+                // Who joins here has not seen the life before.
+                None => stamp.is_some_and(|stamp| stamp.number == 0),
+            };
             state.pace = Pace { is_held: true, is_unsettled, ..Pace::default() };
             return;
         };

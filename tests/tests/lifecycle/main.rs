@@ -60,6 +60,8 @@ fn at(state: PullState) -> World {
     };
     world.add_forced("x", NAME);
     world.run_to("x", state);
+    let stall = Config::default().pull.stall_timeout;
+    assert_eq!(world.is_fed("x", stall), state == PullState::Streaming);
     world
 }
 

@@ -67,6 +67,10 @@ enum End {
 struct Origin {
     addr: SocketAddr,
     end: End,
+    /// What was asked for last.
+    stream: Option<String>,
+    /// When it last sent a frame of that.
+    fed_at: Option<Instant>,
 }
 
 pub(crate) struct World {
@@ -191,6 +195,15 @@ impl World {
         self.view(stream).map(|view| view.state)
     }
 
+    /// Returns whether an origin that was asked for a stream has sent frames of it, the last one not so long ago as a stall.
+    pub(crate) fn is_fed(&self, stream: &str, stall: Duration) -> bool {
+        let feeds = |origin: &Origin| {
+            origin.stream.as_deref() == Some(stream)
+                && origin.fed_at.is_some_and(|at| self.now.since(at) < stall)
+        };
+        self.origins.values().any(feeds)
+    }
+
     pub(crate) fn origin_connections(&self) -> usize {
         self.origins.len() + self.dialling.len()
     }
@@ -278,7 +291,7 @@ impl World {
                 match self.dial.get(&addr).copied().unwrap_or(Dial::Refuse) {
                     Dial::Accept => {
                         let end = End::Handshaking(Some(ServerHandshake::start(&[9; 1528])));
-                        self.origins.insert(conn, Origin { addr, end });
+                        self.origins.insert(conn, Origin { addr, end, stream: None, fed_at: None });
                         self.hand_over(&Input::Connected { conn, outcome: Ok(HERE) });
                     }
                     Dial::Refuse => {
@@ -358,6 +371,9 @@ impl World {
         let End::Open { session, playing, held, frames } = &mut origin.end else { return };
         session.handle_bytes(bytes, out).expect("our own client");
         while let Some(event) = session.poll_event() {
+            if let ServerEvent::Play { stream, .. } = &event {
+                (origin.stream, origin.fed_at) = (Some(stream.clone()), None);
+            }
             match event {
                 ServerEvent::Connected { .. } => {}
                 ServerEvent::Play { stream, .. }
@@ -418,6 +434,7 @@ impl World {
                 message(type_id::AUDIO, timestamp, &[0xAF, 1, 7, 7], &mut out);
             }
             *frames += 1;
+            origin.fed_at = Some(self.now);
             sent.push((*conn, out));
         }
         for (conn, bytes) in sent {

@@ -28,6 +28,8 @@ const STREAMS: [&str; 3] = ["x", "y", "forced"];
 const REPLY_MAX: Duration = Duration::from_secs(10);
 /// A player of what is not there waits so long, and a little.
 const PARKED_MAX: Duration = Duration::from_millis(15_100);
+/// A stream without a frame for so long does not stream (the default of `stall_timeout_ms`).
+const STALL: Duration = Duration::from_secs(5);
 /// Whatever has healed plays again within this: a silent dial, its handshake and request, the longest backoff of a stream
 /// that nobody watches.
 const WELL_MAX: Duration = Duration::from_secs(45);
@@ -112,12 +114,13 @@ impl Model {
     }
 
     fn add(&mut self, world: &mut World, stream: usize, host: usize) -> Result<(), TestCaseError> {
+        let streams = world.is_fed(STREAMS[stream], STALL);
         let before = world.view(STREAMS[stream]);
         let force = STREAMS[stream] == "forced";
         let options = PullOptions { force, ..PullOptions::default() };
         let id = world.add(STREAMS[stream], &url(host, stream), options);
         self.asked.insert(id);
-        if before.as_ref().is_some_and(|view| view.state == PullState::Streaming) {
+        if streams {
             let exists = Reply::Exists { state: PullState::Streaming };
             prop_assert_eq!(world.replies.get(&id), Some(&exists), "what streams is not touched");
             let url_now = world.view(STREAMS[stream]).map(|view| view.url);
@@ -155,7 +158,7 @@ impl Model {
         match op {
             Op::Add { stream, host } => self.add(world, stream, host)?,
             Op::AddBadUrl { stream } => {
-                let streams = world.state(STREAMS[stream]) == Some(PullState::Streaming);
+                let streams = world.is_fed(STREAMS[stream], STALL);
                 let id = world.add(STREAMS[stream], "http://no/rtmp", PullOptions::default());
                 self.asked.insert(id);
                 let is_refused = match world.replies.get(&id) {
@@ -174,8 +177,7 @@ impl Model {
                 self.gone(world, stream)?;
             }
             Op::Close { stream, force } => {
-                let is_read = world.state(STREAMS[stream]) == Some(PullState::Streaming)
-                    && self.seated(world, stream) > 0;
+                let is_read = world.is_fed(STREAMS[stream], STALL) && self.seated(world, stream) > 0;
                 let hit = u32::from(self.taken.contains_key(&stream));
                 let closed = if is_read && !force { 0 } else { hit };
                 let filter =
@@ -237,6 +239,8 @@ impl Model {
         for (stream, name) in STREAMS.iter().enumerate() {
             let view = world.view(name);
             prop_assert_eq!(view.is_some(), self.taken.contains_key(&stream), "{} is {:?}", name, view);
+            let says = view.as_ref().is_some_and(|view| view.state == PullState::Streaming);
+            prop_assert_eq!(says, world.is_fed(name, STALL), "it says what is so: {:?}", view);
             let listed = world.proxy.streams(world.now).filter(|view| view.key == World::key(name)).count();
             prop_assert_eq!(listed, usize::from(view.is_some()), "listed and found are one");
         }
