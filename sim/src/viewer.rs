@@ -131,6 +131,8 @@ struct TrackState {
     kept: Option<(u32, u64)>,
     /// The last frame's time out.
     out: Option<u32>,
+    /// What the origin's clock has gone forward since that time has moved, in ms, whatever it has gone back.
+    stands: i64,
     pace: Pace,
 }
 

@@ -1,5 +1,7 @@
 //! What is shrunk fails still, has nothing in it that could go, and says only what is so.
 
+mod shapes;
+
 use sim::{
     scenario::{self, Scenario},
     shrink::{NotShrunk, Shrunk, Wish, diff, shrink, why},
@@ -114,6 +116,8 @@ fn what_is_left_is_what_matters() {
     let small = shrunk(1);
     let text = &small.text;
     insta::assert_snapshot!("shrunk", text);
+    let json = sim::cli::shrink::json_of(&small, "long-gap.toml", text, None, 1);
+    insta::assert_json_snapshot!("shrunk_json", shapes::shape(&json));
     assert_eq!(small.before.faults, 10);
     assert_eq!((small.after.faults, small.after.hosts, small.after.expects), (1, 3, 1), "{text}");
     assert!(small.runs <= 1_000, "{} runs", small.runs);
@@ -275,22 +279,9 @@ fn what_why_and_diff_tell_has_a_shape() {
     let good = (1..200).find(|seed| !fails(*seed)).expect("one wins");
     let found = diff::diff(&logged(seed), &logged(good));
     let names = ["luck.toml@1", "luck.toml@2"];
-    insta::assert_json_snapshot!("diff", shape(&sim::cli::diff::json_of(found.as_ref(), names)));
+    insta::assert_json_snapshot!("diff", shapes::shape(&sim::cli::diff::json_of(found.as_ref(), names)));
     let found = why::why(&luck(), why::WhyWish { seed, points: 3, runs: 40, jobs: 1 }).expect("it fails");
-    insta::assert_json_snapshot!("why", shape(&sim::cli::why::json_of(&found, "luck.toml", seed)));
-}
-
-/// Returns the names and kinds of a JSON value; of a list its first entry.
-fn shape(value: &serde_json::Value) -> serde_json::Value {
-    use serde_json::Value as Json;
-    match value {
-        Json::Null => "null".into(),
-        Json::Bool(_) => "true or false".into(),
-        Json::Number(_) => "a number".into(),
-        Json::String(_) => "a text".into(),
-        Json::Array(list) => list.first().map(shape).into_iter().collect::<Vec<_>>().into(),
-        Json::Object(object) => object.iter().map(|(key, value)| (key.clone(), shape(value))).collect(),
-    }
+    insta::assert_json_snapshot!("why", shapes::shape(&sim::cli::why::json_of(&found, "luck.toml", seed)));
 }
 
 // ---- without a part, by other means than the shrinker's ----

@@ -233,6 +233,28 @@ fn a_small_step_back_is_sent_at_the_tracks_last_time() {
 }
 
 #[test]
+fn steps_back_that_are_none_by_themselves_are_a_jump_together() {
+    // A publisher begins anew every second, and the clock would stand for ever.
+    let words = "k0 a0 i500 a500 k1000 a1000 k0 a0 i500 a500 k1000 a1000 k0 a0 i500 a500";
+    assert_eq!(epochs(words), "k0:Play k0:JumpBack");
+    assert_eq!(
+        seated(words),
+        "k0@0 a0@0 i500@500 a500@500 k1000@1000 a1000@1000 k0@1000 a0@1000 i500@1000 a500@1000 k1000@1000 a1000@1000 \
+         k0@1100 a0@1100 i500@1600 a500@1600"
+    );
+    // Sound goes back by as much as is no jump, and its picture, silent meanwhile, with the next life's sound.
+    let words = "V1 k0 a0 k2000 a2000 a1000 V1 k0 a0 i500 a500";
+    assert_eq!(epochs(words), "V1:Play k0:JumpBack");
+    assert_eq!(
+        seated(words),
+        "V1@0 k0@0 a0@0 k2000@2000 a2000@2000 a1000@2000 V1@2100 k0@2100 a0@2100 i500@2600 a500@2600"
+    );
+    // Small ones that the clock recovers from are none.
+    let words = "k0 i900 i400 i1000 i500 i1100 i600 i1200 i700 i1300";
+    assert_eq!(epochs(words), "k0:Play");
+}
+
+#[test]
 fn a_jump_of_both_tracks_is_one_epoch() {
     let back = "V1 A1 k90000 a90000 a90020 V1 A1 k0 a90040 a90060 a10 i40";
     assert_eq!(epochs(back), "V1:Play k0:JumpBack");

@@ -20,7 +20,7 @@ use crate::{
 /// The stream's clock.
 #[derive(Debug)]
 pub(super) struct Timeline {
-    /// A step back up to this, in milliseconds, is continuity.
+    /// A step back up to this, in milliseconds, is continuity; so are several, until the track has been further than before.
     backward_max: i64,
     /// A step forward up to this, in milliseconds, is continuity.
     forward_max: i64,
@@ -30,6 +30,8 @@ pub(super) struct Timeline {
     last: Option<u64>,
     /// The last frame placed on the epoch's clock.
     point: Option<Point>,
+    /// The furthest time on it of a frame placed there.
+    peak: i64,
     /// A frame placed on the epoch's clock went out; until then the base is not taken.
     sent: bool,
     /// Frames placed on epochs' clocks.
@@ -52,6 +54,10 @@ pub(super) struct TrackClock {
     is_loose: bool,
     /// Its headers came after that frame, as they do when a publisher begins anew.
     is_announced: bool,
+    /// The furthest it has been on the clock that frame is on.
+    peak: i64,
+    /// By how much it has gone back since, in milliseconds, all steps together.
+    fallen: i64,
     /// The track's last time out.
     last: Option<u64>,
     /// How it comes while it is new and far behind.
@@ -139,6 +145,7 @@ impl Timeline {
             base: 0,
             last: None,
             point: None,
+            peak: 0,
             sent: false,
             placed: 0,
             is_guess: false,
@@ -169,10 +176,14 @@ impl Timeline {
     /// before it, is in step with the epoch and begins none.
     pub(super) fn read(&self, clock: &TrackClock, raw: u32, now: Instant) -> Reading {
         let step = clock.point.and_then(|point| self.step(point.raw, raw, self.backward_max));
+        // A clock that goes back again and again, and never further than it was, would stand for ever.
+        let has_worn = step.is_some_and(|step| clock.fallen - step.min(0) > self.backward_max);
+        let step = step.filter(|_| !has_worn);
         let own = clock.point.zip(step).map(|(point, step)| point.time + step);
         let within =
             |reach| self.point.and_then(|point| Some(point.time + self.step(point.raw, raw, reach)?));
-        let in_epoch = within(self.backward_max);
+        let in_epoch = within(self.backward_max)
+            .filter(|time| self.peak - time <= self.backward_max && (!has_worn || self.is_before(clock)));
         // The first frame of a track may be older than the others by a GOP that the origin kept.
         let behind = within(self.forward_max).filter(|_| clock.point.is_none());
         let late = behind.filter(|time| self.stands(clock, *time)).map(|_| self.late_after(clock, raw, now));
@@ -295,11 +306,12 @@ impl Timeline {
         self.is_guess |= reading.is_guess();
         match reading.place {
             Place::Base | Place::Epoch(_) | Place::Jump(_) => {
-                clock.point = Some(point);
+                clock.go(point, reading.step);
+                self.peak = if self.point.is_none() { point.time } else { self.peak.max(point.time) };
                 self.point = Some(point);
                 self.placed += 1;
             }
-            Place::Own(_) => clock.point = Some(point),
+            Place::Own(_) => clock.go(point, reading.step),
             Place::Behind(_) => {}
         }
         if let Some(frame) = reading.step.and_then(|step| u64::try_from(step).ok()).filter(|&step| step > 0) {
@@ -344,6 +356,15 @@ impl Reading {
 }
 
 impl TrackClock {
+    /// Goes to another point, by a step of the track's own timestamps or by none.
+    fn go(&mut self, point: Point, step: Option<i64>) {
+        self.point = Some(point);
+        match step {
+            Some(step) if point.time <= self.peak => self.fallen -= step.min(0),
+            Some(_) | None => (self.peak, self.fallen) = (point.time, 0),
+        }
+    }
+
     /// Takes that the track's sequence header has come, changed or not.
     pub(super) fn announce(&mut self) {
         self.is_announced = true;

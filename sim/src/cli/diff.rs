@@ -114,6 +114,9 @@ fn lines(parting: &Parting, runs: [&Logged; 2], out: &mut String) {
             let mark = if *is_shared { " " } else { "≠" };
             let _ = writeln!(out, "    ↑ {mark} {cause}");
         }
+        if side.causes_before > 0 {
+            let _ = writeln!(out, "    ↑   … and {} before", side.causes_before);
+        }
     }
     if parting.sides.iter().flatten().any(|side| side.causes.iter().any(|(_, shared)| !shared)) {
         out.push_str("  ↑ led to what stands above it; ≠ the other run has nothing of the kind\n");
@@ -134,6 +137,7 @@ pub fn json_of(found: Option<&Difference>, names: [&str; 2]) -> Value {
                         .iter()
                         .map(|(line, is_shared)| json!({ "record": line.trim(), "in_both": is_shared }))
                         .collect::<Vec<_>>(),
+                    "causes_before": side.causes_before,
                 })
             })
         });

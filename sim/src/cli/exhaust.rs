@@ -117,7 +117,7 @@ pub fn exhaust(args: &ExhaustArgs) -> u8 {
     let how = format!("repull-sim exhaust {}", args.file.display());
     let is_cut = hunt.is_interrupted.load(Ordering::Relaxed);
     let mut report = Report::of(&tally, "exhaust", &how, Shard::WHOLE, hunt.time(), is_cut);
-    let written = write_found(&args.out, &tally.found, &how, &mut report);
+    let written = write_found(&args.out, &tally.found, (&how, RECORDS_MAX), &mut report);
     tell(args.format, &report);
     if let Err(error) = written {
         return not_written(&args.out, &error);

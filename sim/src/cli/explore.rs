@@ -199,7 +199,7 @@ pub fn explore(args: &ExploreArgs) -> u8 {
     progress.end();
     let is_cut = hunt.is_interrupted.load(Ordering::Relaxed);
     let mut report = Report::of(&tally, "explore", &whole, args.shard, hunt.time(), is_cut);
-    let mut written = write_found(&args.out, &tally.found, &how, &mut report);
+    let mut written = write_found(&args.out, &tally.found, (&how, args.records_max), &mut report);
     if args.maximise.is_some() {
         written = written.and(write_worst(&args.out, &mut tally, &how, &mut report));
     }
@@ -299,15 +299,25 @@ fn keep(out: &Path, found: &Found, how: &str, kept: &mut BTreeMap<Group, u64>) {
     }
 }
 
-/// Writes a file for each group, and names it in the report.
-pub(super) fn write_found(out: &Path, found: &Found, how: &str, report: &mut Report) -> io::Result<()> {
+/// Writes a file for each group, and names it in the report; so many records were allowed.
+pub(super) fn write_found(
+    out: &Path,
+    found: &Found,
+    (how, records_max): (&str, u64),
+    report: &mut Report,
+) -> io::Result<()> {
     for group in &mut report.groups {
         if let Some(example) = found.groups.get(&group.group)
             && group.known.is_none()
         {
             let path = explore::save(out, &group.group, example, how)?;
             group.file = Some(path.display().to_string());
-            group.replay = Some(format!("repull-sim run {}", path.display()));
+            // What did not end within fewer records than usual ends within those.
+            let limit = match group.group.promise == NO_VERDICT && records_max != RECORDS_MAX {
+                true => format!(" --records-max {records_max}"),
+                false => String::new(),
+            };
+            group.replay = Some(format!("repull-sim run {}{limit}", path.display()));
         }
     }
     Ok(())

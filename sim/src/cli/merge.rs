@@ -35,8 +35,11 @@ pub struct MergeArgs {
 fn beside(report_at: &Path, mut report: Report) -> Report {
     let Some(folder) = report_at.parent() else { return report };
     for group in &mut report.groups {
+        let before = group.file.clone().unwrap_or_default();
         if let Some(file) = group.file.as_ref().map(|file| folder.join(file)).filter(|file| file.exists()) {
-            group.replay = Some(format!("repull-sim run {}", file.display()));
+            let options = group.replay.as_ref().and_then(|replay| replay.split_once(&before));
+            let options = options.map_or("", |(_, options)| options);
+            group.replay = Some(format!("repull-sim run {}{options}", file.display()));
             group.file = Some(file.display().to_string());
         }
     }

@@ -149,6 +149,10 @@ fn tell(plane: Plane, file: &File, scenario: &Scenario, ran: Ran) -> Report {
     let until = until.map_or_else(String::new, |step| format!(" --until {step}"));
     let (path, seed) = (file.path.display(), ran.seed);
     let replay = match plane {
+        // What does not end has no step to stop at.
+        Plane::Core if matches!(ran.verdict, Verdict::NoVerdict) => {
+            format!("repull-sim run {path} --seed {seed} --records-max {}", ran.steps.saturating_mul(10))
+        }
         Plane::Core => format!("repull-sim replay {path} --seed {seed}{until}"),
         // Only the core can be stopped in the middle and looked into.
         Plane::Turmoil | Plane::Netns | Plane::Container => {

@@ -260,7 +260,8 @@ fn id_of(file: &str) -> String {
     line.and_then(|line| line.split('"').nth(1)).unwrap_or_default().to_owned()
 }
 
-fn json_of(shrunk: &Shrunk, path: &str, file: &str, written: Option<&Path>, took: u128) -> Value {
+/// Returns what became of it, for programs.
+pub fn json_of(shrunk: &Shrunk, path: &str, file: &str, written: Option<&Path>, took: u128) -> Value {
     let size = |size: &Size| {
         json!({
             "lines": size.lines,
@@ -271,8 +272,8 @@ fn json_of(shrunk: &Shrunk, path: &str, file: &str, written: Option<&Path>, took
             "for_ns": u64::try_from(size.time.as_nanos()).unwrap_or(u64::MAX),
         })
     };
-    let head = file.lines().count().saturating_sub(shrunk.text.lines().count());
-    let line = |line: u32| line as usize + head;
+    // A head that is written in the place of a longer one moves lines up.
+    let line = |line: u32| line as usize + file.lines().count() - shrunk.text.lines().count();
     json!({
         "file": path,
         "shrunk": true,

@@ -155,7 +155,7 @@ fn jump(found: &Why, before: usize, after: usize, text: &str) -> String {
         let _ = writeln!(out, "    … and {} more", told.len() - TOLD_MAX);
     }
     for record in found.lost.iter().take(TOLD_MAX) {
-        let _ = writeln!(out, "  lost: {}", lost(record, found));
+        let _ = writeln!(out, "  {}", lost(record, found));
     }
     if found.lost.len() > TOLD_MAX {
         let _ = writeln!(out, "    … and {} packets more", found.lost.len() - TOLD_MAX);

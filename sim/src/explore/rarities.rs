@@ -21,16 +21,17 @@ use crate::{
 /// A rarity: the name of its dice, in how many of a hundred worlds that it fits, and how it is told.
 type Rarity = (&'static str, u32, fn(&mut Scenario, &mut Dice) -> Option<()>);
 
+/// Those first that change how an origin behaves: a fault of others is what that was, and one thing more.
 const RARITIES: [Rarity; 13] = [
+    ("sent away", 30, sent_away),
+    ("sound that is new", 6, sound_that_is_new),
+    ("begun anew at once", 4, begun_anew_at_once),
     ("name that moves", 80, name_that_moves),
     ("name that is half dead", 20, name_that_is_half_dead),
     ("silence in mid-GOP", 20, silence_in_mid_gop),
-    ("begun anew at once", 4, begun_anew_at_once),
-    ("sound that is new", 6, sound_that_is_new),
-    ("ring", 2, ring),
     ("sent to and fro", 10, sent_to_and_fro),
+    ("ring", 2, ring),
     ("on demand", 4, on_demand),
-    ("sent away", 30, sent_away),
     ("left in the queue", 40, left_in_the_queue),
     ("passed over", 30, passed_over),
     ("long unwatched", 3, long_unwatched),

@@ -3,7 +3,7 @@
 //! Nothing here knows how packets come about, so a fabric that carries real packets can use it as it is.
 //! Checksums are kept right where they are in use (`fix`), and left alone where nobody computes them.
 
-use std::net::Ipv4Addr;
+use std::{fmt, net::Ipv4Addr};
 
 /// The shortest IPv4 header.
 pub const IP_HEADER: usize = 20;
@@ -55,6 +55,12 @@ pub struct Header {
     pub flags: u8,
     /// Bytes of payload.
     pub payload: u32,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.ip, self.port)
+    }
 }
 
 impl Header {

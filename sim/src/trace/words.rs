@@ -5,8 +5,11 @@ use std::fmt::Write as _;
 use proxy_core::io::{Event, EventKind, PlayOutput};
 use proxyd::log::words;
 
-use super::record::{Cast, Inward, Moment, Outward, PacketFate, Phase, Record, Saw, What};
-use crate::raw::media::Track;
+use super::record::{Cast, Inward, Moment, Outward, Packet, PacketFate, Phase, Record, Saw, What};
+use crate::{
+    net::packet::{self, ACK, FIN, PSH, Parsed, RST, SYN},
+    raw::media::Track,
+};
 
 /// Returns a record as a line: step, time, who, what, and what caused it.
 pub fn line(record: &Record, cast: &Cast) -> String {
@@ -81,16 +84,30 @@ pub fn describe(record: &Record, cast: &Cast) -> String {
         What::PlayerTold { seat, status } => format!("is told {status} (seat {})", seat.0),
         What::PlayerLost { seat, cause } => format!("has lost its connection: {cause} (seat {})", seat.0),
         What::PlayerViolation { seat, text } => format!("sees what no player may: {text} (seat {})", seat.0),
-        What::Packet(packet) => {
-            let way = if packet.outgoing { "sends" } else { "gets" };
-            match &packet.fate {
-                PacketFate::Passed => format!("{way} a packet of {} bytes", packet.bytes.len()),
-                PacketFate::Dropped(why) => {
-                    format!("{way} a packet of {} bytes that is lost: {why}", packet.bytes.len())
-                }
-            }
-        }
+        What::Packet(packet) => describe_packet(packet, cast),
     }
+}
+
+/// Tells where a packet is seen, from whom to whom it goes and what it is: flags as `tcpdump` writes them.
+fn describe_packet(packet: &Packet, cast: &Cast) -> String {
+    let place = cast.namespaces.get(usize::from(packet.host)).map_or("?", |namespace| &namespace.name);
+    let way = if packet.outgoing { "sends" } else { "gets" };
+    let mut text = format!("{place} {way} ");
+    let _ = match packet::parse(&packet.bytes) {
+        Some(Parsed::Tcp(tcp)) => {
+            let flags = [(SYN, 'S'), (FIN, 'F'), (RST, 'R'), (PSH, 'P'), (ACK, '.')];
+            let flags: String =
+                flags.iter().filter(|(flag, _)| tcp.flags & flag != 0).map(|(_, letter)| *letter).collect();
+            let (src, dst, seq, ack, payload) = (tcp.src, tcp.dst, tcp.seq, tcp.ack, tcp.payload);
+            write!(text, "{src} > {dst} [{flags}] seq {seq} ack {ack} len {payload}")
+        }
+        Some(Parsed::Icmp { reason, src, dst }) => write!(text, "ICMP {reason:?} about {src} > {dst}"),
+        None => write!(text, "{} bytes that are no TCP", packet.bytes.len()),
+    };
+    if let PacketFate::Dropped(why) = &packet.fate {
+        let _ = write!(text, ", lost: {why}");
+    }
+    text
 }
 
 fn describe_in(inward: &Inward) -> String {

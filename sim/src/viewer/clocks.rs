@@ -55,6 +55,18 @@ impl Viewer {
         let state = self.sitting.track(track);
         let out =
             state.out.replace(timestamp).map(|last| i64::from(timestamp.wrapping_sub(last).cast_signed()));
+        // A publisher may begin anew again and again: the clock need not follow it back, and must not wait for ever.
+        let goes = stamps.and_then(|(stamp, last)| step(last.time, stamp.time)).unwrap_or(0).max(0);
+        state.stands = if out.is_none_or(|out| out != 0) { 0 } else { state.stands + goes };
+        if state.stands > hold_max {
+            let stands = mem::take(&mut state.stands);
+            state.pace.held = 0;
+            let what = format!(
+                "{track:?} timestamps stand still at {timestamp}, the origin's have gone {stands} ms meanwhile"
+            );
+            self.violation(&what, now);
+            return;
+        }
         let is_one_play = match order {
             Order::Next | Order::Gap => goes_on,
             Order::Changed | Order::Back => false,

@@ -8,14 +8,15 @@ const GOP: u32 = 5;
 /// A viewer fed by hand.
 struct Feed {
     viewer: Viewer,
+    life: u32,
     offset: u32,
     now: Instant,
 }
 
 impl Feed {
     fn new() -> Self {
-        let mut feed =
-            Self { viewer: Viewer::new(ViewerConfig::stamped(NAME)), offset: 0, now: Instant::ZERO };
+        let viewer = Viewer::new(ViewerConfig::stamped(NAME));
+        let mut feed = Self { viewer, life: 1, offset: 0, now: Instant::ZERO };
         feed.viewer.on_connected();
         feed
     }
@@ -37,7 +38,7 @@ impl Feed {
             let stamp = Stamp {
                 stream: media::stream_hash(NAME),
                 play,
-                epoch: 1,
+                epoch: self.life,
                 number,
                 gop: number / GOP,
                 time: number * 40,
@@ -154,7 +155,7 @@ fn an_opening_is_what_comes_before_a_picture() {
 #[test]
 fn what_cannot_be_compared_is_not() {
     let judge = |config: ViewerConfig, play: u32, from: u32, words: &str| {
-        let mut feed = Feed { viewer: Viewer::new(config), offset: 0, now: Instant::ZERO };
+        let mut feed = Feed { viewer: Viewer::new(config), life: 1, offset: 0, now: Instant::ZERO };
         feed.viewer.on_connected();
         feed.header(Track::Video, 0);
         feed.frames(Track::Video, 1, 0..12);
@@ -355,6 +356,27 @@ fn a_clock_that_goes_as_the_origins_is_fine() {
 fn a_clock_that_stands_still_for_long_is_noticed() {
     paced(&[&[40; 5][..], &[0; 24], &[40; 5]].concat()).check("");
     paced(&[&[40; 5][..], &[0; 27], &[40; 5]].concat()).check("stand still at 200");
+}
+
+#[test]
+fn a_clock_that_stands_still_while_the_origins_goes_back_and_on_is_noticed() {
+    let check = |lives: u32, words: &str| {
+        let mut feed = Feed::new();
+        feed.header(Track::Video, 0);
+        feed.frames(Track::Video, 1, 0..15);
+        for life in 1..=lives {
+            (feed.life, feed.offset) = (1 + life, 0);
+            feed.header(Track::Video, 14);
+            for number in 0..15 {
+                // Every frame at the time of the first life's last one.
+                feed.offset = u32::wrapping_sub(14 * 40, number * 40);
+                feed.frames(Track::Video, 1, number..number + 1);
+            }
+        }
+        feed.check(words);
+    };
+    check(1, "");
+    check(2, "stand still at 560, the origin's have gone 1040 ms meanwhile");
 }
 
 #[test]
