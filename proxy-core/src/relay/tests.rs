@@ -291,6 +291,16 @@ fn a_step_back_that_is_no_jump_goes_with_the_others_jump() {
         seated("k0 a0 k1000 a1000 a1091 k0 a0 a23 i200"),
         "k0@0 a0@0 k1000@1000 a1000@1000 a1091@1091 k0@1000 a0@1191 a23@1214 i200@1391"
     );
+    // Nor does it stay behind if its next frame comes when its old clock would have caught up.
+    assert_eq!(
+        seated("k0 a0 k1000 a1000 a1091 k0 a0 k1000 a1023 i1200"),
+        "k0@0 a0@0 k1000@1000 a1000@1000 a1091@1091 k0@1000 a0@1191 k1000@2191 a1023@2214 i1200@2391"
+    );
+    // Sound of before that had hardly gone back stays before.
+    assert_eq!(
+        seated("k0 a0 a90000 k90000 a90040 a90020 k0 a90060 a10 i40"),
+        "k0@0 a0@0 a90000@40 k90000@40 a90040@80 a90020@80 k0@120 a90060@120 a10@130 i40@160"
+    );
 }
 
 #[test]

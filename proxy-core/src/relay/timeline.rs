@@ -197,6 +197,10 @@ impl Timeline {
             (Some(_), Some(time)) if self.is_guess && self.is_before(clock) => Place::Epoch(time),
             // Sound whose first frames were lost may come as late as its old clock would have.
             (Some(_), Some(time)) if clock.is_announced && self.is_before(clock) => Place::Epoch(time),
+            // It had gone back, by less than counts as a jump, just before the others jumped.
+            (Some(_), Some(time)) if clock.fallen > FRAME_MAX.cast_signed() && self.is_before(clock) => {
+                Place::Epoch(time)
+            }
             // Back on the same clock, but for the fraction of a frame an epoch's base may shift it.
             (Some(own), Some(time)) if (own - time).abs() <= self.backward_max => Place::Epoch(time),
             // A step back that is none by itself goes with the others' jump, whichever of them came first.

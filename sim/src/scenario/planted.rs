@@ -76,6 +76,7 @@ const PATCHES: &[(&str, &str)] = planted![
     "sound-stays-behind",
     "stale-gop-to-joiner",
     "stall-by-bytes",
+    "steps-back-never-add-up",
     "storm-in-lockstep",
     "superseded-add-unanswered",
     "timer-armed-after-close",
