@@ -118,7 +118,8 @@ impl Proxy {
             self.budget.forget(id);
         }
         let Some(stream) = self.registry.get_mut(id) else { return };
-        let (failures, next_attempt) = (stream.pull.failures(), stream.pull.next_attempt());
+        let next_attempt = stream.pull.next_attempt().filter(|_| state == stream.pull.state());
+        let failures = stream.pull.failures();
         if state == PullState::Streaming {
             stream.streaming_began(self.now);
         }

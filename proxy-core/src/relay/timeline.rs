@@ -177,7 +177,9 @@ impl Timeline {
     pub(super) fn read(&self, clock: &TrackClock, raw: u32, now: Instant) -> Reading {
         let step = clock.point.and_then(|point| self.step(point.raw, raw, self.backward_max));
         // A clock that goes back again and again, and never further than it was, would stand for ever.
-        let has_worn = step.is_some_and(|step| clock.fallen - step.min(0) > self.backward_max);
+        let fallen = clock.fallen - step.unwrap_or(0).min(0);
+        let has_worn = step.is_some() && fallen > self.backward_max;
+        let has_fallen = fallen > FRAME_MAX.cast_signed() && self.is_before(clock);
         let step = step.filter(|_| !has_worn);
         let own = clock.point.zip(step).map(|(point, step)| point.time + step);
         let within =
@@ -197,14 +199,12 @@ impl Timeline {
             (Some(_), Some(time)) if self.is_guess && self.is_before(clock) => Place::Epoch(time),
             // Sound whose first frames were lost may come as late as its old clock would have.
             (Some(_), Some(time)) if clock.is_announced && self.is_before(clock) => Place::Epoch(time),
-            // It had gone back, by less than counts as a jump, just before the others jumped.
-            (Some(_), Some(time)) if clock.fallen > FRAME_MAX.cast_signed() && self.is_before(clock) => {
-                Place::Epoch(time)
-            }
             // Back on the same clock, but for the fraction of a frame an epoch's base may shift it.
             (Some(own), Some(time)) if (own - time).abs() <= self.backward_max => Place::Epoch(time),
             // A step back that is none by itself goes with the others' jump, whichever of them came first.
-            (Some(own), Some(time)) if self.is_nearer(time, self.behind(clock, own)) => Place::Epoch(time),
+            (Some(own), Some(time)) if has_fallen || self.is_nearer(time, self.behind(clock, own)) => {
+                Place::Epoch(time)
+            }
             (Some(own), _) => Place::Own(own),
             (None, Some(time)) => Place::Epoch(time),
             (None, None) if is_live => Place::Jump(EpochCause::JumpBack),

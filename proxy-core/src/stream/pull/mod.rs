@@ -32,7 +32,7 @@ pub use crate::stream::pull::event::{Effect, PullEvent};
 use crate::{
     config::PullConfig,
     dice::PullDice,
-    io::{BackoffLaw, ConnId, PullFailure, PullOptions, PullState, QueryId, ResolveError},
+    io::{BackoffLaw, ConnId, PullEventKind, PullFailure, PullOptions, PullState, QueryId, ResolveError},
     session::{SessionError, client::ClientEvent},
     stream::{
         backoff::Backoff,
@@ -295,11 +295,21 @@ impl Pull {
             // Nobody waits for its answer any more.
             cx.forget_query(query);
         }
+        let failure = cx.effects.iter().skip(failed).find_map(|effect| match effect {
+            Effect::AttemptFailed(failure) => Some(failure.clone()),
+            _ => None,
+        });
+        if next == before && failure.is_some() {
+            // An attempt has failed as it began, for what its name leads to is known. It was one like any other.
+            let (state, event) = (PullState::Resolving, PullEventKind::Resolved);
+            cx.effects.push_back(Effect::Stepped { state: before, event: kind, next: state });
+            cx.effects.push_back(Effect::Entered { state, failure: None });
+            cx.effects.push_back(Effect::Stepped { state, event, next });
+            cx.effects.push_back(Effect::Entered { state: next, failure });
+            return;
+        }
         cx.effects.push_back(Effect::Stepped { state: before, event: kind, next });
         if next != before {
-            let failure = cx.effects.iter().skip(failed).find_map(|effect| {
-                if let Effect::AttemptFailed(failure) = effect { Some(failure.clone()) } else { None }
-            });
             cx.effects.push_back(Effect::Entered { state: next, failure });
         }
     }
