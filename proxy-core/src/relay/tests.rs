@@ -313,6 +313,15 @@ fn sound_announced_again_goes_with_the_picture_however_late_its_first_frame_come
 }
 
 #[test]
+fn a_picture_that_nobody_has_seen_yet_goes_with_the_sound_that_begins_anew() {
+    // It begins in the middle of a GOP both times, and the second time where it was: its clock would run on.
+    assert_eq!(
+        seated("V1 A1 i200 a500 i400 a1000 i1400 a1500 i1600 V1 A1 a0 a500 a1000 i1600 k1800 a1500"),
+        "V1@0 A1@0 a500@0 a1000@500 a1500@1000 A1@1100 a0@1100 a500@1600 a1000@2100 V1@2900 k1800@2900 a1500@2600"
+    );
+}
+
+#[test]
 fn a_track_that_is_new_and_far_behind_holds_nobody_back() {
     // A publisher begins anew with sound it did not have, and that comes first.
     let words = "V1 k0 i4000 i8000 A1 a0 a20 k40 a60 i80";

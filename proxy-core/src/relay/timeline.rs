@@ -24,6 +24,8 @@ pub(super) struct Timeline {
     backward_max: i64,
     /// A step forward up to this, in milliseconds, is continuity.
     forward_max: i64,
+    /// The number of the epoch.
+    epoch: u64,
     /// The first time of the epoch, below which none of its frames goes.
     base: u64,
     /// The last time out, over all tracks.
@@ -49,6 +51,8 @@ pub(super) struct Timeline {
 pub(super) struct TrackClock {
     /// The track's last frame, sent or not.
     point: Option<Point>,
+    /// The last epoch on whose clock it had one.
+    epoch: u64,
     /// That frame was left out before anything of its epoch had gone out: it tells how the track's timestamps run, and
     /// nothing of where they are on the clock that has begun since.
     is_loose: bool,
@@ -142,6 +146,7 @@ impl Timeline {
         Self {
             backward_max: millis(backward_max),
             forward_max: millis(forward_max),
+            epoch: 0,
             base: 0,
             last: None,
             point: None,
@@ -158,6 +163,7 @@ impl Timeline {
     /// bridges a gap on its own clock, a gap on the stream's clock it waits out.
     pub(super) fn begin_epoch(&mut self) {
         let frame = self.video_frame.or(self.audio_frame).unwrap_or(FRAME_DEFAULT);
+        self.epoch += 1;
         self.base = self.last.map_or(0, |last| last + frame);
         self.point = None;
         self.sent = false;
@@ -248,9 +254,9 @@ impl Timeline {
         self.point.is_some_and(|point| (time - point.time).abs() < behind)
     }
 
-    /// Returns whether a track's last frame is from before the epoch.
+    /// Returns whether a track has had no frame on the epoch's clock yet.
     fn is_before(&self, clock: &TrackClock) -> bool {
-        clock.point.is_some_and(|point| u64::try_from(point.time).is_ok_and(|time| time < self.base))
+        clock.point.is_some() && clock.epoch != self.epoch
     }
 
     /// Returns by how much a time on a track's own clock lies before where the track was, or before the epoch; negative
@@ -311,6 +317,7 @@ impl Timeline {
         match reading.place {
             Place::Base | Place::Epoch(_) | Place::Jump(_) => {
                 clock.go(point, reading.step);
+                clock.epoch = self.epoch;
                 self.peak = if self.point.is_none() { point.time } else { self.peak.max(point.time) };
                 self.point = Some(point);
                 self.placed += 1;
