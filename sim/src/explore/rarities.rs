@@ -25,7 +25,7 @@ type Rarity = (&'static str, u32, fn(&mut Scenario, &mut Dice) -> Option<()>);
 const RARITIES: [Rarity; 13] = [
     ("sent away", 30, sent_away),
     ("sound that is new", 6, sound_that_is_new),
-    ("begun anew at once", 4, begun_anew_at_once),
+    ("begun anew at once", 7, begun_anew_at_once),
     ("name that moves", 80, name_that_moves),
     ("name that is half dead", 20, name_that_is_half_dead),
     ("silence in mid-GOP", 20, silence_in_mid_gop),
@@ -94,18 +94,20 @@ fn silence_in_mid_gop(scenario: &mut Scenario, dice: &mut Dice) -> Option<()> {
     Some(())
 }
 
-/// A publisher begins anew twice, and the second time so soon that its tracks go back by about as much as counts as a jump: the
-/// one by less, the other by more.
+/// A publisher begins anew, and so soon again that its tracks go back by about as much as counts as a jump, the one by less and the
+/// other by more; or again and again, and never by so much.
 fn begun_anew_at_once(scenario: &mut Scenario, dice: &mut Dice) -> Option<()> {
     let on = *origins(scenario).first()?;
     let publisher = &mut world::origin_mut(scenario, on)?.publisher;
     publisher.video.as_mut()?.fps = dice.one(&[2, 3]);
     publisher.audio.get_or_insert_with(|| world::audio(dice)).period = Duration::from_millis(200);
-    let first = dice.between(3_000, 7_000);
-    for begins in [first, first + dice.between(1_000, 1_500)] {
+    let mut begins = dice.between(3_000, 7_000);
+    let (times, apart) = dice.one(&[(2, (1_000, 1_500)), (2, (1_000, 1_500)), (6, (700, 1_000))]);
+    for _ in 0..times {
         let fault = Fault::PublisherAway { stream: None, back: None };
         let time = Some(Duration::ZERO);
         push(scenario, at(begins * MILLI), Act::Fault(FaultEvent { on, fault, time }));
+        begins += dice.between(apart.0, apart.1);
     }
     Some(())
 }
