@@ -68,7 +68,9 @@ impl Proxy {
                 pull::Effect::Stepped { state, event, next } => {
                     self.tell(Some(id), EventKind::PullStepped { state, event, next });
                 }
-                pull::Effect::Entered { state, failure } => self.entered(id, state, failure),
+                pull::Effect::Entered { state, failure, failures } => {
+                    self.entered(id, state, failure, failures);
+                }
                 pull::Effect::AskDial(addr, fresh_until) => {
                     let urgency = self.urgency(id);
                     self.budget.ask(id, addr, urgency, fresh_until);
@@ -113,13 +115,12 @@ impl Proxy {
         }
     }
 
-    fn entered(&mut self, id: StreamId, state: PullState, failure: Option<PullFailure>) {
+    fn entered(&mut self, id: StreamId, state: PullState, failure: Option<PullFailure>, failures: u32) {
         if state != PullState::Queued {
             self.budget.forget(id);
         }
         let Some(stream) = self.registry.get_mut(id) else { return };
         let next_attempt = stream.pull.next_attempt().filter(|_| state == stream.pull.state());
-        let failures = stream.pull.failures();
         if state == PullState::Streaming {
             stream.streaming_began(self.now);
         }
@@ -194,7 +195,7 @@ impl Proxy {
                 Turn::Dial(id) => self.step_pull(id, PullEvent::Granted),
                 Turn::LookUp(id) => self.step_pull(id, PullEvent::Deadline),
             }
-            // Where the answer is known already, and is that there is no address, the attempt has failed and may be due again.
+            // Where the answer is known already, and all it leads to has been tried, the attempt has failed and may be due again.
             self.run_due();
         }
         let deadline = self.budget.deadline(self.now);

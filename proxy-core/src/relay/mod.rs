@@ -59,8 +59,8 @@ pub struct RelayLimits {
     pub headers_max: usize,
     /// Our outgoing chunk size, in bytes.
     pub chunk_size: u32,
-    /// A step back of a track's timestamp beyond this begins an epoch; a smaller one is sent at the track's
-    /// last time.
+    /// A step back of a track's timestamp beyond this begins an epoch, and so do several that are more together before the
+    /// track has been further than before; a smaller one is sent at the track's last time.
     pub backward_max: Duration,
     /// A step forward beyond this begins an epoch.
     pub forward_max: Duration,

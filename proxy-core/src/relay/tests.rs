@@ -249,6 +249,16 @@ fn steps_back_that_are_none_by_themselves_are_a_jump_together() {
         seated(words),
         "V1@0 k0@0 a0@0 k2000@2000 a2000@2000 a1000@2000 V1@2100 k0@2100 a0@2100 i500@2600 a500@2600"
     );
+    // Frames out of order are no steps back, and a clock that waits keeps its picture.
+    let words = "V1 A1 k0 a0 i500 a500 i900 a900 k0 a0 i120 i40 i80 i240 i160 i200";
+    assert_eq!(epochs(words), "V1:Play");
+    assert!(seated(words).ends_with("i240@900 i160@900 i200@900"), "{}", seated(words));
+    // Nor is a header that comes again with each keyframe a reason to leave the clock a track has gone on with.
+    assert_eq!(
+        seated("V1 A1 k100000 a100000 i100500 a100500 a97000 i101000 a97500 V1 k101500 a98000"),
+        "V1@0 A1@0 k100000@0 a100000@0 i100500@500 a100500@500 A1@600 a97000@600 V1@1000 i101000@1000 a97500@1100 \
+         k101500@1500 a98000@1600"
+    );
     // Small ones that the clock recovers from are none.
     let words = "k0 i900 i400 i1000 i500 i1100 i600 i1200 i700 i1300";
     assert_eq!(epochs(words), "k0:Play");
@@ -293,13 +303,26 @@ fn a_step_back_that_is_no_jump_goes_with_the_others_jump() {
     );
     // Nor does it stay behind if its next frame comes when its old clock would have caught up.
     assert_eq!(
-        seated("k0 a0 k1000 a1000 a1091 k0 a0 k1000 a1023 i1200"),
+        seated("k0 a0 k1000 a1000 a1091 k0 a0 +1000 k1000 a1023 i1200"),
         "k0@0 a0@0 k1000@1000 a1000@1000 a1091@1091 k0@1000 a0@1191 k1000@2191 a1023@2214 i1200@2391"
     );
     // Sound of before that had hardly gone back stays before.
     assert_eq!(
         seated("k0 a0 a90000 k90000 a90040 a90020 k0 a90060 a10 i40"),
         "k0@0 a0@0 a90000@40 k90000@40 a90040@80 a90020@80 k0@120 a90060@120 a10@130 i40@160"
+    );
+    // So does sound on its way that had gone back, and its clock would have to be ahead of time.
+    let words = "k0 a0 k4000 a4000 a3800 a3900 k0 a4000 a0 i40";
+    assert_eq!(epochs(words), "k0:Play k0:JumpBack");
+    assert_eq!(
+        seated(words),
+        "k0@0 a0@0 k4000@4000 a4000@4000 a3800@4000 a3900@4000 k0@4100 a4000@4100 a0@4100 i40@4140"
+    );
+    let words = "k0 a0 i500 a500 k1000 a1000 k0 a0 i500 a500 k1000 k0 a1000 a0 i500 a500";
+    assert_eq!(
+        seated(words),
+        "k0@0 a0@0 i500@500 a500@500 k1000@1000 a1000@1000 k0@1000 a0@1000 i500@1000 a500@1000 k1000@1000 k0@1100 \
+         a1000@1100 a0@1100 i500@1600 a500@1600"
     );
 }
 

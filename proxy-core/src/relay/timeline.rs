@@ -26,6 +26,8 @@ pub(super) struct Timeline {
     forward_max: i64,
     /// The number of the epoch.
     epoch: u64,
+    /// When the first frame on its clock came.
+    began: Instant,
     /// The first time of the epoch, below which none of its frames goes.
     base: u64,
     /// The last time out, over all tracks.
@@ -96,6 +98,8 @@ struct Late {
 /// How a timestamp stands to what came before.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reading {
+    /// When it came.
+    at: Instant,
     /// Where it belongs.
     pub(super) place: Place,
     /// The track's own timestamps run on, or begin, with this one.
@@ -147,6 +151,7 @@ impl Timeline {
             backward_max: millis(backward_max),
             forward_max: millis(forward_max),
             epoch: 0,
+            began: Instant::ZERO,
             base: 0,
             last: None,
             point: None,
@@ -183,9 +188,8 @@ impl Timeline {
     pub(super) fn read(&self, clock: &TrackClock, raw: u32, now: Instant) -> Reading {
         let step = clock.point.and_then(|point| self.step(point.raw, raw, self.backward_max));
         // A clock that goes back again and again, and never further than it was, would stand for ever.
-        let fallen = clock.fallen - step.unwrap_or(0).min(0);
+        let fallen = clock.fallen + step.map_or(0, fall);
         let has_worn = step.is_some() && fallen > self.backward_max;
-        let has_fallen = fallen > FRAME_MAX.cast_signed() && self.is_before(clock);
         let step = step.filter(|_| !has_worn);
         let own = clock.point.zip(step).map(|(point, step)| point.time + step);
         let within =
@@ -208,7 +212,13 @@ impl Timeline {
             // Back on the same clock, but for the fraction of a frame an epoch's base may shift it.
             (Some(own), Some(time)) if (own - time).abs() <= self.backward_max => Place::Epoch(time),
             // A step back that is none by itself goes with the others' jump, whichever of them came first.
-            (Some(own), Some(time)) if has_fallen || self.is_nearer(time, self.behind(clock, own)) => {
+            (Some(own), Some(time)) if self.is_nearer(time, self.behind(clock, own)) => Place::Epoch(time),
+            (Some(own), Some(time))
+                if self.is_before(clock)
+                    && fallen > 0
+                    && time - own <= fallen + self.backward_max
+                    && self.is_due(time, now) =>
+            {
                 Place::Epoch(time)
             }
             (Some(own), _) => Place::Own(own),
@@ -220,7 +230,8 @@ impl Timeline {
                 Place::Jump(if raw < before { EpochCause::JumpBack } else { EpochCause::JumpForward })
             }
         };
-        Reading { place, is_continuous: step.is_some() || clock.point.is_none(), step, late }
+        let is_continuous = step.is_some() || clock.point.is_none();
+        Reading { at: now, place, is_continuous, step, late }
     }
 
     /// Returns whether a time is before what its track may be sent at.
@@ -254,9 +265,15 @@ impl Timeline {
         self.point.is_some_and(|point| (time - point.time).abs() < behind)
     }
 
-    /// Returns whether a track has had no frame on the epoch's clock yet.
+    /// Returns whether a track has had no frame on the epoch's clock yet, nor passed its beginning on the clock it had.
     fn is_before(&self, clock: &TrackClock) -> bool {
         clock.point.is_some() && clock.epoch != self.epoch
+    }
+
+    /// Returns whether the epoch's clock can have come as far as a time by now. What is old and late is further.
+    fn is_due(&self, time: i64, now: Instant) -> bool {
+        let gone = u64::try_from(now.since(self.began).as_millis()).unwrap_or(u64::MAX);
+        u64::try_from(time).is_ok_and(|time| time <= self.base.saturating_add(gone).saturating_add(BREATH))
     }
 
     /// Returns by how much a time on a track's own clock lies before where the track was, or before the epoch; negative
@@ -316,13 +333,22 @@ impl Timeline {
         self.is_guess |= reading.is_guess();
         match reading.place {
             Place::Base | Place::Epoch(_) | Place::Jump(_) => {
-                clock.go(point, reading.step);
+                let goes_on = matches!(reading.place, Place::Epoch(_)) && clock.epoch == self.epoch;
+                clock.go(point, reading.step.filter(|_| goes_on));
                 clock.epoch = self.epoch;
-                self.peak = if self.point.is_none() { point.time } else { self.peak.max(point.time) };
+                if self.point.is_none() {
+                    (self.began, self.peak) = (reading.at, point.time);
+                }
+                self.peak = self.peak.max(point.time);
                 self.point = Some(point);
                 self.placed += 1;
             }
-            Place::Own(_) => clock.go(point, reading.step),
+            Place::Own(time) => {
+                clock.go(point, reading.step);
+                if u64::try_from(time).is_ok_and(|time| time >= self.base) {
+                    clock.epoch = self.epoch;
+                }
+            }
             Place::Behind(_) => {}
         }
         if let Some(frame) = reading.step.and_then(|step| u64::try_from(step).ok()).filter(|&step| step > 0) {
@@ -351,6 +377,11 @@ impl Timeline {
     }
 }
 
+/// Returns by how much a step goes back; frames that are merely out of order do not.
+fn fall(step: i64) -> i64 {
+    if step < -FRAME_MAX.cast_signed() { -step } else { 0 }
+}
+
 impl Late {
     /// Returns whether the track has come for long enough no faster than time goes, or hardly. What was kept comes more
     /// than twice as fast, except over a slow line.
@@ -367,11 +398,11 @@ impl Reading {
 }
 
 impl TrackClock {
-    /// Goes to another point, by a step of the track's own timestamps or by none.
+    /// Goes to another point, by a step of the track's own timestamps on the clock it was on, or to another clock.
     fn go(&mut self, point: Point, step: Option<i64>) {
         self.point = Some(point);
         match step {
-            Some(step) if point.time <= self.peak => self.fallen -= step.min(0),
+            Some(step) if point.time <= self.peak => self.fallen += fall(step),
             Some(_) | None => (self.peak, self.fallen) = (point.time, 0),
         }
     }

@@ -312,8 +312,8 @@ pub(super) fn write_found(
         {
             let path = explore::save(out, &group.group, example, how)?;
             group.file = Some(path.display().to_string());
-            // What did not end within fewer records than usual ends within those.
-            let limit = match group.group.promise == NO_VERDICT && records_max != RECORDS_MAX {
+            // A run of a file is given more records than one of a search.
+            let limit = match group.group.promise == NO_VERDICT {
                 true => format!(" --records-max {records_max}"),
                 false => String::new(),
             };

@@ -168,8 +168,10 @@ fn drop_head(lines: &mut Vec<String>, from: usize) {
     }
     let is_head = |line: &&String| line.starts_with('#') && line.trim() != "#";
     let to = from + lines[from..].iter().take_while(is_head).count();
-    let blank = usize::from(lines.get(to).is_some_and(|line| line.trim() == "#"));
-    lines.drain(from..to + blank);
+    // Where its end is not to be seen, somebody has written into it.
+    if lines.get(to).is_some_and(|line| line.trim() == "#") {
+        lines.drain(from..=to);
+    }
 }
 
 fn wrapped(text: &str, width: usize) -> Vec<String> {
@@ -310,7 +312,7 @@ mod tests {
         };
         check("# Shrunk from a.toml, seed 1. It\n# fails.\n#\n# Found.\nid = 1", "# Found.\nid = 1");
         check("#:schema s\n#\n# Shrunk from a.toml.\n#\n# Found.\nid = 1", "#:schema s\n#\n# Found.\nid = 1");
-        check("# Shrunk from a.toml.\nid = 1", "id = 1");
+        check("# Shrunk from a.toml.\n# Keep.\nid = 1", "# Shrunk from a.toml.\n# Keep.\nid = 1");
         check("#:schema s\n#\n# Found.\n#\nid = 1", "#:schema s\n#\n# Found.\n#\nid = 1");
     }
 }

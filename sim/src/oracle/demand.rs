@@ -29,8 +29,18 @@ pub(super) struct Demand {
     /// By the address asked for, as far as it is known: until when those may have every token for whom an operator has
     /// asked. Who waits for an answer goes first, also if nothing is left of the stream by now.
     asked: BTreeMap<(ActorId, Option<SocketAddr>), Instant>,
-    /// When streams were removed while others waited for a dial. They may have been watched, and dialled, till then.
-    removed: BTreeMap<ActorId, Vec<Instant>>,
+    /// Streams that were removed while others waited for a dial: they may have dialled before them.
+    removed: BTreeMap<ActorId, Vec<Removed>>,
+}
+
+/// A stream that is gone.
+#[derive(Clone, Copy, Debug)]
+struct Removed {
+    at: Instant,
+    /// The address in its url.
+    literal: Option<SocketAddr>,
+    /// Since when nobody had watched it.
+    unwatched_since: Option<Instant>,
 }
 
 /// What must have come of a stream.
@@ -131,9 +141,9 @@ impl Oracle for Demand {
                     let moved = scene.names_are_old_until(proxy).filter(|_| stream.literal.is_none());
                     let turn =
                         awake.max(watched).max(named).max(moved.unwrap_or(awake)).max(stream.entered_at);
-                    let gone = self.removed_since(proxy, stream.entered_at);
+                    let (gone, was_watched) = self.removed_since(proxy, stream, scene);
                     let is_passed_over = !scene.is_watched(proxy, stream)
-                        && (gone > 0 || is_passed_over(proxy, stream, scene));
+                        && (was_watched || is_passed_over(proxy, stream, scene));
                     let within = token_within(proxy, stream.literal, scene, gone, is_passed_over);
                     scene.due(proxy, at).max(turn + within).max(asked)
                 }
@@ -186,17 +196,28 @@ impl Demand {
         let removed = self.removed.entry(proxy).or_default();
         match waiting.map(|(_, stream)| stream.entered_at).min() {
             Some(since) => {
-                removed.retain(|at| *at >= since);
-                removed.push(at);
+                removed.retain(|gone| gone.at >= since);
+                let gone = scene.removed.as_ref();
+                removed.extend(gone.map(|gone| Removed {
+                    at,
+                    literal: gone.literal,
+                    unwatched_since: gone.unwatched_since,
+                }));
             }
             None => removed.clear(),
         }
     }
 
-    /// Returns how many streams have been removed since.
-    fn removed_since(&self, proxy: ActorId, since: Instant) -> u32 {
-        let removed = self.removed.get(&proxy).into_iter().flatten().filter(|at| **at >= since);
-        u32::try_from(removed.count()).unwrap_or(u32::MAX)
+    /// Returns how many streams that might have dialled the same address have been removed while one has waited, and whether
+    /// any of them was watched in that time.
+    fn removed_since(&self, proxy: ActorId, stream: &StreamNow, scene: &Scene) -> (u32, bool) {
+        let may_have_dialled = |gone: &&Removed| {
+            gone.at >= stream.entered_at && (scene.redirects || may_be_one(gone.literal, stream.literal))
+        };
+        let was_watched = |gone: &Removed| gone.unwatched_since.is_none_or(|since| since > stream.entered_at);
+        let removed: Vec<Removed> =
+            self.removed.get(&proxy).into_iter().flatten().filter(may_have_dialled).copied().collect();
+        (u32::try_from(removed.len()).unwrap_or(u32::MAX), removed.iter().any(was_watched))
     }
 
     /// Returns until when operators may go first who have asked for an address, or for one that is not known.
@@ -368,17 +389,21 @@ mod tests {
         assert_eq!([check(true, 2_100).len(), check(true, 2_101).len()], [0, 1]);
     }
 
-    /// Of three dials at 20 a second, one of them that of a stream that is gone by now, three each may have passed it over.
+    /// Of three dials at 20 a second, one of them that of a stream that is gone by now, three each may have passed it over if that
+    /// was watched.
     #[test]
     fn who_passed_it_over_may_be_gone() {
-        let check = |is_removed: bool, until: u64| {
+        let check = |watched: bool, until: u64| {
             check(|story| {
                 story.register(1, "live/a");
                 story.register(2, "live/b");
                 story.step(1, S::BackingOff, E::Wake, S::Queued);
-                if is_removed {
-                    story.at(100).removes(2, "live/b", StreamEnd::Deleted);
+                if watched {
+                    story.player(0, PlayOutput::Rtmp, "live/b", 9);
+                    story.seats(2, 9);
+                    story.at(100).leaves(2, 9, PlayerEnd::Left(Hangup::Eof));
                 }
+                story.at(100).removes(2, "live/b", StreamEnd::Deleted);
                 story.at(until).timeout();
             })
         };

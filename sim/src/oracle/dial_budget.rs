@@ -111,7 +111,9 @@ impl Oracle for DialBudget {
                 findings.broken(NAME, proxy, text);
             }
             let mut others = waiting.all().filter(|(other, _)| other.key != stream.key);
-            *count = if others.all(|(_, asked)| asked > since) { 0 } else { *count + 1 };
+            // Who waits by a name may have waited longer, and may be gone before that is asked.
+            let are_named = scene.counts.get(&(proxy, None)).is_some_and(|named| *named > 0);
+            *count = if !are_named && others.all(|(_, asked)| asked > since) { 0 } else { *count + 1 };
         }
         if let What::Event(event) = &record.what
             && let EventKind::PullStepped { state, event: stimulus, next } = &event.kind

@@ -114,10 +114,12 @@ pub fn why(scenario: &Scenario, wish: WhyWish) -> Option<Why> {
         points[*after].percent().saturating_sub(points[*before].percent()) >= JUMP_MIN
     };
     let jump = jump.filter(is_jump);
+    // The first, and one that keeps packets.
+    let runs = runs + 1 + usize::from(jump.is_some());
     let lost = jump.map_or_else(Vec::new, |(before, after)| {
         packets_lost(scenario, wish.seed, points[before].at, points[after].at)
     });
-    Some(Why { jump, points, whose, records, lost, cast: outcome.cast, runs: runs + 1, finding })
+    Some(Why { jump, points, whose, records, lost, cast: outcome.cast, runs, finding })
 }
 
 /// Returns the packets that were lost between two moments, both included.

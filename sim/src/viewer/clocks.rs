@@ -17,8 +17,8 @@ pub(super) struct Pace {
     held: i64,
     /// It stood still at the last frame.
     is_held: bool,
-    /// The last frame was the first of another life within one play: whether the clock jumps with it is settled by the first
-    /// frame of either track.
+    /// The last frame was the first of another life within one play, seen or not: whether the clock jumps with it is settled by
+    /// the first frame of either track.
     is_unsettled: bool,
 }
 
@@ -79,7 +79,7 @@ impl Viewer {
             let is_unsettled = match stamps {
                 Some((stamp, last)) => order == Order::Changed && stamp.play == last.play,
                 // Who joins here has not seen the life before.
-                None => stamp.is_some_and(|stamp| stamp.number == 0),
+                None => stamp.is_some_and(|stamp| stamp.number == 0 && stamp.epoch > 1),
             };
             state.pace = Pace { is_held: true, is_unsettled, ..Pace::default() };
             return;

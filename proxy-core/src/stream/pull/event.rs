@@ -103,6 +103,8 @@ pub enum Effect {
         state: PullState,
         /// Why, if by failure.
         failure: Option<PullFailure>,
+        /// Failures in a row.
+        failures: u32,
     },
     /// It wants to dial an address that is known to be the right one until a moment; `Granted` is awaited, or
     /// `Deadline`, if its turn comes later than that. Whatever other state it enters takes it out of the queue.

@@ -287,6 +287,7 @@ impl Pull {
     /// Takes a stimulus: the one place where the machine moves.
     pub fn step(&mut self, event: PullEvent, cx: &mut PullCx<'_>, now: Instant) {
         let (before, kind, query) = (self.state.kind(), event.kind(), self.state.query());
+        let failures = self.failures();
         let state = mem::replace(&mut self.state, State::Stopped);
         let failed = cx.effects.len();
         self.state = self.react(state, event, cx, now);
@@ -300,17 +301,17 @@ impl Pull {
             _ => None,
         });
         if next == before && failure.is_some() {
-            // An attempt has failed as it began, for what its name leads to is known. It was one like any other.
+            // The attempt that was due has failed as it began, for what its url leads to is known: it is told as begun.
             let (state, event) = (PullState::Resolving, PullEventKind::Resolved);
             cx.effects.push_back(Effect::Stepped { state: before, event: kind, next: state });
-            cx.effects.push_back(Effect::Entered { state, failure: None });
+            cx.effects.push_back(Effect::Entered { state, failure: None, failures });
             cx.effects.push_back(Effect::Stepped { state, event, next });
-            cx.effects.push_back(Effect::Entered { state: next, failure });
+            cx.effects.push_back(Effect::Entered { state: next, failure, failures: self.failures() });
             return;
         }
         cx.effects.push_back(Effect::Stepped { state: before, event: kind, next });
         if next != before {
-            cx.effects.push_back(Effect::Entered { state: next, failure });
+            cx.effects.push_back(Effect::Entered { state: next, failure, failures: self.failures() });
         }
     }
 

@@ -410,6 +410,7 @@ impl Scene {
                 self.keys.remove(&(actor, key.clone()));
                 if let Some(stream) = self.streams.remove(&(actor, id)) {
                     self.count_out(actor, stream.literal);
+                    self.removed = Some(stream);
                 }
             }
             (EventKind::PullStepped { state, event, next }, Some(id)) => {

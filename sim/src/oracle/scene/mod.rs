@@ -52,6 +52,8 @@ pub struct Scene {
     pub host_names: Vec<String>,
     /// Streams registered, by proxy and id.
     pub streams: BTreeMap<(ActorId, u64), StreamNow>,
+    /// The stream that was removed last, as it was then.
+    pub removed: Option<StreamNow>,
     /// How many streams each proxy has registered, by the address in their urls.
     pub counts: BTreeMap<(ActorId, Option<SocketAddr>), u32>,
     /// The id of each key registered.
