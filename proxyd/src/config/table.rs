@@ -570,7 +570,7 @@ pub static KEYS: &[Key] = &[
         "relay",
         "backward_max_ms",
         Field::Millis(|s| &mut s.core.relay.backward_max, HOUR),
-        "a timestamp that steps back further begins an epoch",
+        "a timestamp that steps back further, at once or again and again, begins an epoch",
         "more than frames out of order, less than a restart of the clock",
     ),
     key(
