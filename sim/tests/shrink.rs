@@ -239,6 +239,10 @@ fn the_likelihood_grows_where_dice_decided() {
     assert!(found.points[before].at.as_millis() >= 4_500, "{:?}", found.points);
     assert!(found.points[after].percent() >= found.points[before].percent() + why::JUMP_MIN);
     assert!(found.points.windows(2).all(|pair| pair[0].step < pair[1].step), "{:?}", found.points);
+    // What decided is the loss of packets, and those are told.
+    assert!(!found.lost.is_empty(), "{:?}", found.points);
+    let told = sim::cli::why::told(&found, "luck.toml", seed, LUCK);
+    assert!(told.contains(", lost: "), "{told}");
     assert!((1..200).any(|seed| !fails(seed)), "luck is no law");
 }
 

@@ -53,7 +53,7 @@ pub(super) struct Timeline {
 pub(super) struct TrackClock {
     /// The track's last frame, sent or not.
     point: Option<Point>,
-    /// The last epoch on whose clock it had one.
+    /// The last epoch on whose clock it had one, or whose beginning it has passed on the clock it had.
     epoch: u64,
     /// That frame was left out before anything of its epoch had gone out: it tells how the track's timestamps run, and
     /// nothing of where they are on the clock that has begun since.
@@ -62,7 +62,7 @@ pub(super) struct TrackClock {
     is_announced: bool,
     /// The furthest it has been on the clock that frame is on.
     peak: i64,
-    /// By how much it has gone back since, in milliseconds, all steps together.
+    /// By how much it has gone back since, in milliseconds, all steps together that are more than frames out of order.
     fallen: i64,
     /// The track's last time out.
     last: Option<u64>,
@@ -204,7 +204,7 @@ impl Timeline {
             (Some(own), None) if self.point.is_some() => Place::Own(own),
             (_, _) if !self.sent => Place::Base,
             (Some(_), Some(time)) if clock.is_loose => Place::Epoch(time),
-            // The guess was wrong: a track last seen before this epoch goes on, ahead of the others. It had only been held
+            // The guess was wrong: a track that was there before this epoch goes on, ahead of the others. It had only been held
             // back, or is sparse.
             (Some(_), Some(time)) if self.is_guess && self.is_before(clock) => Place::Epoch(time),
             // Sound whose first frames were lost may come as late as its old clock would have.
@@ -213,6 +213,7 @@ impl Timeline {
             (Some(own), Some(time)) if (own - time).abs() <= self.backward_max => Place::Epoch(time),
             // A step back that is none by itself goes with the others' jump, whichever of them came first.
             (Some(own), Some(time)) if self.is_nearer(time, self.behind(clock, own)) => Place::Epoch(time),
+            // Also where that frame was the last for so long that the next fits the old clock as well.
             (Some(own), Some(time))
                 if self.is_before(clock)
                     && fallen > 0
