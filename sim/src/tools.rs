@@ -3,14 +3,14 @@
 use std::{io, net::SocketAddr, time::Duration};
 
 use sim::{
-    origin::{Behaviour, Like, Publisher, Video},
+    origin::{ACCEPT_QUEUE, Behaviour, Like, Publisher, Video},
     real::{Clock, RealOrigin, RealPlayer},
     viewer::ViewerConfig,
 };
 
 /// Serves a stream until Ctrl-C; false if clients gave reason to complain.
 pub(crate) async fn origin(listen: SocketAddr, stream: &str, like: Like) -> io::Result<bool> {
-    let origin = RealOrigin::start_at(listen, Behaviour::like(like), Clock::start()).await?;
+    let origin = RealOrigin::start_at(listen, ACCEPT_QUEUE, Behaviour::like(like), Clock::start()).await?;
     let video = Video { size: (640, 360), ..Video::default() };
     origin.publish(stream, Publisher { video: Some(video), ..Publisher::default() }).await;
     println!("{}", origin.url(stream));

@@ -36,6 +36,7 @@ fn lan_with(seed: u64, conntrack: ConntrackPolicy) -> Lan {
             subnet: Ipv4Addr::new(10, 0, 0, 0),
             prefix: 24,
             gateway: Ipv4Addr::new(10, 0, 0, 1),
+            ipv6: false,
             kind: BridgeKind::Plain,
             ..BridgeSpec::DOCKER
         },

@@ -1,6 +1,6 @@
 //! A scenario printed and read is the same scenario; ranges resolved are the values that were run.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use proxy_core::{
@@ -18,9 +18,10 @@ use sim::{
         self,
         model::{
             Act, AddressTaken, Anchor, Behaving, Call, Comeback, CutBy, Direction, DnsAnswer, Ending, Event,
-            Expect, Fault, FaultEvent, Host, HostRef, Knob, Layer, LeaveBy, LeftBehind, Level, LinkQuality,
-            Meddling, Name, Network, Never, NextIp, OriginModel, PartitionHow, Plane, PlayerModel, Publish,
-            PublishVia, PullRef, PullSpec, ReplyWanted, Role, Run, Scenario, Swarm, Then, Wanted, When,
+            Expect, Family, Fault, FaultEvent, Host, HostRef, Knob, Layer, LeaveBy, LeftBehind, Level,
+            LinkQuality, Meddling, Name, Network, Never, NextIp, OriginModel, PartitionHow, Plane,
+            PlayerModel, Publish, PublishVia, PullRef, PullSpec, ReplyWanted, Role, Run, Scenario, Swarm,
+            Then, Wanted, When,
         },
     },
 };
@@ -297,6 +298,15 @@ fn acts() -> impl Strategy<Value = ActPlan> {
     ]
 }
 
+fn partitions() -> impl Strategy<Value = Fault> {
+    let directions = select(vec![Direction::Both, Direction::To, Direction::From]);
+    let families = select(vec![None, Some(Family::V4), Some(Family::V6)]);
+    (any::<bool>(), directions, families).prop_map(|(all, direction, family)| {
+        let with = if all { Vec::new() } else { vec![PROXY, PLAYERS] };
+        Fault::Partition { with, direction, family, how: PartitionHow::Reject }
+    })
+}
+
 fn lasting() -> impl Strategy<Value = (HostRef, FaultPlan)> {
     let plain = vec![
         Fault::Freeze,
@@ -318,12 +328,7 @@ fn lasting() -> impl Strategy<Value = (HostRef, FaultPlan)> {
         select(plain),
         comebacks().prop_map(Fault::Kill),
         comebacks().prop_map(Fault::Vanish),
-        (any::<bool>(), select(vec![Direction::Both, Direction::To, Direction::From])).prop_map(
-            |(all, direction)| {
-                let with = if all { Vec::new() } else { vec![PROXY, PLAYERS] };
-                Fault::Partition { with, direction, how: PartitionHow::Reject }
-            }
-        ),
+        partitions(),
         (0..=1_000_000_u32).prop_map(|ppm| Fault::Loss { ppm }),
         (0..=1_000_000_u32).prop_map(|ppm| Fault::Reorder { ppm }),
         (durations(0..100), durations(100..200)).prop_map(|(min, max)| Fault::Latency { min, max }),
@@ -357,6 +362,8 @@ fn at_once() -> impl Strategy<Value = (HostRef, FaultPlan)> {
         option::of(texts()).prop_map(|tc_url| (ORIGIN, Fault::ReconnectRequest { tc_url })),
         (-hour..hour).prop_map(|by| (ORIGIN, Fault::TimestampJump { by })),
         (-hour..hour).prop_map(|by| (PROXY, Fault::WallClock { by })),
+        durations(0..500).prop_map(|by| (PROXY, Fault::LateTimers { by })),
+        Just((PROXY, Fault::NoPorts)),
     ]
     .prop_map(|(on, fault)| (on, FaultPlan::Fault(fault)))
 }
@@ -406,11 +413,16 @@ fn comebacks() -> impl Strategy<Value = Comeback> {
         })
 }
 
+fn addresses() -> impl Strategy<Value = IpAddr> {
+    let families = select(vec![Family::V4, Family::V6]);
+    (any::<u32>(), families).prop_map(|(bits, family)| family.address(Ipv4Addr::from(bits)))
+}
+
 fn answers() -> impl Strategy<Value = DnsAnswer> {
     prop_oneof![
         select(vec![DnsAnswer::NxDomain, DnsAnswer::ServFail, DnsAnswer::Silent, DnsAnswer::Stale]),
         durations(1..9000).prop_map(DnsAnswer::Slow),
-        vec(any::<u32>().prop_map(Ipv4Addr::from), 0..3).prop_map(DnsAnswer::Addresses),
+        vec(addresses(), 0..3).prop_map(DnsAnswer::Addresses),
     ]
 }
 
@@ -461,6 +473,7 @@ fn nets() -> impl Strategy<Value = Network> {
                 subnet: (Ipv4Addr::new(10, 1, 0, 0), 24),
                 // Not the origin's.
                 gateway: Ipv4Addr::new(10, 1, 0, if gateway == 2 { 1 } else { gateway }),
+                ipv6: left.0 != left.2,
                 link: LinkQuality {
                     latency_min,
                     latency_max,
@@ -500,6 +513,7 @@ fn origins() -> impl Strategy<Value = (OriginModel, Option<Publish>)> {
                 like,
                 behaviour,
                 port: 1935,
+                backlog: u16::try_from(chunk_size % 3).unwrap_or(0) * 64,
                 streams: (0..streams).map(|n| format!("live/{}", 111 + n)).collect(),
                 publisher,
                 boot,
@@ -513,7 +527,7 @@ fn origins() -> impl Strategy<Value = (OriginModel, Option<Publish>)> {
 }
 
 fn publishers() -> impl Strategy<Value = Publisher> {
-    let videos = vec![VideoCodec::Avc, VideoCodec::HevcLegacy, VideoCodec::Hevc, VideoCodec::Av1];
+    let videos = vec![VideoCodec::Avc, VideoCodec::HevcLegacy, VideoCodec::Av1, VideoCodec::Unknown];
     let video = (
         select(videos),
         1..60_u32,
@@ -533,12 +547,13 @@ fn publishers() -> impl Strategy<Value = Publisher> {
         cues: gop % 2 == 0,
         resize: resize.map(|at| (at, (128, 96))),
     });
-    let audios = vec![AudioCodec::AacStereo, AudioCodec::AacMono, AudioCodec::Opus];
+    let audios = vec![AudioCodec::AacStereo, AudioCodec::AacMono, AudioCodec::Opus, AudioCodec::Unknown];
     let audio = (select(audios), durations(1..900), durations(0..900), option::of(durations(1..9000)));
     let audio =
         audio.prop_map(|(codec, period, from, until)| Audio { codec, period, from, until, bytes: 77 });
-    let clock = (any::<u32>(), any::<bool>(), option::of((durations(0..9000), -9_000_000..9_000_000_i64)));
-    let clock = clock.prop_map(|(base, mask31, jump)| PublisherClock { base, mask31, jump });
+    let jump = option::of((durations(0..9000), -9_000_000..9_000_000_i64));
+    let clock = (any::<u32>(), any::<bool>(), jump, -900..900_i64);
+    let clock = clock.prop_map(|(base, mask31, jump, drift)| PublisherClock { base, mask31, jump, drift });
     (option::of(video), option::of(audio), clock).prop_map(|(video, audio, clock)| {
         // One without anything is refused.
         let video = if audio.is_none() { Some(video.unwrap_or_default()) } else { video };
@@ -568,15 +583,13 @@ fn players() -> impl Strategy<Value = PlayerModel> {
 }
 
 fn names() -> impl Strategy<Value = Vec<Name>> {
-    (any::<bool>(), vec(any::<u32>().prop_map(Ipv4Addr::from), 0..3), durations(0..9000)).prop_map(
-        |(has, ips, ttl)| {
-            let hosts = if has { vec![ORIGIN] } else { Vec::new() };
-            vec![
-                Name { line: 0, name: "camera".to_owned(), hosts, ips, ttl },
-                Name { line: 0, name: "no.where".to_owned(), hosts: Vec::new(), ips: Vec::new(), ttl },
-            ]
-        },
-    )
+    (any::<bool>(), vec(addresses(), 0..3), durations(0..9000)).prop_map(|(has, ips, ttl)| {
+        let hosts = if has { vec![ORIGIN] } else { Vec::new() };
+        vec![
+            Name { line: 0, name: "camera".to_owned(), hosts, ips, ttl },
+            Name { line: 0, name: "no.where".to_owned(), hosts: Vec::new(), ips: Vec::new(), ttl },
+        ]
+    })
 }
 
 fn pulls() -> impl Strategy<Value = PullSpec> {

@@ -1,6 +1,6 @@
 //! Faults by kind: where one can happen, and with what parameters.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use proxy_core::time::Duration;
 
@@ -11,8 +11,8 @@ use crate::{
     scenario::{
         FAULTS, FaultForm,
         model::{
-            AddressTaken, Behaving, Comeback, CutBy, Direction, DnsAnswer, Fault, Host, HostRef, NextIp,
-            OriginModel, PartitionHow, Role, Scenario, Then,
+            AddressTaken, Behaving, Comeback, CutBy, Direction, DnsAnswer, Family, Fault, Host, HostRef,
+            NextIp, OriginModel, PartitionHow, Role, Scenario, Then,
         },
         words,
     },
@@ -108,6 +108,8 @@ pub(super) fn roll(name: &'static str, on: HostRef, scenario: &Scenario, dice: &
         },
         "dns" => dns(scenario, dice)?,
         "wall-clock" => Fault::WallClock { by: dice.one(&[-3_600_000, -1_000, 1_000, 3_600_000]) },
+        "late-timers" => Fault::LateTimers { by: dice.wide_millis(1, 50) },
+        "no-ports" => Fault::NoPorts,
         "slow-reader" => Fault::SlowReader { rate: dice.one(&[1, 20, 300, 2_000]) },
         "stuck" => Fault::Stuck,
         _ => behave(name, model?, elsewhere(on, scenario, dice), dice)?,
@@ -197,6 +199,11 @@ fn partition(on: HostRef, scenario: &Scenario, dice: &mut Dice) -> Fault {
     Fault::Partition {
         with,
         direction: dice.one(&[Direction::Both, Direction::Both, Direction::To, Direction::From]),
+        family: if scenario.nets[0].ipv6 {
+            dice.one(&[None, Some(Family::V4), Some(Family::V6)])
+        } else {
+            None
+        },
         how: dice.one(&[PartitionHow::Drop, PartitionHow::Drop, PartitionHow::Reject]),
     }
 }
@@ -248,14 +255,14 @@ fn dns(scenario: &Scenario, dice: &mut Dice) -> Option<Fault> {
             if origins.is_empty() {
                 return None;
             }
-            DnsAnswer::Addresses(vec![dice.one(&origins)])
+            DnsAnswer::Addresses(vec![IpAddr::V4(dice.one(&origins))])
         }
     };
     Some(Fault::Dns { name, answer })
 }
 
 /// Returns addresses nobody has, and perhaps those of origins among them.
-fn addresses(scenario: &Scenario, dice: &mut Dice) -> Vec<Ipv4Addr> {
+fn addresses(scenario: &Scenario, dice: &mut Dice) -> Vec<IpAddr> {
     let first = scenario.nets.first().map_or(0, |net| u32::from(net.subnet.0));
     let mut ips: Vec<Ipv4Addr> =
         (0..=dice.below(3)).map(|n| Ipv4Addr::from(first + 200 + n as u32)).collect();
@@ -265,7 +272,9 @@ fn addresses(scenario: &Scenario, dice: &mut Dice) -> Vec<Ipv4Addr> {
             ips.insert(at, ip);
         }
     }
-    ips
+    let has_both = scenario.nets.first().is_some_and(|net| net.ipv6);
+    let mut family = || if has_both && dice.chance(50) { Family::V6 } else { Family::V4 };
+    ips.into_iter().map(|ip| family().address(ip)).collect()
 }
 
 /// Returns the addresses origins begin with.

@@ -56,7 +56,7 @@ fn name_that_moves(scenario: &mut Scenario, dice: &mut Dice) -> Option<()> {
     if name.hosts.len() > 1 {
         return None;
     }
-    let ip = scenario.hosts[usize::from(other.0)].ip?;
+    let ip = scenario.hosts[usize::from(other.0)].ip?.into();
     let fault = Fault::Dns { name: name.name.clone(), answer: DnsAnswer::Addresses(vec![ip]) };
     let time = Some(dice.wide_millis(1_000, 9_000));
     let on = *proxies(scenario).first()?;

@@ -8,7 +8,10 @@ use proxyd::config::Settings;
 use super::roll::Roll;
 use crate::{
     dice::Dice,
-    origin::{Audio, Behaviour, Csids, Handshake, Like, Missing, Publisher, SecondPlay, Shutdown, Video},
+    origin::{
+        ACCEPT_QUEUE, Audio, Behaviour, Csids, Handshake, Like, Missing, Publisher, SecondPlay, Shutdown,
+        Video,
+    },
     raw::{chunk::Headers, media::AudioCodec},
     scenario::model::{
         Host, HostRef, Knob, LeftBehind, LinkQuality, Name, Network, OriginModel, Plane, PlayerModel,
@@ -233,6 +236,7 @@ fn net(is_docker: bool, dice: &mut Dice) -> Network {
             conntrack_kept: dice.chance(50),
             reassign_ip: dice.chance(70),
         },
+        ipv6: dice.chance(15),
         conntrack_timeout: dice.chance(10).then(|| dice.millis(2_000, 9_000)),
     }
 }
@@ -262,6 +266,7 @@ fn origin_model(streams: Vec<String>, dice: &mut Dice) -> OriginModel {
         like,
         behaviour: behaviour(like, dice),
         port: 1935,
+        backlog: if dice.chance(10) { 0 } else { ACCEPT_QUEUE },
         streams,
         publisher: publisher(dice),
         boot,
@@ -350,12 +355,18 @@ fn publisher(dice: &mut Dice) -> Publisher {
     publisher.audio = has_audio.then(|| audio(dice));
     publisher.clock.base = dice.one(&CLOCKS);
     publisher.clock.mask31 = dice.chance(6);
+    publisher.clock.drift = if dice.chance(6) { dice.one(&[-20, -1, 1, 20]) } else { 0 };
     publisher
 }
 
 pub(super) fn audio(dice: &mut Dice) -> Audio {
     Audio {
-        codec: dice.one(&[AudioCodec::AacStereo, AudioCodec::AacStereo, AudioCodec::Opus]),
+        codec: dice.one(&[
+            AudioCodec::AacStereo,
+            AudioCodec::AacStereo,
+            AudioCodec::Opus,
+            AudioCodec::Unknown,
+        ]),
         period: dice.one(&[Duration::from_millis(200), Duration::from_millis(500)]),
         bytes: 64,
         from: if dice.chance(10) { Duration::from_secs(2) } else { Duration::ZERO },

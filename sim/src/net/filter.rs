@@ -1,6 +1,9 @@
 //! Filters: partitions, black holes and refusals, as a firewall in front of one namespace.
 
-use super::{packet::Header, router::HostId};
+use super::{
+    packet::{Family, Header},
+    router::HostId,
+};
 
 /// A filter in place, named to lift it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,6 +76,8 @@ pub struct FilterSpec {
     pub peer: Option<HostId>,
     /// Which way.
     pub direction: Direction,
+    /// Of which family; both if `None`.
+    pub family: Option<Family>,
     /// Which packets.
     pub traffic: Traffic,
     /// What happens to them.
@@ -116,6 +121,7 @@ impl Filters {
         let fits = |spec: &FilterSpec| {
             faces(spec.direction)
                 && spec.peer.is_none_or(|only| only == peer)
+                && spec.family.is_none_or(|only| only == header.dst.family)
                 && spec.traffic.takes(header, dst_port)
         };
         self.0.iter().find(|(_, spec)| fits(spec)).map(|(_, spec)| spec.verdict)

@@ -8,7 +8,6 @@ use super::{
     DialError, End, Flow, HostId, Net, NetEvent, NetTimer, Seen, SockId, TIME_WAIT, Train, flow_key,
     packet::{self, Endpoint, Header, Parsed, Unreachable},
     router::{DropReason, Fate, Ticket},
-    socket_addr,
     sockets::slot_of,
     tcp::{Holder, patience},
 };
@@ -193,7 +192,7 @@ impl Net {
         }
         self.tap.note(now, host, Seen::Delivered, packet);
         let id = listener.id;
-        let mtu = self.router.source_for(host, header.src.ip).map_or(1500, |(_, mtu)| mtu);
+        let mtu = self.router.source_for(host, header.src.ip, header.src.family).map_or(1500, |(_, mtu)| mtu);
         let slot = self.free_slot();
         let sock = self.new_sock(slot);
         let setup = self.setup(sock, host, header.dst, header.src, mtu);
@@ -266,7 +265,7 @@ impl Net {
         end.gives_up = patience(state, orphan).map(|lasts| now + lasts);
         match state {
             State::Established | State::CloseWait if before == State::SynSent => {
-                self.push_event(host, holder, NetEvent::Connected { sock, local: socket_addr(local) });
+                self.push_event(host, holder, NetEvent::Connected { sock, local: local.addr() });
             }
             State::Established | State::CloseWait if before == State::SynReceived => {
                 self.on_accepted(host, sock);
@@ -353,7 +352,7 @@ impl Net {
         end.holder = holder;
         let unread = end.unread() > 0;
         end.readable_told = unread;
-        let (peer, local) = (socket_addr(remote), socket_addr(local));
+        let (peer, local) = (remote.addr(), local.addr());
         self.push_event(host, holder, NetEvent::Accepted { listener, sock, peer, local });
         if unread {
             self.push_event(host, holder, NetEvent::Readable { sock });
@@ -494,7 +493,8 @@ impl Net {
     /// Puts a packet into the train that arrives then by the same way, or into one of its own.
     fn board(&mut self, at: Instant, ticket: Ticket, packet: Vec<u8>) {
         let boarding = self.boarding.and_then(|train| usize::try_from(train).ok());
-        if let Some(Some(train)) = boarding.and_then(|index| self.trains.get_mut(index))
+        if !self.hosts[usize::from(ticket.sender.0)].apart
+            && let Some(Some(train)) = boarding.and_then(|index| self.trains.get_mut(index))
             && train.at == at
             && train.ticket == ticket
         {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   software ── Net: sockets, listeners, events ── tcp (smoltcp, one interface per connection end)
-//!                                │ IPv4 packets
+//!                                │ IP packets
 //!                             router: links, filters, neighbours, NAT ── Fate ── arrival timer ── the other end
 //! ```
 //!
@@ -51,7 +51,7 @@ mod trip;
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    net::{Ipv4Addr, SocketAddr},
 };
 
 use proxy_core::time::{Duration, Instant};
@@ -266,6 +266,10 @@ struct Publishing {
 struct HostState {
     spec: SocketSpec,
     next_port: u16,
+    /// What it sends arrives packet by packet.
+    apart: bool,
+    /// How many faults keep all ports in use.
+    taken_ports: u32,
     /// Rolls initial sequence numbers.
     sequence: Dice,
     paused: bool,
@@ -280,6 +284,8 @@ impl HostState {
         Self {
             spec,
             next_port: spec.port_min + u16::try_from(offset).unwrap_or(0),
+            apart: false,
+            taken_ports: 0,
             sequence: Dice::new(seed, Purpose::Sequence, u64::from(host.0)),
             paused: false,
             withheld: VecDeque::new(),
@@ -382,6 +388,22 @@ impl Net {
         state.spec = spec;
     }
 
+    /// Lets what a host sends arrive packet by packet, each read before the next comes, however close they are.
+    pub fn keep_apart(&mut self, host: HostId, apart: bool) {
+        self.hosts[usize::from(host.0)].apart = apart;
+    }
+
+    /// Takes all ephemeral ports of a host that are left; as often as this, [`Net::give_ports_back`] is due.
+    pub fn take_ports(&mut self, host: HostId) {
+        self.hosts[usize::from(host.0)].taken_ports += 1;
+    }
+
+    /// Undoes [`Net::take_ports`].
+    pub fn give_ports_back(&mut self, host: HostId) {
+        let taken = &mut self.hosts[usize::from(host.0)].taken_ports;
+        *taken = taken.saturating_sub(1);
+    }
+
     /// Publishes a port of the machine's addresses: what comes there goes to `host_port` of the first address that
     /// `host` has at this moment. Returns whether it could: the host has an address, and for a userland proxy the port is free.
     pub fn publish(&mut self, port: u16, host: HostId, host_port: u16, via: Publish) -> bool {
@@ -438,7 +460,13 @@ impl Net {
         direction: Direction,
         verdict: Verdict,
     ) -> FilterId {
-        self.router.add_filter(host, FilterSpec { peer, direction, traffic: Traffic::All, verdict })
+        let spec = FilterSpec { peer, direction, family: None, traffic: Traffic::All, verdict };
+        self.filter(host, spec)
+    }
+
+    /// Puts a filter in front of a host, until [`Net::lift`].
+    pub fn filter(&mut self, host: HostId, spec: FilterSpec) -> FilterId {
+        self.router.add_filter(host, spec)
     }
 
     /// New connections to a host vanish; established ones are untouched. `None` means every port.
@@ -453,7 +481,8 @@ impl Net {
 
     fn opening(&mut self, host: HostId, port: Option<u16>, verdict: Verdict) -> FilterId {
         let traffic = Traffic::Opening(port);
-        self.router.add_filter(host, FilterSpec { peer: None, direction: Direction::To, traffic, verdict })
+        let spec = FilterSpec { peer: None, direction: Direction::To, family: None, traffic, verdict };
+        self.filter(host, spec)
     }
 
     /// Takes a filter away.
@@ -578,13 +607,8 @@ impl Net {
 /// How long a closed connection's addresses stay taken (Linux, `TCP_TIMEWAIT_LEN`).
 const TIME_WAIT: Duration = Duration::from_secs(60);
 
-fn socket_addr(at: Endpoint) -> SocketAddr {
-    SocketAddr::V4(SocketAddrV4::new(at.ip, at.port))
-}
-
 /// The key of a connection end among all flows: host first, so that a host's flows lie together.
 fn flow_key(host: HostId, local: Endpoint, remote: Endpoint) -> u128 {
-    let local = u128::from(local.ip.to_bits()) << 16 | u128::from(local.port);
-    let remote = u128::from(remote.ip.to_bits()) << 16 | u128::from(remote.port);
-    u128::from(host.0) << 96 | local << 48 | remote
+    let at = |end: Endpoint| u128::from(end.ip.to_bits()) << 16 | u128::from(end.port);
+    u128::from(host.0) << 112 | (local.family as u128) << 96 | at(local) << 48 | at(remote)
 }

@@ -1,17 +1,30 @@
-//! Packets as bytes: what routers and kernels read and write in IPv4, TCP and ICMP headers.
+//! Packets as bytes: what routers and kernels read and write in IPv4, IPv6, TCP and ICMP headers.
+//!
+//! A host of a network with both families has its IPv4 address in the last 32 bits of its IPv6 address too, behind one
+//! prefix for all networks (as RFC 6052 embeds addresses, with a unique local prefix of RFC 4193). Who has an address is
+//! then one question for both, and nothing but packets tells them apart.
 //!
 //! Nothing here knows how packets come about, so a fabric that carries real packets can use it as it is.
 //! Checksums are kept right where they are in use (`fix`), and left alone where nobody computes them.
 
-use std::{fmt, net::Ipv4Addr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
 /// The shortest IPv4 header.
 pub const IP_HEADER: usize = 20;
+/// The IPv6 header; extensions are not read.
+pub const IP6_HEADER: usize = 40;
 /// The shortest TCP header.
 pub const TCP_HEADER: usize = 20;
 
 const PROTOCOL_ICMP: u8 = 1;
 const PROTOCOL_TCP: u8 = 6;
+const PROTOCOL_ICMP6: u8 = 58;
+
+/// The first 96 bits of every IPv6 address.
+const PREFIX: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0);
 
 /// The TCP flag FIN.
 pub const FIN: u8 = 0x01;
@@ -24,19 +37,64 @@ pub const PSH: u8 = 0x08;
 /// The TCP flag ACK.
 pub const ACK: u8 = 0x10;
 
+/// IPv4 or IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// Returns the family of an address.
+    pub const fn of(ip: IpAddr) -> Self {
+        match ip {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+
+    /// Returns what a host of this address is called by packets of the family.
+    pub const fn address(self, ip: Ipv4Addr) -> IpAddr {
+        match self {
+            Self::V4 => IpAddr::V4(ip),
+            Self::V6 => IpAddr::V6(Ipv6Addr::from_bits(PREFIX.to_bits() | ip.to_bits() as u128)),
+        }
+    }
+}
+
+/// Returns whose address this is, by its IPv4 address; `None` for one that no host can have.
+pub const fn host_address(ip: IpAddr) -> Option<Ipv4Addr> {
+    match ip {
+        IpAddr::V4(ip) => Some(ip),
+        IpAddr::V6(ip) => {
+            let low = ip.to_bits() as u32;
+            if ip.to_bits() ^ low as u128 == PREFIX.to_bits() { Some(Ipv4Addr::from_bits(low)) } else { None }
+        }
+    }
+}
+
 /// One end of a TCP connection, as it stands in a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Endpoint {
-    /// The address.
+    /// The host's IPv4 address.
     pub ip: Ipv4Addr,
     /// The port.
     pub port: u16,
+    /// Which of the host's addresses it is.
+    pub family: Family,
 }
 
 impl Endpoint {
-    /// Makes an endpoint.
+    /// Makes an endpoint of IPv4.
     pub const fn new(ip: Ipv4Addr, port: u16) -> Self {
-        Self { ip, port }
+        Self { ip, port, family: Family::V4 }
+    }
+
+    /// Returns the address as packets have it.
+    pub const fn addr(self) -> SocketAddr {
+        SocketAddr::new(self.family.address(self.ip), self.port)
     }
 }
 
@@ -59,7 +117,7 @@ pub struct Header {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.ip, self.port)
+        self.addr().fmt(f)
     }
 }
 
@@ -110,32 +168,50 @@ pub enum Parsed {
 
 /// Reads a packet, `None` if it is neither TCP nor an ICMP error, or is cut short.
 pub fn parse(packet: &[u8]) -> Option<Parsed> {
-    let (src, dst, protocol, body) = parse_ip(packet)?;
+    let (family, (src, dst), protocol, body) = match packet.first()? >> 4 {
+        4 => parse_ip(packet)?,
+        6 => parse_ip6(packet)?,
+        _ => return None,
+    };
     match protocol {
-        PROTOCOL_TCP => parse_tcp(src, dst, body).map(Parsed::Tcp),
+        PROTOCOL_TCP => parse_tcp(family, (src, dst), body).map(Parsed::Tcp),
         PROTOCOL_ICMP => parse_icmp(body),
+        PROTOCOL_ICMP6 => parse_icmp6(body),
         _ => None,
     }
 }
 
-fn parse_ip(packet: &[u8]) -> Option<(Ipv4Addr, Ipv4Addr, u8, &[u8])> {
+/// The family, from whom to whom, the protocol, and what the packet carries.
+type Ip<'p> = (Family, (Ipv4Addr, Ipv4Addr), u8, &'p [u8]);
+
+fn parse_ip6(packet: &[u8]) -> Option<Ip<'_>> {
+    let header: &[u8; IP6_HEADER] = packet.first_chunk()?;
+    let carried = usize::from(u16::from_be_bytes([header[4], header[5]]));
+    let ends = (embedded(&header[8..24])?, embedded(&header[24..40])?);
+    Some((Family::V6, ends, header[6], packet.get(IP6_HEADER..(IP6_HEADER + carried).min(packet.len()))?))
+}
+
+/// Reads an IPv6 address that a host can have.
+fn embedded(octets: &[u8]) -> Option<Ipv4Addr> {
+    host_address(IpAddr::V6(Ipv6Addr::from_octets(*octets.first_chunk()?)))
+}
+
+fn parse_ip(packet: &[u8]) -> Option<Ip<'_>> {
     let header: &[u8; IP_HEADER] = packet.first_chunk()?;
-    if header[0] >> 4 != 4 {
-        return None;
-    }
     let header_len = usize::from(header[0] & 0x0F) * 4;
     let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
     let src = Ipv4Addr::new(header[12], header[13], header[14], header[15]);
     let dst = Ipv4Addr::new(header[16], header[17], header[18], header[19]);
-    Some((src, dst, header[9], packet.get(header_len..total.max(header_len).min(packet.len()))?))
+    let body = packet.get(header_len..total.max(header_len).min(packet.len()))?;
+    Some((Family::V4, (src, dst), header[9], body))
 }
 
-fn parse_tcp(src: Ipv4Addr, dst: Ipv4Addr, body: &[u8]) -> Option<Header> {
+fn parse_tcp(family: Family, (src, dst): (Ipv4Addr, Ipv4Addr), body: &[u8]) -> Option<Header> {
     let tcp: &[u8; TCP_HEADER] = body.first_chunk()?;
     let offset = usize::from(tcp[12] >> 4) * 4;
     Some(Header {
-        src: Endpoint::new(src, u16::from_be_bytes([tcp[0], tcp[1]])),
-        dst: Endpoint::new(dst, u16::from_be_bytes([tcp[2], tcp[3]])),
+        src: Endpoint { ip: src, port: u16::from_be_bytes([tcp[0], tcp[1]]), family },
+        dst: Endpoint { ip: dst, port: u16::from_be_bytes([tcp[2], tcp[3]]), family },
         seq: u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]),
         ack: u32::from_be_bytes([tcp[8], tcp[9], tcp[10], tcp[11]]),
         flags: tcp[13] & 0x1F,
@@ -169,7 +245,29 @@ fn parse_icmp(body: &[u8]) -> Option<Parsed> {
     })
 }
 
-/// Puts other endpoints into a TCP packet without options in its IP header, as NAT does.
+fn parse_icmp6(body: &[u8]) -> Option<Parsed> {
+    let head: &[u8; 8] = body.first_chunk()?;
+    let mtu = u32::from_be_bytes([head[4], head[5], head[6], head[7]]);
+    // RFC 4443: destination unreachable, packet too big.
+    let reason = match (head[0], head[1]) {
+        (1, 0) => Unreachable::Network,
+        (1, _) => Unreachable::Host,
+        (2, _) => Unreachable::TooBig(u16::try_from(mtu).unwrap_or(u16::MAX)),
+        _ => return None,
+    };
+    let (family, (src, dst), protocol, ports) = parse_ip6(body.get(8..)?)?;
+    let ports: &[u8; 4] = ports.first_chunk()?;
+    if protocol != PROTOCOL_TCP {
+        return None;
+    }
+    Some(Parsed::Icmp {
+        reason,
+        src: Endpoint { ip: src, port: u16::from_be_bytes([ports[0], ports[1]]), family },
+        dst: Endpoint { ip: dst, port: u16::from_be_bytes([ports[2], ports[3]]), family },
+    })
+}
+
+/// Puts other endpoints into an IPv4 TCP packet without options in its IP header, as NAT does.
 pub fn rewrite(packet: &mut [u8], src: Endpoint, dst: Endpoint, fix: bool) {
     let Some(head) = packet.first_chunk_mut::<{ IP_HEADER + TCP_HEADER }>() else { return };
     let before = sum(&head[12..24]);
@@ -190,6 +288,10 @@ pub fn rewrite(packet: &mut [u8], src: Endpoint, dst: Endpoint, fix: bool) {
 /// Takes one hop off the packet's life, and returns whether any is left.
 pub fn hop(packet: &mut [u8], fix: bool) -> bool {
     let Some(head) = packet.first_chunk_mut::<IP_HEADER>() else { return false };
+    if head[0] >> 4 == 6 {
+        head[7] = head[7].saturating_sub(1);
+        return head[7] > 0;
+    }
     head[8] = head[8].saturating_sub(1);
     if fix {
         fill_ip_checksum(head);
@@ -212,43 +314,74 @@ pub fn reset_for(header: &Header, out: &mut Vec<u8>, fix: bool) -> bool {
 
 /// Writes a TCP packet without options and payload.
 pub fn write_tcp(out: &mut Vec<u8>, src: Endpoint, dst: Endpoint, seq: u32, ack: u32, flags: u8, fix: bool) {
-    write_ip(out, src.ip, dst.ip, PROTOCOL_TCP, TCP_HEADER, fix);
+    write_ip(out, src, dst, PROTOCOL_TCP, TCP_HEADER, fix);
+    let body = out.len();
     out.extend_from_slice(&src.port.to_be_bytes());
     out.extend_from_slice(&dst.port.to_be_bytes());
     out.extend_from_slice(&seq.to_be_bytes());
     out.extend_from_slice(&ack.to_be_bytes());
     out.extend_from_slice(&[0x50, flags, 0, 0, 0, 0, 0, 0]);
     if fix {
-        let pseudo = sum(&out[12..20]) + u32::from(PROTOCOL_TCP) + 20;
-        let checksum = !fold(pseudo + sum(&out[IP_HEADER..]));
-        out[IP_HEADER + 16..IP_HEADER + 18].copy_from_slice(&checksum.to_be_bytes());
+        let checksum = !fold(pseudo(out, body, PROTOCOL_TCP) + sum(&out[body..]));
+        out[body + 16..body + 18].copy_from_slice(&checksum.to_be_bytes());
     }
 }
 
 /// Writes the ICMP error with which `from` answers a packet that was sent with this header.
 pub fn write_unreachable(out: &mut Vec<u8>, from: Ipv4Addr, about: &Header, reason: Unreachable, fix: bool) {
-    write_ip(out, from, about.src.ip, PROTOCOL_ICMP, 8 + IP_HEADER + 8, fix);
-    let (code, mtu) = match reason {
-        Unreachable::Network => (0, 0),
-        Unreachable::Host => (1, 0),
-        Unreachable::TooBig(mtu) => (4, mtu),
+    let family = about.src.family;
+    let (protocol, header) = match family {
+        Family::V4 => (PROTOCOL_ICMP, IP_HEADER),
+        Family::V6 => (PROTOCOL_ICMP6, IP6_HEADER),
     };
-    out.extend_from_slice(&[3, code, 0, 0, 0, 0]);
+    let from = Endpoint { ip: from, port: 0, family };
+    write_ip(out, from, about.src, protocol, 8 + header + 8, fix);
+    let body = out.len();
+    let (kind, code, mtu) = match (family, reason) {
+        (Family::V4, Unreachable::Network) => (3, 0, 0),
+        (Family::V4, Unreachable::Host) => (3, 1, 0),
+        (Family::V4, Unreachable::TooBig(mtu)) => (3, 4, mtu),
+        (Family::V6, Unreachable::Network) => (1, 0, 0),
+        (Family::V6, Unreachable::Host) => (1, 3, 0),
+        (Family::V6, Unreachable::TooBig(mtu)) => (2, 0, mtu),
+    };
+    out.extend_from_slice(&[kind, code, 0, 0, 0, 0]);
     out.extend_from_slice(&mtu.to_be_bytes());
-    let mut inner = Vec::with_capacity(IP_HEADER + 8);
-    write_ip(&mut inner, about.src.ip, about.dst.ip, PROTOCOL_TCP, TCP_HEADER, fix);
+    let mut inner = Vec::with_capacity(header + 8);
+    write_ip(&mut inner, about.src, about.dst, PROTOCOL_TCP, TCP_HEADER, fix);
     out.extend_from_slice(&inner);
     out.extend_from_slice(&about.src.port.to_be_bytes());
     out.extend_from_slice(&about.dst.port.to_be_bytes());
     out.extend_from_slice(&about.seq.to_be_bytes());
     if fix {
-        let checksum = !fold(sum(&out[IP_HEADER..]));
-        out[IP_HEADER + 2..IP_HEADER + 4].copy_from_slice(&checksum.to_be_bytes());
+        let pseudo = match family {
+            Family::V4 => 0,
+            Family::V6 => pseudo(out, body, protocol),
+        };
+        let checksum = !fold(pseudo + sum(&out[body..]));
+        out[body + 2..body + 4].copy_from_slice(&checksum.to_be_bytes());
     }
 }
 
-fn write_ip(out: &mut Vec<u8>, src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, body: usize, fix: bool) {
+/// The sum of the pseudo header of a packet whose body begins there.
+fn pseudo(packet: &[u8], body: usize, protocol: u8) -> u32 {
+    let addresses = if body == IP6_HEADER { 8..IP6_HEADER } else { 12..IP_HEADER };
+    let carried = u32::try_from(packet.len() - body).expect("our own packets are short");
+    sum(&packet[addresses]) + u32::from(protocol) + carried
+}
+
+fn write_ip(out: &mut Vec<u8>, src: Endpoint, dst: Endpoint, protocol: u8, body: usize, fix: bool) {
     out.clear();
+    if let (IpAddr::V6(src), IpAddr::V6(dst)) = (src.addr().ip(), dst.addr().ip()) {
+        let carried = u16::try_from(body).expect("our own packets are short");
+        out.extend_from_slice(&[0x60, 0, 0, 0]);
+        out.extend_from_slice(&carried.to_be_bytes());
+        out.extend_from_slice(&[protocol, 64]);
+        out.extend_from_slice(&src.octets());
+        out.extend_from_slice(&dst.octets());
+        return;
+    }
+    let (src, dst) = (src.ip, dst.ip);
     let total = u16::try_from(IP_HEADER + body).expect("our own packets are short");
     out.extend_from_slice(&[0x45, 0]);
     out.extend_from_slice(&total.to_be_bytes());

@@ -3,12 +3,9 @@
 //! Like docker-proxy it accepts before the container listens, hangs up when its dial fails (moby#16976, #47951), and
 //! makes a full close of a half-close (moby#27539).
 
-use std::net::SocketAddr;
-
 use proxy_core::time::Instant;
 
 use super::{MACHINE, Net, NetEvent, Publishing, RelayId, SockId, packet::Endpoint, tcp::Holder};
-use crate::net::socket_addr;
 
 /// How a userland proxy hangs up when it cannot reach the container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +64,7 @@ impl Net {
         let Some(relay) = self.relays.get_mut(&id) else { return };
         match event {
             NetEvent::Accepted { .. } => {
-                let target: SocketAddr = socket_addr(relay.target);
+                let target = relay.target.addr();
                 let back = self.dial_as(MACHINE, target, Holder::Relay(id), now);
                 if let Some(relay) = self.relays.get_mut(&id) {
                     relay.back = Some(back);

@@ -19,7 +19,7 @@ use super::{
     link::{Link, LinkSpec, Pair},
     nat::{Conntrack, ConntrackSpec},
     neighbours::{NeighbourPolicy, Neighbours, SearchId},
-    packet::Endpoint,
+    packet::{Endpoint, Family},
 };
 
 /// A network namespace.
@@ -64,6 +64,8 @@ pub struct BridgeSpec {
     pub prefix: u8,
     /// The machine's address on it.
     pub gateway: Ipv4Addr,
+    /// Its hosts have IPv6 addresses as well.
+    pub ipv6: bool,
     /// Plain, or as Docker makes them.
     pub kind: BridgeKind,
     /// What a crossing does to packets.
@@ -80,6 +82,7 @@ impl BridgeSpec {
         subnet: Ipv4Addr::new(172, 17, 0, 0),
         prefix: 16,
         gateway: Ipv4Addr::new(172, 17, 0, 1),
+        ipv6: false,
         kind: BridgeKind::Docker,
         link: LinkSpec::BRIDGE,
         neighbours: NeighbourPolicy::Refreshed,
@@ -505,14 +508,19 @@ impl Router {
     }
 
     /// Returns the address and largest packet a namespace would use towards `to`, `None` without a route.
-    pub fn source_for(&self, host: HostId, to: Ipv4Addr) -> Option<(Ipv4Addr, u16)> {
+    pub fn source_for(&self, host: HostId, to: Ipv4Addr, family: Family) -> Option<(Ipv4Addr, u16)> {
         let namespace = &self.hosts[usize::from(host.0)];
         if namespace.owns(to) {
             return Some((to, LinkSpec::BRIDGE.mtu));
         }
         let near = namespace.veths.iter().find(|veth| self.bridges[usize::from(veth.bridge.0)].contains(to));
-        let veth = near.or(namespace.veths.first())?;
+        let veth = near.or(namespace.veths.first()).filter(|veth| self.carries(veth.bridge, family))?;
         Some((*veth.addresses.first()?, self.bridges[usize::from(veth.bridge.0)].spec.link.mtu))
+    }
+
+    /// Returns whether a bridge has addresses of a family.
+    pub(crate) fn carries(&self, bridge: BridgeId, family: Family) -> bool {
+        family == Family::V4 || self.bridges[usize::from(bridge.0)].spec.ipv6
     }
 
     /// An address has no owner: another namespace that has it too takes over, else those who talked to the old

@@ -6,8 +6,9 @@ use proxy_core::time::Instant;
 use smoltcp::socket::tcp::State;
 
 use super::{
-    DialError, End, Flow, HostId, Listener, ListenerId, MACHINE, Net, NetEvent, Publishing, SockId, flow_key,
-    packet::Endpoint,
+    DialError, End, Flow, HostId, HostState, Listener, ListenerId, MACHINE, Net, NetEvent, Publishing,
+    SockId, flow_key,
+    packet::{Endpoint, Family, host_address},
     tcp::{Holder, Setup, patience},
 };
 use crate::net::router::BridgeId;
@@ -189,7 +190,7 @@ impl Net {
         for sock in self.socks_of(host) {
             self.free(sock);
         }
-        self.flows.retain(|&key, _| key >> 96 != u128::from(host.0));
+        self.flows.retain(|&key, _| key >> 112 != u128::from(host.0));
         let flows = &self.flows;
         self.time_waits.retain(|(_, key)| flows.contains_key(key));
         self.listeners.retain(|&(owner, _), _| owner != host);
@@ -240,13 +241,12 @@ impl Net {
     pub(super) fn dial_as(&mut self, host: HostId, to: SocketAddr, holder: Holder, now: Instant) -> SockId {
         let slot = self.free_slot();
         let id = self.new_sock(slot);
-        let source = match to {
-            SocketAddr::V4(to) => self.router.source_for(host, *to.ip()).map(|source| (*to.ip(), source)),
-            SocketAddr::V6(_) => None,
-        };
+        let family = Family::of(to.ip());
+        let source = host_address(to.ip())
+            .and_then(|ip| self.router.source_for(host, ip, family).map(|source| (ip, source)));
         let outcome = match source {
             Some((ip, (local, mtu))) => {
-                let remote = Endpoint::new(ip, to.port());
+                let remote = Endpoint { ip, port: to.port(), family };
                 self.free_port(host, local, remote, now)
                     .map(|local| (local, remote, mtu))
                     .ok_or(DialError::NoPort)
@@ -301,12 +301,15 @@ impl Net {
         now: Instant,
     ) -> Option<Endpoint> {
         self.sweep_time_waits(now);
-        let spec = self.hosts[usize::from(host.0)].spec;
+        let HostState { spec, taken_ports, .. } = self.hosts[usize::from(host.0)];
+        if taken_ports > 0 {
+            return None;
+        }
         for _ in spec.port_min..=spec.port_max {
             let state = &mut self.hosts[usize::from(host.0)];
             let port = state.next_port;
             state.next_port = if port >= spec.port_max { spec.port_min } else { port + 1 };
-            let local = Endpoint::new(ip, port);
+            let local = Endpoint { ip, port, family: remote.family };
             let taken = self.flows.contains_key(&flow_key(host, local, remote));
             if !taken && !self.listeners.contains_key(&(host, port)) {
                 return Some(local);

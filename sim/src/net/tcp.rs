@@ -11,7 +11,7 @@
 //! Congestion control is Reno. Without any, `smoltcp` resends a whole window after every timeout, and a narrow link with
 //! a short queue never recovers: 125 KB over 1 Mbit/s with 5 KB of queue took 20 minutes, with Reno 7 s.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::collections::BTreeMap;
 
 use proxy_core::time::{Duration, Instant};
 use smoltcp::{
@@ -23,7 +23,7 @@ use smoltcp::{
 
 use super::{
     ListenerId, RelayId, SockId,
-    packet::{Endpoint, Header},
+    packet::{Endpoint, Family, Header},
     router::HostId,
 };
 
@@ -191,7 +191,7 @@ impl End {
     pub(crate) fn dial(setup: &Setup, spares: &mut Spares, now: Instant) -> Box<Self> {
         let mut end = Self::new(setup, spares, now);
         let local = listen_endpoint(setup.local);
-        let remote = IpEndpoint::new(IpAddress::Ipv4(setup.remote.ip), setup.remote.port);
+        let remote = IpEndpoint::from(setup.remote.addr());
         let cx = end.iface.context();
         end.stack
             .sockets
@@ -236,7 +236,7 @@ impl End {
             received_next: 0,
             mtu: setup.mtu,
             seed: setup.seed,
-            iface: interface(setup.local.ip, setup.mtu, setup.seed, now),
+            iface: interface(setup.local, setup.mtu, setup.seed, now),
             stack,
         })
     }
@@ -283,7 +283,7 @@ impl End {
         }
         // An interface's MTU is fixed; the socket is not in it, and goes on behind another.
         self.mtu = mtu;
-        self.iface = interface(self.local.ip, mtu, self.seed, now);
+        self.iface = interface(self.local, mtu, self.seed, now);
         true
     }
 
@@ -414,18 +414,20 @@ pub(crate) fn patience(state: tcp::State, orphan: bool) -> Option<Duration> {
     }
 }
 
-fn interface(ip: Ipv4Addr, mtu: u16, seed: u64, now: Instant) -> Interface {
+fn interface(at: Endpoint, mtu: u16, seed: u64, now: Instant) -> Interface {
     let mut config = Config::new(HardwareAddress::Ip);
     config.random_seed = seed;
     let mut iface = Interface::new(config, &mut Card(mtu), micros(now));
     iface.update_ip_addrs(|addresses| {
-        addresses.push(IpCidr::new(IpAddress::Ipv4(ip), 32)).expect("there is room for one");
+        let ip = IpAddress::from(at.addr().ip());
+        let whole = if at.family == Family::V6 { 128 } else { 32 };
+        addresses.push(IpCidr::new(ip, whole)).expect("there is room for one");
     });
     iface
 }
 
 fn listen_endpoint(at: Endpoint) -> IpListenEndpoint {
-    IpListenEndpoint { addr: Some(IpAddress::Ipv4(at.ip)), port: at.port }
+    IpListenEndpoint { addr: Some(at.addr().ip().into()), port: at.port }
 }
 
 fn micros(now: Instant) -> smoltcp::time::Instant {

@@ -17,7 +17,7 @@ use super::{
     link::{Link, Pair, Passage, Rolls, Swallowed},
     nat::Tuple,
     neighbours::SearchId,
-    packet::{self, Header, Parsed, Unreachable},
+    packet::{self, Family, Header, Parsed, Unreachable},
     router::{BridgeId, BridgeKind, DropReason, Fate, HostId, LOOPBACK, Life, MACHINE, Router, Ticket},
 };
 
@@ -30,6 +30,8 @@ pub(crate) struct Trip {
     sent: Header,
     /// As it stands after NAT.
     header: Header,
+    /// A wire has let others overtake it.
+    held_back: bool,
 }
 
 /// The wire a packet came by.
@@ -69,7 +71,7 @@ impl Router {
             out.push(Fate::Drop { host: sender, reason: DropReason::NoSource, packet });
             return;
         }
-        let trip = Trip { packet, sender, sent: header, header };
+        let trip = Trip { packet, sender, sent: header, header, held_back: false };
         let to = header.dst.ip;
         if namespace.owns(to) {
             let came = Came { from: sender, from_life: 0, to_life: 0 };
@@ -162,7 +164,8 @@ impl Router {
         at: Instant,
         out: &mut Vec<Fate>,
     ) {
-        let Some(veth) = self.hosts[usize::from(from.0)].veth_on(bridge) else {
+        let carries = self.carries(bridge, trip.header.dst.family);
+        let Some(veth) = self.hosts[usize::from(from.0)].veth_on(bridge).filter(|_| carries) else {
             self.end(trip, from, DropReason::NoRoute, Answer::Icmp(Unreachable::Network), at, out);
             return;
         };
@@ -188,7 +191,7 @@ impl Router {
             let Some(passed) = self.filter(trip, to, at, out) else { return };
             trip = passed;
         }
-        let passage = match self.cross((from, veth), (to, to_veth), trip.packet.len(), at) {
+        let passage = match self.cross((from, veth), (to, to_veth), &trip, at) {
             Ok(passage) => passage,
             Err(Stopped { host, reason, answer }) => {
                 self.end(trip, host, reason, answer, at + LOOPBACK, out);
@@ -200,6 +203,7 @@ impl Router {
             from_life: self.hosts[usize::from(from.0)].veths[veth].life,
             to_life: self.hosts[usize::from(to.0)].veths[to_veth].life,
         };
+        trip.held_back = passage.held_back;
         if let Some(again) = passage.again {
             self.come_out(trip.clone(), to, bridge, came, again, out);
         }
@@ -259,18 +263,19 @@ impl Router {
         namespace.veth_on(bridge).filter(|&veth| namespace.veths[veth].up)
     }
 
-    /// Sends a packet's length through the sender's and the receiver's wires.
+    /// Sends a packet through the sender's and the receiver's wires.
     fn cross(
         &mut self,
         (from, veth): (HostId, usize),
         (to, to_veth): (HostId, usize),
-        len: usize,
+        trip: &Trip,
         at: Instant,
     ) -> Result<Passage, Stopped> {
+        let len = trip.packet.len();
         let place = u64::from(from.0) << 16 | u64::from(to.0);
         let pair = self.pairs.entry((from, to)).or_insert_with(|| Pair::new(self.seed, place));
         let sending = &mut self.hosts[usize::from(from.0)].veths[veth];
-        let mut passage = Passage { at, again: None, held_back: false };
+        let mut passage = Passage { at, again: None, held_back: trip.held_back };
         if let Some(fault) = &mut sending.egress_fault {
             let rolls = &mut pair.faults(self.seed, place).0;
             passage = through(fault, passage, len, rolls).map_err(|stopped| stopped.at(from))?;
@@ -336,6 +341,10 @@ impl Router {
         came_by: Option<BridgeId>,
         at: Instant,
     ) -> Result<Option<Tuple>, DropReason> {
+        // IPv6 is routed as it is.
+        if header.dst.family == Family::V6 {
+            return Ok(None);
+        }
         if let Some(tuple) = self.conntrack.translate(header, at) {
             return Ok(Some(tuple));
         }

@@ -101,6 +101,8 @@ impl Oracle for Recovery {
             if let (Some(id), PullEventKind::Restart) = (stream, event) {
                 self.begin_anew(record.actor, id.0, scene, record.at);
             }
+        } else if let What::Event(Event { kind: EventKind::PlayerLeft { .. }, .. }) = &record.what {
+            self.are_left_alone(record.actor, scene, record.at);
         } else if let What::Event(event) = &record.what {
             let Some(id) = event.stream.map(|stream| stream.0) else { return };
             self.on_event(record, id, &event.kind, scene, findings);
@@ -242,6 +244,21 @@ impl Recovery {
         }
     }
 
+    /// A player has left. Streams that nobody watches any more may wait longer from here on.
+    fn are_left_alone(&mut self, proxy: ActorId, scene: &Scene, at: Instant) {
+        let waiting = self.waiting.iter().filter_map(|(whose, (_, bound))| match whose {
+            Whose::Stream(of, id) if *of == proxy => Some((*id, *bound)),
+            Whose::Stream(..) | Whose::Seat(_) => None,
+        });
+        for (id, promised) in waiting.collect::<Vec<_>>() {
+            let bound =
+                scene.streams.get(&(proxy, id)).and_then(|stream| self.bound_of(proxy, stream, scene));
+            if bound.is_some_and(|bound| bound > promised) {
+                self.expect_stream(proxy, id, scene, at);
+            }
+        }
+    }
+
     fn bound_of(&self, proxy: ActorId, stream: &StreamNow, scene: &Scene) -> Option<Duration> {
         let (_, origin) = scene.origin_of_url(&stream.url)?;
         if !origin.serves || !origin.is_sound {
@@ -353,7 +370,7 @@ fn thinks(scene: &Scene, proxy: ActorId, name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use proxy_core::io::Hangup;
+    use proxy_core::io::{Hangup, PlayerEnd};
 
     use super::*;
     use crate::{
@@ -395,6 +412,31 @@ mod tests {
         assert_eq!(texts.len(), 2);
         assert!(texts[0].contains("live/a is backing-off after"), "{texts:?}");
         assert!(texts[0].contains("streaming within 13.550 s was promised"), "{texts:?}");
+    }
+
+    /// Who is left alone in calm waits as long as who was alone from the beginning, and no longer.
+    #[test]
+    fn a_stream_whose_last_player_leaves_may_wait_longer() {
+        let check = |leaves: bool| {
+            Story::told::<Recovery>(|story| {
+                story.watched();
+                story.loses(1, 2, 1, Instant::from_millis(90));
+                story.at(1_000).calm();
+                if leaves {
+                    story.at(2_000).leaves(1, 1, PlayerEnd::Left(Hangup::Eof));
+                }
+                story.at(170_000).timeout();
+            })
+        };
+        let promised = |texts: &[String]| {
+            let stream = texts.iter().find(|text| text.contains("live/a is")).cloned().unwrap_or_default();
+            stream
+                .split("streaming within ")
+                .nth(1)
+                .map(|rest| rest[..rest.find(' ').unwrap_or(0)].to_owned())
+        };
+        assert_eq!(promised(&check(false)).as_deref(), Some("13.550"));
+        assert_eq!(promised(&check(true)).as_deref(), Some("27.700"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use proxy_core::{
 
 use super::{Oracle, Oracles, scene::key_named};
 use crate::{
-    origin::{Behaviour, Like, Publisher},
+    origin::{ACCEPT_QUEUE, Behaviour, Like, Publisher},
     raw::media::Track,
     scenario::model::{
         Act, Anchor, Event as Happens, Expect, Fault, FaultEvent, Host, HostRef, LeftBehind, LinkQuality,
@@ -66,6 +66,7 @@ pub(crate) fn scenario() -> Scenario {
         is_docker: false,
         subnet: (Ipv4Addr::new(198, 18, 0, 0), 16),
         gateway: Ipv4Addr::new(198, 18, 0, 1),
+        ipv6: false,
         link,
         on_stop: LeftBehind { neighbours_stale: false, conntrack_kept: false, reassign_ip: false },
         conntrack_timeout: None,
@@ -74,6 +75,7 @@ pub(crate) fn scenario() -> Scenario {
         like: Like::Srs6,
         behaviour: Behaviour::like(Like::Srs6),
         port: 1935,
+        backlog: ACCEPT_QUEUE,
         streams: vec![stream.to_owned()],
         publisher: Publisher::default(),
         boot: Duration::from_secs(1),

@@ -393,6 +393,8 @@ pub struct PublisherClock {
     pub mask31: bool,
     /// At this media time all timestamps move by so many ms.
     pub jump: Option<(Duration, i64)>,
+    /// How many ms it gains a second; a clock that is slow loses them.
+    pub drift: i64,
 }
 
 impl Default for Publisher {
@@ -401,7 +403,7 @@ impl Default for Publisher {
         Self {
             video: Some(Video::default()),
             audio: Some(Audio::default()),
-            clock: PublisherClock { base: 0, mask31: false, jump: None },
+            clock: PublisherClock { base: 0, mask31: false, jump: None, drift: 0 },
             payload: Payload::Decodable,
         }
     }

@@ -48,6 +48,9 @@ use crate::raw::chunk::ChunkStyle;
 /// or a peer that did not read.
 pub const BACKLOG_MAX: Duration = Duration::from_secs(5);
 
+/// How many dials a kernel takes that software has not taken up, if nothing else is said.
+pub const ACCEPT_QUEUE: u16 = 128;
+
 /// The frame of a play that a [`Defect`] strikes at the earliest.
 pub const DEFECT_FRAME: u64 = 30;
 
@@ -158,6 +161,11 @@ impl ModelOrigin {
     /// Returns how it behaves.
     pub fn behaviour(&self) -> &Behaviour {
         &self.behaviour
+    }
+
+    /// Returns whether what it says goes out in pieces.
+    pub fn is_in_pieces(&self) -> bool {
+        matches!(self.behaviour.flow, Flow::Pieces { .. })
     }
 
     /// Behaves differently from here on. Wire style, flow, cut and defects reach only connections to come; live ones

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use proxy_core::time::{Duration, Instant};
 
-use super::config::{Audio, Payload, Publisher};
+use super::config::{Audio, Payload, Publisher, PublisherClock};
 use crate::raw::media::{self, AudioCodec, Stamp, StampKind, Track, VideoCodec};
 
 /// A change in a publisher's running life.
@@ -373,7 +373,9 @@ impl Life {
 
     /// What the publisher's clock reads at a media time, in ms, before it is cut to what the wire carries.
     fn millis(&self, at: u64) -> i64 {
-        let base = i64::from(self.publisher.clock.base) + (at / 1_000_000) as i64;
+        let PublisherClock { base, drift, .. } = self.publisher.clock;
+        let gained = (i128::from(at) * i128::from(drift) / 1_000_000_000) as i64;
+        let base = i64::from(base) + (at / 1_000_000) as i64 + gained;
         self.jumps
             .iter()
             .filter(|(from, _)| *from <= at)

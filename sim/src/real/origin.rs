@@ -22,14 +22,12 @@ use tokio::{
 };
 
 use super::{Clock, READ_BYTES};
-use crate::origin::{Behaviour, Ledger, ModelOrigin, OriginOutput, PeerConn, Publisher};
+use crate::origin::{ACCEPT_QUEUE, Behaviour, Ledger, ModelOrigin, OriginOutput, PeerConn, Publisher};
 
 /// Bytes waiting for a socket beyond which the origin holds frames back.
 const QUEUE_BYTES_MAX: usize = 512 * 1024;
 /// Pieces of bytes on their way from sockets to the keeper.
 const NEWS_MAX: usize = 64;
-/// Connections the kernel may hold between two accepts.
-const BACKLOG: u32 = 128;
 
 /// A model origin on a listener. Dropping it closes everything.
 #[derive(Debug)]
@@ -77,18 +75,23 @@ impl RealOrigin {
     /// # Errors
     /// There is none.
     pub async fn start(behaviour: Behaviour, clock: Clock) -> io::Result<Self> {
-        Self::start_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), behaviour, clock).await
+        Self::start_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), ACCEPT_QUEUE, behaviour, clock).await
     }
 
     /// Listens on an address.
     ///
     /// # Errors
     /// It is taken, or not ours.
-    pub async fn start_at(at: SocketAddr, behaviour: Behaviour, clock: Clock) -> io::Result<Self> {
-        let listener = listen(at)?;
+    pub async fn start_at(
+        at: SocketAddr,
+        backlog: u16,
+        behaviour: Behaviour,
+        clock: Clock,
+    ) -> io::Result<Self> {
+        let listener = listen(at, backlog)?;
         let addr = listener.local_addr()?;
         let (commands, orders) = mpsc::channel(16);
-        let keeper = tokio::spawn(Keeper::new(addr, listener, behaviour, clock).run(orders));
+        let keeper = tokio::spawn(Keeper::new(addr, (listener, backlog), behaviour, clock).run(orders));
         Ok(Self { addr, commands, keeper })
     }
 
@@ -212,6 +215,7 @@ struct Line {
 struct Keeper {
     addr: SocketAddr,
     listener: Option<TcpListener>,
+    backlog: u16,
     model: ModelOrigin,
     clock: Clock,
     lines: BTreeMap<PeerConn, Line>,
@@ -222,11 +226,17 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn new(addr: SocketAddr, listener: TcpListener, behaviour: Behaviour, clock: Clock) -> Self {
+    fn new(
+        addr: SocketAddr,
+        (listener, backlog): (TcpListener, u16),
+        behaviour: Behaviour,
+        clock: Clock,
+    ) -> Self {
         let (news_sender, news) = mpsc::channel(NEWS_MAX);
         Self {
             addr,
             listener: Some(listener),
+            backlog,
             model: ModelOrigin::new(behaviour),
             clock,
             lines: BTreeMap::new(),
@@ -285,7 +295,7 @@ impl Keeper {
                 self.model.restart();
             }
             Order::Restart if self.listener.is_some() => {}
-            Order::Restart => self.listener = Some(listen(self.addr)?),
+            Order::Restart => self.listener = Some(listen(self.addr, self.backlog)?),
             Order::Freeze(frozen) => {
                 self.frozen.send_replace(frozen);
             }
@@ -377,12 +387,12 @@ fn tell(line: &Line, write: Write) {
     let _ = line.writes.send(write);
 }
 
-fn listen(at: SocketAddr) -> io::Result<TcpListener> {
-    let socket = TcpSocket::new_v4()?;
+fn listen(at: SocketAddr, backlog: u16) -> io::Result<TcpListener> {
+    let socket = if at.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // Connections of the last life linger and must not keep the port.
     socket.set_reuseaddr(true)?;
     socket.bind(at)?;
-    socket.listen(BACKLOG)
+    socket.listen(u32::from(backlog))
 }
 
 async fn accept(listener: &Option<TcpListener>) -> io::Result<TcpStream> {

@@ -271,6 +271,7 @@ impl Reader<'_> {
                 like,
                 behaviour: publisher::behaviour(model, like),
                 port: model.number("port"),
+                backlog: model.number("backlog"),
                 streams: model.texts("stream"),
                 publisher,
                 boot: model.time("boot"),
@@ -425,6 +426,7 @@ fn net(name: String, line: u32, values: &Values) -> Network {
         is_docker: values.pick("kind", KINDS),
         subnet,
         gateway: values.maybe_ip("gateway").unwrap_or_else(|| first_address(subnet)),
+        ipv6: values.switch("ipv6"),
         link: LinkQuality {
             latency_min,
             latency_max,

@@ -1,6 +1,9 @@
 //! What makes no sense together, though each part is understood.
 
-use std::{net::Ipv4Addr, path::Path};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::Path,
+};
 
 use proxy_core::url::OriginUrl;
 
@@ -16,6 +19,7 @@ use super::{
     unit::TIME,
     values::{Span, Values},
 };
+use crate::net::packet::host_address;
 
 /// The longest virtual time of a file in `field/`: every plane runs those.
 const FIELD_NANOS_MAX: i128 = 40_000_000_000;
@@ -76,8 +80,12 @@ impl Reader<'_> {
         if host == "localhost" {
             return;
         }
-        if let Ok(ip) = host.parse::<Ipv4Addr>() {
-            return self.check_ip(scenario, ip, url.port, at);
+        if let Ok(ip) = host.parse::<IpAddr>() {
+            return match host_address(ip) {
+                Some(ip) => self.check_ip(scenario, ip, url.port, at),
+                None if ip.is_loopback() => {}
+                None => self.error(at, format!("url: {ip} is in no net; IPv6 addresses begin with fd00::")),
+            };
         }
         let known = || {
             let hosts = scenario.hosts.iter().map(|host| host.name.as_str());

@@ -80,6 +80,12 @@ pub(crate) static NET: Form = Form {
         or("subnet", Kind::Subnet, "\"172.17.0.0/16\"", "its addresses"),
         may("gateway", Kind::Ip, "the machine's address on it; without it the first of the subnet"),
         or(
+            "ipv6",
+            Kind::Switch,
+            "false",
+            "each host has an IPv6 address too, its other one at the end of fd00::/96; names have both, IPv6 first",
+        ),
+        or(
             "latency",
             Kind::Span,
             "{ min = \"40us\", max = \"400us\" }",
@@ -195,6 +201,12 @@ const SOFTWARE: &[Key] = &[
     or("like", Kind::Word(words::likes), "\"srs-6\"", "the software it behaves like"),
     must("stream", Kind::Streams, "app/stream published, or a list; cam{1..500} counts"),
     or("port", PORT, "1935", "where it listens"),
+    or(
+        "backlog",
+        Kind::Whole(0, 65_535),
+        "128",
+        "dials its kernel takes that it has not taken up; beyond, SYNs are dropped",
+    ),
     or("boot", TIME, "\"1s\"", "from a restart to listening"),
     or("first_frame", TIME, "\"2s\"", "from a restart to its publishers' first frame"),
     or("published", Kind::Switch, "true", "its publishers are there at 0s"),
@@ -228,6 +240,7 @@ const CONTENT: &[Key] = &[
     may("clock", Kind::Whole(0, 0xffff_ffff), "the first timestamp, in ms; 0xFFFFFF is where it extends"),
     may("mask31", Kind::Switch, "only 31 bits of it are sent, as SRS does"),
     may("jump", Kind::Table(&JUMP), "all timestamps move once"),
+    may("drift", Kind::Shift, "its clock gains so much a second, such as \"-5ms\"; 0ms"),
 ];
 
 pub(crate) static RESIZE: Form = Form {

@@ -1,6 +1,6 @@
 //! Kinds of values that need more than a look: what refers to something, addresses, streams, tables of anything.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use proxyd::config::{LoadError, Place, Settings};
 use toml_edit::{Item, Value};
@@ -13,6 +13,7 @@ use super::{
     unit::TIME,
     values::{Span, Val},
 };
+use crate::net::packet::host_address;
 
 /// The most streams one text counts out.
 const COUNTED_MAX: u64 = 5000;
@@ -84,6 +85,16 @@ impl Reader<'_> {
         match ip.parse() {
             Ok(ip) => Some(ip),
             Err(_) => self.no(at, format!("{name}: \"{ip}\" is no IPv4 address")),
+        }
+    }
+
+    /// Returns an address a name can have.
+    pub(super) fn any_ip(&mut self, name: &str, ip: &str, at: &Span) -> Option<IpAddr> {
+        match ip.parse() {
+            Ok(ip) if host_address(ip).is_some() => Some(ip),
+            _ => {
+                self.no(at, format!("{name}: \"{ip}\" is no IPv4 address, and no IPv6 address of fd00::/96"))
+            }
         }
     }
 

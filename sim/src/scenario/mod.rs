@@ -37,6 +37,7 @@ pub(crate) mod words;
 
 use std::fmt;
 
+use proxy_core::time::Duration;
 use proxyd::config::Place;
 use toml_edit::{Document, DocumentMut};
 
@@ -154,6 +155,15 @@ pub fn schema_text() -> String {
 }
 
 impl Scenario {
+    /// Returns how late the timers of a proxy may fire, by the faults that say so.
+    pub(crate) fn latest_timer(&self) -> Duration {
+        let late = |event: &model::Event| {
+            let model::Act::Fault(fault) = &event.act else { return None };
+            if let model::Fault::LateTimers { by } = fault.fault { Some(by) } else { None }
+        };
+        self.events.iter().filter_map(late).max().unwrap_or_default()
+    }
+
     /// Returns the names of its faults, as [`FAULTS`] has them, one for each event.
     pub fn fault_names(&self) -> impl Iterator<Item = &'static str> {
         self.events.iter().filter_map(|event| match &event.act {

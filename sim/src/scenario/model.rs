@@ -8,8 +8,8 @@ mod timeline;
 pub use self::{
     expects::{Expect, Layer, Level, Never, Wanted},
     faults::{
-        AddressTaken, Behaving, Comeback, CutBy, Direction, DnsAnswer, Ending, Fault, FaultEvent, NextIp,
-        PartitionHow, Realm, Then,
+        AddressTaken, Behaving, Comeback, CutBy, Direction, DnsAnswer, Ending, Family, Fault, FaultEvent,
+        NextIp, PartitionHow, Realm, Then,
     },
     hosts::{
         Host, LeftBehind, LinkQuality, Name, Network, OriginModel, PlayerModel, Publish, PublishVia,

@@ -281,10 +281,12 @@ impl<'a> Printer<'a> {
             | Fault::VethRecreate
             | Fault::ConntrackFlush
             | Fault::NoKeyframes
+            | Fault::NoPorts
             | Fault::Stuck => {}
-            Fault::Partition { with, direction, how } => {
+            Fault::Partition { with, direction, family, how } => {
                 pairs.put("with", self.hosts(with));
                 pairs.put("direction", quote(words::word(words::DIRECTIONS, *direction)));
+                pairs.put("family", quote(words::word(words::FAMILIES, *family)));
                 pairs.put("how", quote(words::word(words::HOWS, *how)));
             }
             Fault::Loss { ppm } | Fault::Duplicate { ppm } | Fault::Reorder { ppm } => {
@@ -327,6 +329,7 @@ impl<'a> Printer<'a> {
             }
             Fault::Drip { every } => pairs.put("gap", time(*every)),
             Fault::TimestampJump { by } | Fault::WallClock { by } => pairs.put("by", shift(*by)),
+            Fault::LateTimers { by } => pairs.put("by", time(*by)),
             Fault::Dns { name, answer } => {
                 pairs.put("name", quote(name));
                 answer_pairs(answer, pairs);
@@ -449,6 +452,8 @@ pub(crate) fn fault_name(fault: &Fault) -> &'static str {
         Fault::TimestampJump { .. } => "timestamp-jump",
         Fault::Dns { .. } => "dns",
         Fault::WallClock { .. } => "wall-clock",
+        Fault::LateTimers { .. } => "late-timers",
+        Fault::NoPorts => "no-ports",
         Fault::SlowReader { .. } => "slow-reader",
         Fault::Stuck => "stuck",
     }

@@ -33,6 +33,7 @@ pub(super) fn net_pairs(net: &Network) -> Pairs {
     on_stop.put("conntrack", quote(words::word(CONNTRACK, net.on_stop.conntrack_kept)));
     on_stop.put("reassign_ip", net.on_stop.reassign_ip.to_string());
     pairs.put("on_stop", on_stop.inline());
+    pairs.put("ipv6", net.ipv6.to_string());
     pairs.maybe("conntrack_timeout", net.conntrack_timeout.map(time));
     pairs
 }
@@ -49,6 +50,7 @@ pub(super) fn model_pairs(model: &OriginModel) -> Pairs {
     pairs.put("like", quote(model.like.name()));
     pairs.put("stream", streams(&model.streams));
     pairs.put("port", model.port.to_string());
+    pairs.put("backlog", model.backlog.to_string());
     pairs.put("boot", time(model.boot));
     pairs.put("first_frame", time(model.first_frame));
     pairs.put("published", model.published.to_string());
@@ -125,6 +127,9 @@ pub(super) fn content_pairs(publisher: &Publisher, base: Option<&Publisher>, pai
     }
     if is_new(base.is_some_and(|base| base.clock.mask31 != clock.mask31)) {
         pairs.put("mask31", clock.mask31.to_string());
+    }
+    if is_new(base.is_some_and(|base| base.clock.drift != clock.drift)) {
+        pairs.put("drift", shift(clock.drift));
     }
     pairs.maybe("jump", clock.jump.map(|(at, by)| format!("{{ at = {}, by = {} }}", time(at), shift(by))));
 }

@@ -79,6 +79,7 @@ pub(crate) fn content(values: &Values, mut base: Publisher) -> Publisher {
     if let Some(jump) = values.table("jump") {
         base.clock.jump = Some((jump.time("at"), jump.millis("by")));
     }
+    base.clock.drift = values.maybe_millis("drift").unwrap_or(base.clock.drift);
     base
 }
 

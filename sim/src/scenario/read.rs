@@ -279,7 +279,7 @@ impl<'a> Reader<'a> {
             }
             Kind::Ips => {
                 let ips = self.texts(name, item, at)?;
-                Some(Val::Ips(ips.iter().filter_map(|(ip, at)| self.ip(name, ip, at)).collect()))
+                Some(Val::Ips(ips.iter().filter_map(|(ip, at)| self.any_ip(name, ip, at)).collect()))
             }
             Kind::NextIp => match self.text(name, item, at, "an IPv4 address, same or new")?.as_str() {
                 "same" => Some(Val::NextIp(NextIp::Same)),

@@ -1,6 +1,10 @@
 //! A table of the form understood: values by key. What was told as a mistake reads as nothing.
 
-use std::{collections::BTreeMap, net::Ipv4Addr, ops::Range};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+    ops::Range,
+};
 
 use proxy_core::time::Duration;
 use proxyd::config::Settings;
@@ -28,7 +32,7 @@ pub(crate) enum Val {
     Pull(PullRef),
     Pulls(Vec<PullRef>),
     Ip(Ipv4Addr),
-    Ips(Vec<Ipv4Addr>),
+    Ips(Vec<IpAddr>),
     NextIp(NextIp),
     Subnet(Ipv4Addr, u8),
     Span(Duration, Duration),
@@ -141,8 +145,12 @@ impl Values {
     }
 
     /// Returns a shift of time in milliseconds.
+    pub(crate) fn maybe_millis(&self, key: &str) -> Option<i64> {
+        self.maybe_number::<i64>(key).map(|nanos| nanos / 1_000_000)
+    }
+
     pub(crate) fn millis(&self, key: &str) -> i64 {
-        self.maybe_number::<i64>(key).unwrap_or_default() / 1_000_000
+        self.maybe_millis(key).unwrap_or_default()
     }
 
     pub(crate) fn maybe_moment(&self, key: &str) -> Option<When> {
@@ -173,7 +181,7 @@ impl Values {
         if let Some(Val::Ip(ip)) = self.get(key) { Some(*ip) } else { None }
     }
 
-    pub(crate) fn ips(&self, key: &str) -> Vec<Ipv4Addr> {
+    pub(crate) fn ips(&self, key: &str) -> Vec<IpAddr> {
         if let Some(Val::Ips(ips)) = self.get(key) { ips.clone() } else { Vec::new() }
     }
 

@@ -3,8 +3,8 @@
 use proxy_core::io::{PlayOutput, PullState};
 
 use super::model::{
-    AddressTaken, CutBy, Direction, Ending, Knob, Layer, LeaveBy, Level, Meddling, Never, PartitionHow,
-    Plane, PublishVia, Then,
+    AddressTaken, CutBy, Direction, Ending, Family, Knob, Layer, LeaveBy, Level, Meddling, Never,
+    PartitionHow, Plane, PublishVia, Then,
 };
 use crate::{
     origin::{Csids, Like, MetadataStyle, Payload, SecondPlay, Unpublish},
@@ -80,6 +80,12 @@ pub(crate) const DIRECTIONS: Table<Direction> = &[
     ("both", Direction::Both, "all packets"),
     ("to", Direction::To, "those to the host"),
     ("from", Direction::From, "those from the host"),
+];
+
+pub(crate) const FAMILIES: Table<Option<Family>> = &[
+    ("both", None, "IPv4 and IPv6"),
+    ("ipv4", Some(Family::V4), "IPv4"),
+    ("ipv6", Some(Family::V6), "IPv6"),
 ];
 
 pub(crate) const HOWS: Table<PartitionHow> = &[
@@ -165,12 +171,14 @@ pub(crate) const VIDEO: Table<VideoCodec> = &[
     ("hevc-legacy", VideoCodec::HevcLegacy, "H.265 as codec id 12"),
     ("hevc", VideoCodec::Hevc, "H.265 by FourCC (E-RTMP)"),
     ("av1", VideoCodec::Av1, "AV1 by FourCC (E-RTMP)"),
+    ("unknown", VideoCodec::Unknown, "one by a FourCC that nobody knows"),
 ];
 
 pub(crate) const AUDIO: Table<AudioCodec> = &[
     ("aac-stereo", AudioCodec::AacStereo, "AAC, two channels"),
     ("aac-mono", AudioCodec::AacMono, "AAC, one channel"),
     ("opus", AudioCodec::Opus, "Opus by FourCC (E-RTMP)"),
+    ("unknown", AudioCodec::Unknown, "one by a FourCC that nobody knows"),
 ];
 
 /// The words for [`crate::origin::Missing`].

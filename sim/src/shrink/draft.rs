@@ -254,6 +254,8 @@ impl Draft {
                     | Fault::NoKeyframes
                     | Fault::TimestampJump { .. }
                     | Fault::WallClock { .. }
+                    | Fault::LateTimers { .. }
+                    | Fault::NoPorts
                     | Fault::SlowReader { .. }
                     | Fault::Stuck => false,
                 };

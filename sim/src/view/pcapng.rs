@@ -3,7 +3,7 @@
 //! A packet is seen where it leaves and where it comes in, as captures on both hosts would show it. Checksums are
 //! filled in: on the simulated network nobody checks them.
 
-use std::{borrow::Cow, net::Ipv4Addr};
+use std::{borrow::Cow, net::IpAddr};
 
 use pcap_file::{
     DataLink, Endianness, PcapError,
@@ -12,14 +12,17 @@ use pcap_file::{
         blocks::{
             enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption},
             interface_description::{InterfaceDescriptionBlock, InterfaceDescriptionOption},
-            name_resolution::{Ipv4Record, NameResolutionBlock, Record as NameRecord},
+            name_resolution::{Ipv4Record, Ipv6Record, NameResolutionBlock, Record as NameRecord},
             section_header::{SectionHeaderBlock, SectionHeaderOption},
         },
     },
 };
 use proxy_core::time::Duration;
 
-use crate::trace::{Logged, PacketFate, What, words};
+use crate::{
+    net::packet::{Family, IP_HEADER, IP6_HEADER},
+    trace::{Logged, PacketFate, What, words},
+};
 
 /// Timestamps count nanoseconds: ten to the power of minus nine.
 const NANOSECONDS: u8 = 9;
@@ -108,43 +111,53 @@ pub fn pcapng(trace: &Logged) -> Result<Vec<u8>, PcapError> {
 
 fn names(trace: &Logged) -> NameResolutionBlock<'_> {
     let records = trace.cast.namespaces.iter().flat_map(|namespace| {
-        namespace.addresses.iter().map(|ip| {
-            NameRecord::Ipv4(Ipv4Record {
-                ip_addr: Cow::Owned(ip.octets().to_vec()),
-                names: vec![Cow::Borrowed(namespace.name.as_str())],
+        namespace.addresses.iter().flat_map(|ip| {
+            let names = vec![Cow::Borrowed(namespace.name.as_str())];
+            [Family::V4, Family::V6].map(|family| match family.address(*ip) {
+                IpAddr::V4(ip) => {
+                    let ip_addr = Cow::Owned(ip.octets().to_vec());
+                    NameRecord::Ipv4(Ipv4Record { ip_addr, names: names.clone() })
+                }
+                IpAddr::V6(ip) => {
+                    let ip_addr = Cow::Owned(ip.octets().to_vec());
+                    NameRecord::Ipv6(Ipv6Record { ip_addr, names: names.clone() })
+                }
             })
         })
     });
     NameResolutionBlock { records: records.collect(), options: Vec::new() }
 }
 
-/// Returns an IPv4 packet with its checksums right.
+/// Returns a packet with its checksums right.
 fn with_checksums(packet: &[u8]) -> Vec<u8> {
     let mut bytes = packet.to_vec();
-    let header = usize::from(bytes.first().copied().unwrap_or(0) & 0x0F) * 4;
-    if header < 20 || bytes.len() < header {
+    let first = bytes.first().copied().unwrap_or(0);
+    let is_v6 = first >> 4 == 6;
+    let header = if is_v6 { IP6_HEADER } else { usize::from(first & 0x0F) * 4 };
+    if header < IP_HEADER || bytes.len() < header {
         return bytes;
     }
-    bytes[10..12].fill(0);
-    let sum = checksum(&bytes[..header], 0);
-    bytes[10..12].copy_from_slice(&sum.to_be_bytes());
-    let address = |at: usize| Ipv4Addr::new(bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]).octets();
-    let (source, destination, protocol) = (address(12), address(16), bytes[9]);
-    let body = &mut bytes[header..];
+    if !is_v6 {
+        bytes[10..12].fill(0);
+        let sum = checksum(&bytes[..header], 0);
+        bytes[10..12].copy_from_slice(&sum.to_be_bytes());
+    }
+    let (protocol, addresses) = if is_v6 { (bytes[6], 8..IP6_HEADER) } else { (bytes[9], 12..IP_HEADER) };
     // Where the checksum stands, and whether the addresses count.
     let (at, has_pseudo_header) = match protocol {
         1 => (2, false),
         6 => (16, true),
+        58 => (2, true),
         _ => return bytes,
     };
+    let (head, body) = bytes.split_at_mut(header);
     if body.len() < at + 2 {
         return bytes;
     }
     body[at..at + 2].fill(0);
     let mut pseudo = Vec::new();
     if has_pseudo_header {
-        pseudo.extend_from_slice(&source);
-        pseudo.extend_from_slice(&destination);
+        pseudo.extend_from_slice(&head[addresses]);
         pseudo.extend_from_slice(&[0, protocol]);
         pseudo.extend_from_slice(&u16::try_from(body.len()).unwrap_or(u16::MAX).to_be_bytes());
     }

@@ -14,14 +14,16 @@ use proxy_core::time::Duration;
 use super::{Members, Running, World, origin::OriginHost};
 use crate::{
     net::{
-        Bandwidth, BridgeId, BridgeKind, BridgeSpec, ConntrackPolicy, ConntrackSpec, FilterId, HangUp,
-        HostId, LinkSpec, NeighbourPolicy, Net, Publish as PublishMode, Seen, TapRecord, Verdict,
+        Bandwidth, BridgeId, BridgeKind, BridgeSpec, ConntrackPolicy, ConntrackSpec, FilterId, FilterSpec,
+        HangUp, HostId, LinkSpec, NeighbourPolicy, Net, Publish as PublishMode, Seen, TapRecord, Traffic,
+        Verdict,
         dns::{DnsReply, NameSpec},
         filter,
+        packet::Family,
     },
     origin::{
-        Behaviour, Change, CutAt, Ending as ModelEnding, Flow, Handshake, Like, Publisher, Then as ModelThen,
-        Which,
+        ACCEPT_QUEUE, Behaviour, Change, CutAt, Ending as ModelEnding, Flow, Handshake, Like, Publisher,
+        Then as ModelThen, Which,
     },
     player::Reading,
     scenario::model::{
@@ -92,6 +94,7 @@ pub(super) fn add_bridge(net: &mut Net, spec: &Network) -> BridgeId {
             subnet: spec.subnet.0,
             prefix: spec.subnet.1,
             gateway: spec.gateway,
+            ipv6: spec.ipv6,
             kind: if spec.is_docker { BridgeKind::Docker } else { BridgeKind::Plain },
             link: link_of(&spec.link),
             neighbours,
@@ -154,12 +157,12 @@ impl World<'_> {
                 let swallow = |net: &mut Net, namespace| net.drop_syn(namespace, None);
                 self.opening(index, &members, swallow);
             }
-            Fault::Partition { with, direction, how } => {
+            Fault::Partition { with, direction, family, how } => {
                 let verdict = match how {
                     PartitionHow::Drop => Verdict::Drop,
                     PartitionHow::Reject => Verdict::Reset,
                 };
-                self.partition(index, &members, with, *direction, verdict);
+                self.partition(index, &members, with, (*direction, *family), verdict);
             }
             Fault::Loss { .. }
             | Fault::Duplicate { .. }
@@ -247,6 +250,16 @@ impl World<'_> {
                 if let Running::Proxy(p) = members.run {
                     self.proxies[usize::from(p)].wall_offset += by;
                     self.shift_wall(usize::from(p));
+                }
+            }
+            Fault::LateTimers { by } => {
+                if let Running::Proxy(p) = members.run {
+                    self.proxies[usize::from(p)].late.insert(index, *by);
+                }
+            }
+            Fault::NoPorts => {
+                for namespace in &members.namespaces {
+                    self.net.take_ports(*namespace);
                 }
             }
             Fault::SlowReader { .. } | Fault::Stuck => {
@@ -348,6 +361,16 @@ impl World<'_> {
             | Fault::ReconnectRequest { .. }
             | Fault::TimestampJump { .. }
             | Fault::WallClock { .. } => {}
+            Fault::LateTimers { .. } => {
+                if let Running::Proxy(p) = members.run {
+                    self.proxies[usize::from(p)].late.remove(&index);
+                }
+            }
+            Fault::NoPorts => {
+                for namespace in &members.namespaces {
+                    self.net.give_ports_back(*namespace);
+                }
+            }
         }
     }
 
@@ -466,7 +489,7 @@ impl World<'_> {
         index: usize,
         members: &Members,
         with: &[HostRef],
-        direction: Direction,
+        (direction, family): (Direction, Option<Family>),
         verdict: Verdict,
     ) {
         let direction = match direction {
@@ -485,7 +508,8 @@ impl World<'_> {
         let mut ids = Vec::new();
         for namespace in &members.namespaces {
             for peer in &peers {
-                ids.push(self.net.partition(*namespace, *peer, direction, verdict));
+                let spec = FilterSpec { peer: *peer, direction, family, traffic: Traffic::All, verdict };
+                ids.push(self.net.filter(*namespace, spec));
             }
         }
         self.in_force.filters.insert(index, ids);
@@ -566,6 +590,7 @@ impl World<'_> {
             }
             AddressTaken::OtherServer => {
                 let model = OriginModel {
+                    backlog: ACCEPT_QUEUE,
                     like: Like::ZlMediaKit,
                     behaviour: Behaviour::like(Like::ZlMediaKit),
                     port: match &spec.role {
@@ -592,18 +617,25 @@ impl World<'_> {
     /// Sets every name to what its hosts' addresses are.
     pub(super) fn set_names(&mut self) {
         for (index, host) in self.scenario.hosts.iter().enumerate() {
-            let address = vec![IpAddr::V4(self.home_of(HostRef(index as u16)))];
-            self.truths.insert(host.name.clone(), (address, Duration::ZERO));
+            let addresses = self.addresses_of(HostRef(index as u16)).collect();
+            self.truths.insert(host.name.clone(), (addresses, Duration::ZERO));
         }
         for name in &self.scenario.names {
             let mut addresses: Vec<IpAddr> =
-                name.hosts.iter().map(|host| IpAddr::V4(self.home_of(*host))).collect();
-            addresses.extend(name.ips.iter().copied().map(IpAddr::V4));
+                name.hosts.iter().flat_map(|host| self.addresses_of(*host)).collect();
+            addresses.extend(&name.ips);
+            addresses.sort_by_key(IpAddr::is_ipv4);
             self.truths.insert(name.name.clone(), (addresses, name.ttl));
         }
         for name in self.truths.keys().cloned().collect::<Vec<_>>() {
             self.answer_name(&name);
         }
+    }
+
+    /// Returns a host's addresses, or those it had last.
+    fn addresses_of(&self, host: HostRef) -> impl Iterator<Item = IpAddr> + use<> {
+        let net = usize::from(self.scenario.hosts[usize::from(host.0)].net);
+        self.scenario.nets[net].addresses(self.home_of(host))
     }
 
     /// Returns a host's address, or the one it had last.
@@ -612,7 +644,6 @@ impl World<'_> {
     }
 
     fn name_fault(&self, name: &str, answer: &DnsAnswer) -> NameFault {
-        let v4 = |ips: &[Ipv4Addr]| ips.iter().copied().map(IpAddr::V4).collect();
         match answer {
             DnsAnswer::NxDomain => NameFault::Reply(DnsReply::NotFound),
             DnsAnswer::ServFail => NameFault::Reply(DnsReply::ServFail),
@@ -622,7 +653,7 @@ impl World<'_> {
                 let truth = self.truths.get(name).map(|(addresses, _)| addresses.clone());
                 NameFault::Reply(truth.map_or(DnsReply::NotFound, DnsReply::Addresses))
             }
-            DnsAnswer::Addresses(ips) => NameFault::Reply(DnsReply::Addresses(v4(ips))),
+            DnsAnswer::Addresses(ips) => NameFault::Reply(DnsReply::Addresses(ips.clone())),
         }
     }
 
@@ -654,6 +685,7 @@ impl World<'_> {
         let (flow, origin) = (behaviour.flow, &mut self.origins[o]);
         origin.model.set_behaviour(behaviour);
         origin.model.set_flow(Which::All, flow, self.now);
+        self.net.keep_apart(origin.namespace, origin.model.is_in_pieces());
         self.pump_origin(o);
     }
 
@@ -791,6 +823,8 @@ pub(crate) fn shape(behaviour: &mut Behaviour, fault: &Fault) {
         | Fault::TimestampJump { .. }
         | Fault::Dns { .. }
         | Fault::WallClock { .. }
+        | Fault::LateTimers { .. }
+        | Fault::NoPorts
         | Fault::SlowReader { .. }
         | Fault::Stuck => {}
     }

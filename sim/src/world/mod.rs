@@ -55,6 +55,8 @@ use crate::{
     trace::{ActorId, Cast, CastMember, Log, Namespace, Phase, Tracer, What},
 };
 
+/// How many timers lead to one promised thing: a ping is due, then its answer is.
+const TIMERS_IN_A_ROW: u32 = 3;
 /// Steps in one instant beyond which a run is taken for a busy loop. A thousand streams that lose one origin take
 /// some ten thousand.
 const STEPS_PER_INSTANT_MAX: u64 = 1_000_000;
@@ -316,7 +318,8 @@ impl<'a> World<'a> {
         };
         world.build();
         world.let_carry();
-        let grain = if world.carrier.is_some() { GRAIN } else { Duration::ZERO };
+        // What is waited for may hang on several timers, one after the other.
+        let grain = if world.carrier.is_some() { GRAIN } else { scenario.latest_timer() * TIMERS_IN_A_ROW };
         world.oracles = Oracles::strict(scenario, &world.cast, keep.strictness).with_grain(grain);
         world
     }

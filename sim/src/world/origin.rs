@@ -13,8 +13,6 @@ use crate::{
     trace::{ActorId, Moment, What},
 };
 
-/// Connections the kernel may hold between two accepts.
-const BACKLOG: usize = 128;
 /// Bytes waiting for a socket beyond which the origin holds frames back.
 const QUEUE_BYTES_MAX: usize = 512 * 1024;
 
@@ -139,7 +137,11 @@ impl World<'_> {
         if !origin.is_up || origin.listener.is_some() {
             return;
         }
-        let Some(listener) = self.net.listen(origin.namespace, origin.spec.port, BACKLOG) else { return };
+        let Some(listener) =
+            self.net.listen(origin.namespace, origin.spec.port, usize::from(origin.spec.backlog))
+        else {
+            return;
+        };
         origin.listener = Some(listener);
         let actor = origin.actor;
         self.listeners.insert(listener, Owner::Origin(o as u16));
@@ -273,6 +275,12 @@ impl World<'_> {
                         entry.queue.push_back(bytes);
                     }
                     self.flush_origin(o, conn);
+                    // Each write is a packet, as far as the window goes.
+                    if self.origins[o].model.is_in_pieces()
+                        && let Some(entry) = self.origins[o].conns.get(&conn)
+                    {
+                        self.net.push(entry.sock, self.now);
+                    }
                 }
                 OriginOutput::Close { conn } => {
                     if let Some(entry) = self.origins[o].conns.get_mut(&conn) {

@@ -17,7 +17,7 @@ use proxy_core::{
     },
     proxy::Counts,
     session::server::Refusal,
-    time::Instant,
+    time::{Duration, Instant},
     url::{DEFAULT_VHOST, StreamKey},
 };
 use proxyd::{api::Step, config::Settings};
@@ -71,6 +71,8 @@ pub(super) struct ProxyHost {
     pub(super) streams: BTreeMap<u64, StreamKey>,
     /// How far the wall clock is off, in ms.
     pub(super) wall_offset: i64,
+    /// How late its timers fire, by the fault that says so.
+    pub(super) late: BTreeMap<usize, Duration>,
 }
 
 #[derive(Debug)]
@@ -130,6 +132,7 @@ impl ProxyHost {
             steps: VecDeque::new(),
             streams: BTreeMap::new(),
             wall_offset: 0,
+            late: BTreeMap::new(),
         }
     }
 
@@ -583,7 +586,8 @@ impl World<'_> {
         let Some((at, _)) = proxy.core.poll_timeout() else { return };
         if proxy.armed.is_none_or(|armed| at < armed) {
             proxy.armed = Some(at);
-            self.heap.push(at, (Wake::Proxy(p as u16), self.cause));
+            let late = proxy.late.values().max().copied().unwrap_or_default();
+            self.heap.push(at + late, (Wake::Proxy(p as u16), self.cause));
         }
     }
 

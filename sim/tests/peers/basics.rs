@@ -53,7 +53,7 @@ fn every_wire_style_shows_the_same() {
                 };
                 let mut pair = Pair::new(Behaviour { wire, ..Behaviour::default() });
                 pair.piece = 1 + chunk_size / 3;
-                let clock = PublisherClock { base: 0xFF_FF00, mask31: false, jump: None };
+                let clock = PublisherClock { base: 0xFF_FF00, mask31: false, jump: None, drift: 0 };
                 pair.publish(Publisher { clock, ..Publisher::default() });
                 pair.run(Duration::from_secs(3));
                 is_clean(&pair);
@@ -164,7 +164,7 @@ fn a_publisher_that_comes_back_on_a_silent_origin_begins_a_life() {
     pair.run(Duration::from_secs(2));
     pair.origin.unpublish(NAME, pair.now);
     pair.run(Duration::from_secs(1));
-    let clock = PublisherClock { base: 5000, mask31: false, jump: None };
+    let clock = PublisherClock { base: 5000, mask31: false, jump: None, drift: 0 };
     pair.publish(Publisher { clock, ..Publisher::default() });
     pair.run(Duration::from_secs(2));
     is_clean(&pair);
@@ -368,7 +368,7 @@ fn odd_but_legal_origins_show_a_clean_stream() {
     let audio =
         Audio { from: Duration::from_secs(1), until: Some(Duration::from_secs(3)), ..Audio::default() };
     check(base(), Publisher { audio: Some(audio), ..publisher() });
-    let clock = |base, mask31| PublisherClock { base, mask31, jump: None };
+    let clock = |base, mask31| PublisherClock { base, mask31, jump: None, drift: 0 };
     check(base(), Publisher { clock: clock(0xFFFF_FF00, false), ..publisher() });
 }
 
@@ -380,11 +380,15 @@ fn clocks_that_leap_are_noticed() {
         pair.run(Duration::from_secs(3));
         assert!(pair.report().violations[0].contains(words), "{:?}", pair.report().violations);
     };
-    let jump =
-        |by| PublisherClock { base: 10_000_000, mask31: false, jump: Some((Duration::from_secs(1), by)) };
+    let jump = |by| PublisherClock {
+        base: 10_000_000,
+        mask31: false,
+        jump: Some((Duration::from_secs(1), by)),
+        drift: 0,
+    };
     check(jump(3_600_000), "leaps from");
     check(jump(-3_600_000), "after");
-    check(PublisherClock { base: 0x7FFF_FF00, mask31: true, jump: None }, "after");
+    check(PublisherClock { base: 0x7FFF_FF00, mask31: true, jump: None, drift: 0 }, "after");
 }
 
 #[test]

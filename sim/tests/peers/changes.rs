@@ -92,7 +92,7 @@ fn clocks_that_leap_or_start_over_on_the_way_are_noticed() {
 }
 
 fn clock(base: u32) -> PublisherClock {
-    PublisherClock { base, mask31: false, jump: None }
+    PublisherClock { base, mask31: false, jump: None, drift: 0 }
 }
 
 #[test]

@@ -252,7 +252,7 @@ fn a_process_told_to_end_says_what_its_software_says() {
         assert_eq!(pair.said.len() == before, like != Like::Ffmpeg, "{like}");
         assert_eq!((pair.origin.ledger().open, pair.origin.epoch(NAME)), (0, None));
         // The process started anew takes the player in.
-        let clock = sim::origin::PublisherClock { base: 5000, mask31: false, jump: None };
+        let clock = sim::origin::PublisherClock { base: 5000, mask31: false, jump: None, drift: 0 };
         pair.publish(Publisher { clock, ..Publisher::default() });
         pair.run(MILLIS(1000));
         if pair.origin.behaviour().gop_cache {

@@ -15,7 +15,7 @@ use proxy_core::{
 };
 use proxyd::env::{Env, TokioEnv};
 use sim::{
-    origin::{Behaviour, Publisher, Video},
+    origin::{ACCEPT_QUEUE, Behaviour, Publisher, Video},
     real::{Clock, RealOrigin, RealPlayer, RealProxy},
     viewer::ViewerConfig,
 };
@@ -92,10 +92,10 @@ fn a_name_that_changes_is_followed_on_real_sockets() {
 async fn follow(old: Old) -> io::Result<()> {
     let (home_ip, away_ip) = (Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3));
     let clock = Clock::start();
-    let home = RealOrigin::start_at((home_ip, 0).into(), Behaviour::default(), clock).await?;
+    let home = RealOrigin::start_at((home_ip, 0).into(), ACCEPT_QUEUE, Behaviour::default(), clock).await?;
     let port = home.addr().port();
     let behaviour = Behaviour { numbers_from: AWAY_NUMBERS, ..Behaviour::default() };
-    let away = RealOrigin::start_at((away_ip, port).into(), behaviour, clock).await?;
+    let away = RealOrigin::start_at((away_ip, port).into(), ACCEPT_QUEUE, behaviour, clock).await?;
     let publisher =
         || Publisher { video: Some(Video { gop: 10, ..Video::default() }), ..Publisher::default() };
     home.publish(NAME, publisher()).await;

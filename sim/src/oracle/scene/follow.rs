@@ -1,6 +1,6 @@
 //! How the scene follows the records.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use proxy_core::{
     io::{BackoffLaw, Event as CoreEvent, EventKind, PlayerEnd, PullEventKind, PullOptions, PullState},
@@ -34,10 +34,10 @@ impl Scene {
                 }
                 match self.host_of(actor) {
                     Some(host) => {
-                        self.owners.insert(IpAddr::V4(*ip), host);
+                        self.owners.insert(*ip, host);
                     }
                     None => {
-                        self.owners.remove(&IpAddr::V4(*ip));
+                        self.owners.remove(ip);
                     }
                 }
             }

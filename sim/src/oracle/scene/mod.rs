@@ -4,7 +4,7 @@ mod follow;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
 use proxy_core::{
@@ -18,6 +18,7 @@ use proxyd::config::Settings;
 pub(super) use self::follow::begins_attempt;
 use super::bounds::{self, Policy};
 use crate::{
+    net::packet::host_address,
     origin::{Audio, OnConnect, Publisher, Withhold},
     raw::media::Track,
     scenario::model::{Act, AddressTaken, Ending, Event, Fault, FaultEvent, HostRef, Role, Scenario},
@@ -73,9 +74,9 @@ pub struct Scene {
     /// Every origin.
     pub origins: BTreeMap<ActorId, OriginNow>,
     /// Who has which address.
-    pub owners: BTreeMap<IpAddr, HostRef>,
+    pub owners: BTreeMap<Ipv4Addr, HostRef>,
     /// Addresses of the machine itself, where ports are published.
-    gateways: BTreeSet<IpAddr>,
+    gateways: BTreeSet<Ipv4Addr>,
     /// Ports published on the machine, and whose.
     published: BTreeMap<u16, HostRef>,
     /// Hosts of each name.
@@ -345,7 +346,7 @@ impl Scene {
             events: scenario.events.clone(),
             hosts: cast.members.iter().map(|member| HostRef(member.host)).collect(),
             host_names: scenario.hosts.iter().map(|host| host.name.clone()).collect(),
-            gateways: scenario.nets.iter().map(|net| IpAddr::V4(net.gateway)).collect(),
+            gateways: scenario.nets.iter().map(|net| net.gateway).collect(),
             addresses_max: 1,
             ..Self::default()
         };
@@ -388,7 +389,7 @@ impl Scene {
         for (index, host) in scenario.hosts.iter().enumerate() {
             let of = HostRef(u16::try_from(index).unwrap_or(u16::MAX));
             if let Some(ip) = host.ip {
-                self.owners.insert(IpAddr::V4(ip), of);
+                self.owners.insert(ip, of);
             }
             if let Some(publish) = host.publish {
                 self.published.insert(publish.port, of);
@@ -513,16 +514,20 @@ impl Scene {
 
     /// Returns the host behind an address: who has it, or whose port is published there.
     pub fn host_at(&self, addr: SocketAddr) -> Option<HostRef> {
-        if self.gateways.contains(&addr.ip()) {
+        let ip = host_address(addr.ip())?;
+        if self.gateways.contains(&ip) {
             return self.published.get(&addr.port()).copied();
         }
-        self.owners.get(&addr.ip()).copied()
+        self.owners.get(&ip).copied()
     }
 
     /// Returns whether an address is where a proxy itself takes players.
     pub fn is_home(&self, proxy: ActorId, addr: SocketAddr) -> bool {
         let is_its_port = self.settings.get(&proxy).is_some_and(|settings| settings.rtmp.port == addr.port());
-        is_its_port && self.host_of(proxy).is_some_and(|host| self.owners.get(&addr.ip()) == Some(&host))
+        is_its_port
+            && self.host_of(proxy).is_some_and(|host| {
+                host_address(addr.ip()).and_then(|ip| self.owners.get(&ip)) == Some(&host)
+            })
     }
 
     /// Returns the hosts an url leads to.

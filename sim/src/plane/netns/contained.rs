@@ -24,6 +24,9 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), String> {
     if scenario.nets.len() > 1 {
         return Err("networks of an engine do not route to each other as a scenario's do".to_owned());
     }
+    if let Some(net) = scenario.nets.iter().find(|net| net.ipv6) {
+        return Err(format!("line {}: an engine's network has the addresses it was made with", net.line));
+    }
     if !cabled(scenario).is_empty() {
         return Err("an engine has no cables that delay, lose or are narrow".to_owned());
     }
@@ -51,6 +54,7 @@ fn cannot(fault: &Fault) -> Option<&'static str> {
         Realm::Cable => Some("an engine's cables are the kernel's"),
         Realm::Names => Some("an engine's resolver does not misbehave as it is told"),
         Realm::Clock => Some("containers have the clock of their machine"),
+        Realm::Kernel => Some("an engine does not say how many ports a container has"),
         Realm::Machine | Realm::Software | Realm::Publishers | Realm::Players => None,
     }
 }
@@ -100,6 +104,8 @@ pub(super) fn deed(fault: &Fault) -> Option<Deed<'_>> {
         | Fault::Bandwidth { .. }
         | Fault::Mtu { .. }
         | Fault::WallClock { .. }
+        | Fault::LateTimers { .. }
+        | Fault::NoPorts
         | Fault::SlowReader { .. }
         | Fault::Stuck
         | Fault::AcceptClose

@@ -1,6 +1,9 @@
 //! Faults: what each does to namespaces and processes, and how it is undone. The kernel does most of it by itself.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use proxy_core::time::{Duration, Instant};
 
@@ -15,8 +18,8 @@ use super::{
 use crate::{
     origin::Like,
     scenario::model::{
-        Act, AddressTaken, Comeback, Direction, DnsAnswer, Fault, FaultEvent, HostRef, NextIp, PartitionHow,
-        Plane, Realm, Role, Scenario,
+        Act, AddressTaken, Comeback, Direction, DnsAnswer, Family, Fault, FaultEvent, HostRef, NextIp,
+        PartitionHow, Plane, Realm, Role, Scenario,
     },
     trace::{ActorId, CastMember, Moment, What},
     world::moments::Happened,
@@ -57,7 +60,7 @@ pub(super) fn check(plane: Plane, scenario: &Scenario, real_peers: bool) -> Resu
     for event in &scenario.events {
         let Act::Fault(fault) = &event.act else { continue };
         if fault.fault.realm() == Realm::Clock {
-            return Err(format!("line {}: the kernel has one wall clock for all namespaces", event.line));
+            return Err(format!("line {}: all namespaces have the kernel's one clock", event.line));
         }
         if takes_cable(&fault.fault) && cabled.contains(&usize::from(fault.on.0)) {
             let name = &scenario.hosts[usize::from(fault.on.0)].name;
@@ -94,9 +97,13 @@ fn check_real(scenario: &Scenario) -> Result<(), String> {
 /// Returns whether a fault is done to software from outside, whatever it is.
 fn is_done_to_software(fault: &Fault) -> bool {
     match fault.realm() {
-        Realm::Container | Realm::Machine | Realm::Cable | Realm::Names | Realm::Clock | Realm::Players => {
-            true
-        }
+        Realm::Container
+        | Realm::Machine
+        | Realm::Cable
+        | Realm::Names
+        | Realm::Clock
+        | Realm::Kernel
+        | Realm::Players => true,
         Realm::Software => false,
         // That it goes, yes; that it comes back as somebody else, no.
         Realm::Publishers => matches!(fault, Fault::PublisherAway { stream: None, back: None }),
@@ -134,8 +141,8 @@ impl World<'_> {
                 let rules = vec![Rule::Opening { port, how: PartitionHow::Drop }];
                 self.filter_after_orders(index, rules).await?;
             }
-            Fault::Partition { with, direction, how } => {
-                let rules = self.partition(host, with, *direction, *how);
+            Fault::Partition { with, direction, family, how } => {
+                let rules = self.partition(host, with, (*direction, *family), *how);
                 self.filter_after_orders(index, rules).await?;
             }
             Fault::LinkDown => self.ground.set_link(port, false)?,
@@ -183,8 +190,9 @@ impl World<'_> {
             | Fault::Latency { .. }
             | Fault::Bandwidth { .. }
             | Fault::Mtu { .. } => self.order_fabric(Order::Inflict { event: index }).await,
+            Fault::NoPorts => self.ground.set_ports(port, false)?,
             // Refused before the world began.
-            Fault::WallClock { .. } => {}
+            Fault::WallClock { .. } | Fault::LateTimers { .. } => {}
         }
         Ok(())
     }
@@ -254,7 +262,9 @@ impl World<'_> {
             | Fault::MoveAddress { .. }
             | Fault::ReconnectRequest { .. }
             | Fault::TimestampJump { .. }
-            | Fault::WallClock { .. } => {}
+            | Fault::WallClock { .. }
+            | Fault::LateTimers { .. } => {}
+            Fault::NoPorts => self.ground.set_ports(port, true)?,
             Fault::Loss { .. }
             | Fault::Duplicate { .. }
             | Fault::Reorder { .. }
@@ -506,14 +516,20 @@ impl World<'_> {
         self.ground.filter(&self.rules)
     }
 
-    fn partition(&self, host: usize, with: &[HostRef], direction: Direction, how: PartitionHow) -> Vec<Rule> {
+    fn partition(
+        &self,
+        host: usize,
+        with: &[HostRef],
+        (direction, family): (Direction, Option<Family>),
+        how: PartitionHow,
+    ) -> Vec<Rule> {
         let port = self.hosts[host].port;
         if with.is_empty() {
-            return vec![Rule::All { port, direction, how }];
+            return vec![Rule::All { port, direction, family, how }];
         }
         let one = self.hosts[host].ips.clone();
         let others = with.iter().map(|other| self.hosts[usize::from(other.0)].ips.clone());
-        others.map(|other| Rule::Between { one: one.clone(), other, direction, how }).collect()
+        others.map(|other| Rule::Between { one: one.clone(), other, direction, family, how }).collect()
     }
 
     pub(super) fn home_of(&self, host: usize) -> Ipv4Addr {
@@ -587,7 +603,8 @@ impl World<'_> {
         if taken == AddressTaken::Silent {
             // For good, under a number that no event has.
             let event = usize::MAX - stranger;
-            self.filter(event, vec![Rule::All { port, direction: Direction::To, how: PartitionHow::Drop }])?;
+            let (direction, how) = (Direction::To, PartitionHow::Drop);
+            self.filter(event, vec![Rule::All { port, direction, family: None, how }])?;
         }
         // One in a container is started when its container is made.
         if let (Runs::Origin(_), false) = (&self.hosts[stranger].runs, self.ground.is_engine()) {
@@ -601,14 +618,18 @@ impl World<'_> {
     // ---- names ----
 
     /// Returns every name, what is true about it, and how old an answer may become.
-    fn truths(&self) -> BTreeMap<String, (Vec<Ipv4Addr>, Duration)> {
+    fn truths(&self) -> BTreeMap<String, (Vec<IpAddr>, Duration)> {
+        let addresses_of = |host: usize| {
+            let net = usize::from(self.scenario.hosts[host].net);
+            self.scenario.nets[net].addresses(self.home_of(host))
+        };
         let mut truths = BTreeMap::new();
         for (index, host) in self.scenario.hosts.iter().enumerate() {
-            truths.insert(host.name.clone(), (vec![self.home_of(index)], Duration::ZERO));
+            truths.insert(host.name.clone(), (addresses_of(index).collect(), Duration::ZERO));
         }
         for name in &self.scenario.names {
-            let mut addresses: Vec<Ipv4Addr> =
-                name.hosts.iter().map(|host| self.home_of(usize::from(host.0))).collect();
+            let mut addresses: Vec<IpAddr> =
+                name.hosts.iter().flat_map(|host| addresses_of(usize::from(host.0))).collect();
             addresses.extend(&name.ips);
             truths.insert(name.name.clone(), (addresses, name.ttl));
         }

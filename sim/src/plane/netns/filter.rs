@@ -8,7 +8,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, net::Ipv4Addr};
 
-use crate::scenario::model::{Direction, PartitionHow};
+use crate::scenario::model::{Direction, Family, PartitionHow};
 
 /// What is in force, by event.
 #[derive(Debug, Default)]
@@ -22,9 +22,15 @@ pub(in crate::plane) struct Rules {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Rule {
     /// Between a host and everybody.
-    All { port: usize, direction: Direction, how: PartitionHow },
+    All { port: usize, direction: Direction, family: Option<Family>, how: PartitionHow },
     /// Between a host and another.
-    Between { one: Vec<Ipv4Addr>, other: Vec<Ipv4Addr>, direction: Direction, how: PartitionHow },
+    Between {
+        one: Vec<Ipv4Addr>,
+        other: Vec<Ipv4Addr>,
+        direction: Direction,
+        family: Option<Family>,
+        how: PartitionHow,
+    },
     /// Opens a connection to a host.
     Opening { port: usize, how: PartitionHow },
 }
@@ -66,30 +72,40 @@ impl Rules {
         let mut forward = String::new();
         for rule in self.all() {
             match rule {
-                Rule::All { port, direction, how: PartitionHow::Drop } => {
+                Rule::All { port, direction, family, how: PartitionHow::Drop } => {
                     let (to, from) = cables.entry(*port).or_default();
-                    if is_to(*direction) {
-                        to.push_str("  meta protocol ip drop\n");
-                    }
-                    if is_from(*direction) {
-                        from.push_str("  meta protocol ip drop\n");
+                    for family in families(*family) {
+                        // Who has an address is asked and answered all the same.
+                        let rule = match family {
+                            Family::V4 => "  meta protocol ip drop\n",
+                            Family::V6 => "  meta protocol ip6 meta l4proto tcp drop\n",
+                        };
+                        if is_to(*direction) {
+                            to.push_str(rule);
+                        }
+                        if is_from(*direction) {
+                            from.push_str(rule);
+                        }
                     }
                 }
                 Rule::Opening { port, how: PartitionHow::Drop } => {
                     let (to, _) = cables.entry(*port).or_default();
                     let _ = writeln!(to, "  {OPENING} drop");
                 }
-                Rule::Between { one, other, direction, how } => {
+                Rule::Between { one, other, direction, family, how } => {
                     let verdict = match how {
                         PartitionHow::Drop => "drop",
                         PartitionHow::Reject => "tcp flags & rst == 0x0 reject with tcp reset",
                     };
-                    let (one, other) = (list(one), list(other));
-                    if is_to(*direction) {
-                        let _ = writeln!(forward, "  ip saddr {other} ip daddr {one} {verdict}");
-                    }
-                    if is_from(*direction) {
-                        let _ = writeln!(forward, "  ip saddr {one} ip daddr {other} {verdict}");
+                    for family in families(*family) {
+                        let (one, other) = (list(family, one), list(family, other));
+                        let ip = word(family);
+                        if is_to(*direction) {
+                            let _ = writeln!(forward, "  {ip} saddr {other} {ip} daddr {one} {verdict}");
+                        }
+                        if is_from(*direction) {
+                            let _ = writeln!(forward, "  {ip} saddr {one} {ip} daddr {other} {verdict}");
+                        }
                     }
                 }
                 Rule::All { how: PartitionHow::Reject, .. }
@@ -97,7 +113,7 @@ impl Rules {
             }
         }
         let mut out = format!(
-            "table netdev rps\ndelete table netdev rps\ntable ip rps\ndelete table ip rps\ntable ip rps {{\n chain forward \
+            "table netdev rps\ndelete table netdev rps\ntable inet rps\ndelete table inet rps\ntable inet rps {{\n chain forward \
              {{\n  type filter hook forward priority 0;\n{forward} }}\n}}\ntable netdev rps {{\n"
         );
         for (port, (to, from)) in &cables {
@@ -121,12 +137,18 @@ impl Rules {
         let (mut input, mut output) = (String::new(), String::new());
         for rule in self.all() {
             match rule {
-                Rule::All { port, direction, how: PartitionHow::Reject } if *port == of => {
-                    if is_to(*direction) {
-                        input.push_str("  iifname \"eth0\" tcp flags & rst == 0x0 reject with tcp reset\n");
-                    }
-                    if is_from(*direction) {
-                        output.push_str("  oifname \"eth0\" tcp flags & rst == 0x0 reject with tcp reset\n");
+                Rule::All { port, direction, family, how: PartitionHow::Reject } if *port == of => {
+                    for family in families(*family) {
+                        let rule = format!(
+                            "meta nfproto {} tcp flags & rst == 0x0 reject with tcp reset",
+                            proto(family)
+                        );
+                        if is_to(*direction) {
+                            let _ = writeln!(input, "  iifname \"eth0\" {rule}");
+                        }
+                        if is_from(*direction) {
+                            let _ = writeln!(output, "  oifname \"eth0\" {rule}");
+                        }
                     }
                 }
                 Rule::Opening { port, how: PartitionHow::Reject } if *port == of => {
@@ -136,7 +158,7 @@ impl Rules {
             }
         }
         Some(format!(
-            "table ip rps\ndelete table ip rps\ntable ip rps {{\n chain input {{\n  type filter hook input priority 0;\n\
+            "table inet rps\ndelete table inet rps\ntable inet rps {{\n chain input {{\n  type filter hook input priority 0;\n\
              {input} }}\n chain output {{\n  type filter hook output priority 0;\n{output} }}\n}}\n"
         ))
     }
@@ -156,8 +178,28 @@ fn is_from(direction: Direction) -> bool {
     }
 }
 
-fn list(ips: &[Ipv4Addr]) -> String {
-    let ips: Vec<String> = ips.iter().map(ToString::to_string).collect();
+fn families(only: Option<Family>) -> impl Iterator<Item = Family> {
+    [Family::V4, Family::V6].into_iter().filter(move |family| only.is_none_or(|only| only == *family))
+}
+
+/// What nftables calls a family where it matches addresses.
+fn word(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ip",
+        Family::V6 => "ip6",
+    }
+}
+
+/// And what it calls it in `nfproto`.
+fn proto(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ipv4",
+        Family::V6 => "ipv6",
+    }
+}
+
+fn list(family: Family, ips: &[Ipv4Addr]) -> String {
+    let ips: Vec<String> = ips.iter().map(|ip| family.address(*ip).to_string()).collect();
     format!("{{ {} }}", ips.join(", "))
 }
 
@@ -165,7 +207,8 @@ fn list(ips: &[Ipv4Addr]) -> String {
 mod tests {
     use super::*;
 
-    const ALL: Rule = Rule::All { port: 1, direction: Direction::From, how: PartitionHow::Drop };
+    const ALL: Rule =
+        Rule::All { port: 1, direction: Direction::From, family: None, how: PartitionHow::Drop };
 
     fn check(rules: Vec<Rule>) -> (String, Option<String>) {
         let mut in_force = Rules::default();
@@ -195,15 +238,18 @@ mod tests {
     #[test]
     fn between_two_hosts_addresses_count_after_translation() {
         let (one, other) = (vec![Ipv4Addr::new(10, 0, 0, 1)], vec![Ipv4Addr::new(10, 0, 0, 2)]);
-        let rule = Rule::Between { one, other, direction: Direction::To, how: PartitionHow::Drop };
+        let (direction, how) = (Direction::To, PartitionHow::Drop);
+        let rule = Rule::Between { one, other, direction, family: None, how };
         let (machine, _) = check(vec![rule]);
-        assert!(machine.contains("  ip saddr { 10.0.0.2 } ip daddr { 10.0.0.1 } drop\n }"), "{machine}");
+        let rules = "  ip saddr { 10.0.0.2 } ip daddr { 10.0.0.1 } drop\n  ip6 saddr { fd00::a00:2 } ip6 daddr { fd00::a00:1 } drop\n }";
+        assert!(machine.contains(rules), "{machine}");
     }
 
     #[test]
     fn a_cable_that_is_gone_has_no_rules_and_what_is_lifted_is_gone() {
         let mut rules = Rules::default();
-        rules.set(7, vec![ALL, Rule::All { port: 1, direction: Direction::Both, how: PartitionHow::Reject }]);
+        let (direction, how) = (Direction::Both, PartitionHow::Reject);
+        rules.set(7, vec![ALL, Rule::All { port: 1, direction, family: Some(Family::V6), how }]);
         assert!(!rules.at_machine(|_| None).contains("v1"));
         assert!(rules.lift(7) && !rules.lift(7));
         assert!(!rules.at_machine(|port| Some(format!("v{port}"))).contains("v1"));

@@ -150,6 +150,15 @@ impl Ground {
         }
     }
 
+    /// Gives a host its ephemeral ports, or none at all.
+    pub(super) fn set_ports(&self, place: usize, some: bool) -> Result<(), String> {
+        match self {
+            Self::Kernel(kernel) => kernel.set_ports(place, some),
+            // Refused before the world began.
+            Self::Engine(_) => Ok(()),
+        }
+    }
+
     /// Gives a host another address, on its interface if it has one.
     pub(super) fn set_address(&mut self, place: usize, ip: Ipv4Addr) -> Result<(), String> {
         match self {

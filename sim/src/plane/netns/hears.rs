@@ -13,6 +13,7 @@ use super::{
     world::{HostNow, Runs, World},
 };
 use crate::{
+    net::packet::host_address,
     trace::{ActorId, Moment, What},
     world::moments::Happened,
 };
@@ -149,7 +150,7 @@ impl World<'_> {
     /// A proxy's kernel tells of a flow; those that its own software opens are dials.
     fn dials(&mut self, host: usize, at: u64, from: IpAddr, to: SocketAddr) {
         let HostNow { actor, ips, .. } = &self.hosts[host];
-        let is_ours = |ip: IpAddr| matches!(ip, IpAddr::V4(ip) if ips.contains(&ip));
+        let is_ours = |ip: IpAddr| host_address(ip).is_some_and(|ip| ips.contains(&ip));
         // A url may lead back to the proxy itself; calls of its API are the operator's.
         let is_call = match &self.hosts[host].runs {
             Runs::Proxy(proxy) => to.port() == proxy.settings.http.port,

@@ -10,7 +10,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
     process::id,
     sync::atomic::{AtomicU32, Ordering},
@@ -29,7 +29,7 @@ const REACHABLE_MS: u32 = 4_000;
 const PROBE_AFTER: u32 = 1;
 
 /// Rules by which a kernel keeps track of flows.
-pub(in crate::plane) const WATCH_FLOWS: &str = "table ip rps_flows {\n chain flows {\n  type filter hook output priority 0;\n  ct state new accept\n }\n}\n";
+pub(in crate::plane) const WATCH_FLOWS: &str = "table inet rps_flows {\n chain flows {\n  type filter hook output priority 0;\n  ct state new accept\n }\n}\n";
 
 /// Worlds of this process so far.
 static WORLDS: AtomicU32 = AtomicU32::new(0);
@@ -79,8 +79,9 @@ impl Kernel {
             lines.extend([
                 format!("link add b{index} type bridge forward_delay 0"),
                 format!("addr add {gateway}/{bits} dev b{index}"),
-                format!("link set b{index} mtu {} up", net.link.mtu),
             ]);
+            lines.extend(v6(net, gateway).map(|v6| format!("addr add {v6} dev b{index} nodad")));
+            lines.extend([format!("link set b{index} mtu {} up", net.link.mtu)]);
         }
         ip(machine, &lines)?;
         let mut settings = vec![
@@ -88,6 +89,9 @@ impl Kernel {
             "net.ipv4.conf.all.send_redirects=0".to_owned(),
             "net.ipv4.conf.default.send_redirects=0".to_owned(),
         ];
+        if kernel.nets.iter().any(|net| net.ipv6) {
+            settings.push("net.ipv6.conf.all.forwarding=1".to_owned());
+        }
         for index in 0..kernel.nets.len() {
             settings.push(format!("net.ipv4.conf.b{index}.send_redirects=0"));
             settings.extend(neighbours(&format!("b{index}")));
@@ -164,8 +168,11 @@ impl Kernel {
         ip(&self.prefix, &machine)?;
         let bits = network.subnet.1;
         let mut lines: Vec<String> = ips.iter().map(|ip| format!("addr add {ip}/{bits} dev eth0")).collect();
+        lines.extend(
+            ips.iter().filter_map(|ip| v6(network, *ip)).map(|v6| format!("addr add {v6} dev eth0 nodad")),
+        );
         lines.push("link set eth0 up".to_owned());
-        lines.push(format!("route add default via {}", network.gateway));
+        lines.extend(ways_out(network, "add"));
         ip(namespace, &lines)?;
         set(namespace, &neighbours("eth0"))?;
         self.ports[port].is_plugged = true;
@@ -184,6 +191,16 @@ impl Kernel {
         ip(&self.prefix, &[format!("link set v{port} {}", if up { "up" } else { "down" })])
     }
 
+    /// Gives a host its ephemeral ports, or a range of one that is reserved.
+    pub(super) fn set_ports(&self, port: usize, some: bool) -> Result<(), String> {
+        let (range, reserved) = if some { ("32768 60999", "") } else { ("60999 60999", "60999") };
+        let settings = [
+            format!("net.ipv4.ip_local_reserved_ports={reserved}"),
+            format!("net.ipv4.ip_local_port_range={range}"),
+        ];
+        set(&self.ports[port].namespace, &settings)
+    }
+
     /// Gives a host another address, on its interface if it has one.
     pub(super) fn set_address(&mut self, port: usize, address: Ipv4Addr) -> Result<(), String> {
         let Port { namespace, net, ips, is_plugged, is_special: _ } = &mut self.ports[port];
@@ -194,9 +211,13 @@ impl Kernel {
         let bits = network.subnet.1;
         let mut lines: Vec<String> =
             before.iter().map(|ip| format!("addr del {ip}/{bits} dev eth0")).collect();
+        lines.extend(
+            before.iter().filter_map(|ip| v6(network, *ip)).map(|v6| format!("addr del {v6} dev eth0")),
+        );
         lines.push(format!("addr add {address}/{bits} dev eth0"));
+        lines.extend(v6(network, address).map(|v6| format!("addr add {v6} dev eth0 nodad")));
         // The way out went with the address.
-        lines.push(format!("route replace default via {}", network.gateway));
+        lines.extend(ways_out(network, "replace"));
         ip(namespace, &lines)
     }
 
@@ -301,6 +322,17 @@ impl Drop for Kernel {
         tools::remove(&self.prefix);
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Returns the IPv6 address beside an IPv4 address, with its network's length, if the network has any.
+fn v6(network: &Network, ip: Ipv4Addr) -> Option<String> {
+    let bits = 96 + u16::from(network.subnet.1);
+    network.addresses(ip).find(IpAddr::is_ipv6).map(|v6| format!("{v6}/{bits}"))
+}
+
+/// Returns how default routes are set.
+fn ways_out(network: &Network, how: &str) -> Vec<String> {
+    network.addresses(network.gateway).map(|gateway| format!("route {how} default via {gateway}")).collect()
 }
 
 fn neighbours(device: &str) -> [String; 2] {

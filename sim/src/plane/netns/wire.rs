@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
 use proxy_core::io::PlayOutput;
@@ -136,7 +136,7 @@ pub(super) struct NameAnswer {
 /// What a name server says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum NameReply {
-    Addresses(Vec<Ipv4Addr>),
+    Addresses(Vec<IpAddr>),
     NotFound,
     ServFail,
     Silent,

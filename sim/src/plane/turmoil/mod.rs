@@ -83,6 +83,9 @@ impl Carrier {
                 scenario.hosts.len()
             ));
         }
+        if !scenario.latest_timer().is_zero() {
+            return Err("the timers of a driver are its runtime's, and never late".to_owned());
+        }
         let mut sim = turmoil::Builder::new()
             .rng_seed(seed)
             .epoch(SystemTime::UNIX_EPOCH)

@@ -1,12 +1,12 @@
 //! What goes wrong.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use proxy_core::time::Duration;
 
 use super::HostRef;
-pub use crate::origin::CutBy;
 use crate::origin::{Behaviour, Publisher};
+pub use crate::{net::packet::Family, origin::CutBy};
 
 /// Something goes wrong.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +51,8 @@ pub enum Fault {
         with: Vec<HostRef>,
         /// Which packets, seen from the host.
         direction: Direction,
+        /// Of which family; `None`: of both.
+        family: Option<Family>,
         /// What happens to them.
         how: PartitionHow,
     },
@@ -188,6 +190,13 @@ pub enum Fault {
         /// Milliseconds.
         by: i64,
     },
+    /// Timers fire late.
+    LateTimers {
+        /// By so much.
+        by: Duration,
+    },
+    /// Every ephemeral port is in use: nothing can be dialled.
+    NoPorts,
     // ---- players ----
     /// Reads slowly.
     SlowReader {
@@ -215,6 +224,8 @@ pub enum Realm {
     Names,
     /// The clock of a host.
     Clock,
+    /// What the kernel of a host has left.
+    Kernel,
     /// How players read.
     Players,
 }
@@ -258,7 +269,8 @@ impl Fault {
             | Self::TimestampJump { .. } => Realm::Software,
             Self::PublisherAway { .. } => Realm::Publishers,
             Self::Dns { .. } => Realm::Names,
-            Self::WallClock { .. } => Realm::Clock,
+            Self::WallClock { .. } | Self::LateTimers { .. } => Realm::Clock,
+            Self::NoPorts => Realm::Kernel,
             Self::SlowReader { .. } | Self::Stuck => Realm::Players,
         }
     }
@@ -388,5 +400,5 @@ pub enum DnsAnswer {
     /// The answer of the fault's beginning.
     Stale,
     /// These addresses.
-    Addresses(Vec<Ipv4Addr>),
+    Addresses(Vec<IpAddr>),
 }

@@ -1,12 +1,15 @@
 //! Who there is: networks, hosts and their models, names, and what is pulled.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use proxy_core::time::Duration;
 use proxyd::config::Settings;
 
 use super::{HostRef, Line};
-use crate::origin::{Behaviour, Like, Publisher};
+use crate::{
+    net::packet::Family,
+    origin::{Behaviour, Like, Publisher},
+};
 
 /// A network: a bridge on the one machine all hosts live on.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +24,8 @@ pub struct Network {
     pub subnet: (Ipv4Addr, u8),
     /// The machine's address on it.
     pub gateway: Ipv4Addr,
+    /// Its hosts have IPv6 addresses as well.
+    pub ipv6: bool,
     /// What each host's link to it is like.
     pub link: LinkQuality,
     /// What is left behind when a host goes.
@@ -57,6 +62,13 @@ pub struct LeftBehind {
     pub conntrack_kept: bool,
     /// A host that comes back with `ip = "new"` leaves its address free for the next that wants one.
     pub reassign_ip: bool,
+}
+
+impl Network {
+    /// Returns what a host with this address is called by its peers, as resolvers sort it: IPv6 first (RFC 6724).
+    pub fn addresses(&self, ip: Ipv4Addr) -> impl Iterator<Item = IpAddr> + use<> {
+        self.ipv6.then(|| Family::V6.address(ip)).into_iter().chain([IpAddr::V4(ip)])
+    }
 }
 
 /// A host, or several alike.
@@ -114,6 +126,8 @@ pub struct OriginModel {
     pub behaviour: Behaviour,
     /// The port it listens on.
     pub port: u16,
+    /// How many dials its kernel takes that it has not taken up.
+    pub backlog: u16,
     /// `app/stream` of every stream published, ranges such as `live/cam{1..500}` expanded.
     pub streams: Vec<String>,
     /// What the publishers send.
@@ -149,7 +163,7 @@ pub struct Name {
     /// The hosts whose addresses it has, in this order; follows them when they move.
     pub hosts: Vec<HostRef>,
     /// Further addresses.
-    pub ips: Vec<Ipv4Addr>,
+    pub ips: Vec<IpAddr>,
     /// How old an answer may be.
     pub ttl: Duration,
 }

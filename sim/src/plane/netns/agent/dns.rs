@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -16,8 +16,9 @@ use crate::plane::netns::wire::{NameAnswer, NameReply};
 const AT: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 53);
 /// The longest question over UDP.
 const QUESTION_BYTES_MAX: usize = 512;
-/// The type of IPv4 addresses.
+/// The types of IPv4 and IPv6 addresses.
 const TYPE_A: u16 = 1;
+const TYPE_AAAA: u16 = 28;
 
 const NO_ERROR: u8 = 0;
 const SERVER_FAILURE: u8 = 2;
@@ -94,23 +95,28 @@ impl Question {
     /// Returns the answer's bytes; `None` where there is to be none.
     fn answer(&self, reply: &NameReply, ttl: u32) -> Option<Vec<u8>> {
         let (code, ips) = match reply {
-            NameReply::Addresses(ips) if self.kind == TYPE_A => (NO_ERROR, ips.as_slice()),
-            NameReply::Addresses(_) => (NO_ERROR, [].as_slice()),
+            NameReply::Addresses(ips) => (NO_ERROR, ips.as_slice()),
             NameReply::NotFound => (NAME_ERROR, [].as_slice()),
             NameReply::ServFail => (SERVER_FAILURE, [].as_slice()),
             NameReply::Silent => return None,
         };
+        let kind = |ip: &&IpAddr| if ip.is_ipv4() { TYPE_A } else { TYPE_AAAA };
+        let ips: Vec<&IpAddr> = ips.iter().filter(|ip| kind(ip) == self.kind).collect();
         let count = u16::try_from(ips.len()).ok()?.to_be_bytes();
         let mut out = self.id.to_vec();
         // An answer, recursion desired and available.
         out.extend([0x81, 0x80 | code, 0, 1, count[0], count[1], 0, 0, 0, 0]);
         out.extend(&self.bytes);
         for ip in ips {
-            // The name of the question, an IPv4 address, class IN.
-            out.extend([0xC0, 12, 0, 1, 0, 1]);
+            // The name of the question, its type, class IN.
+            out.extend([0xC0, 12]);
+            out.extend(self.kind.to_be_bytes());
+            out.extend([0, 1]);
             out.extend(ttl.to_be_bytes());
-            out.extend([0, 4]);
-            out.extend(ip.octets());
+            match ip {
+                IpAddr::V4(ip) => out.extend([0, 4].iter().chain(&ip.octets())),
+                IpAddr::V6(ip) => out.extend([0, 16].iter().chain(&ip.octets())),
+            }
         }
         Some(out)
     }
@@ -146,10 +152,14 @@ mod tests {
 
     #[test]
     fn answers_say_what_they_are_to_say() {
-        let two = NameReply::Addresses(vec![Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2)]);
+        let two = ["10.0.0.1", "10.0.0.2"].map(|ip| ip.parse().expect("an address"));
+        let two = NameReply::Addresses(two.to_vec());
         assert_eq!(check(1, &two), Some((0, 2, 32)));
         // There is the name, and no address of IPv6.
         assert_eq!(check(28, &two), Some((0, 0, 0)));
+        let both = ["fd00::a00:1", "10.0.0.1"].map(|ip| ip.parse().expect("an address"));
+        let both = NameReply::Addresses(both.to_vec());
+        assert_eq!((check(1, &both), check(28, &both)), (Some((0, 1, 16)), Some((0, 1, 28))));
         assert_eq!(check(1, &NameReply::NotFound), Some((3, 0, 0)));
         assert_eq!(check(1, &NameReply::ServFail), Some((2, 0, 0)));
         assert_eq!(check(1, &NameReply::Silent), None);

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
 use proxy_core::time::{Duration, Instant};
@@ -10,7 +10,8 @@ use proxy_core::time::{Duration, Instant};
 use super::{Orders, look_ticks, origin_of, tell, tell_what};
 use crate::{
     origin::{
-        Behaviour, Change, CutAt, CutBy, Ending, Like, ModelOrigin, Publisher, Then as ModelThen, Which,
+        ACCEPT_QUEUE, Behaviour, Change, CutAt, CutBy, Ending, Like, ModelOrigin, Publisher,
+        Then as ModelThen, Which,
     },
     plane::netns::{
         wire::{News, Order},
@@ -121,6 +122,7 @@ fn stranger(port: u16) -> OriginModel {
         like: Like::ZlMediaKit,
         behaviour: Behaviour::like(Like::ZlMediaKit),
         port,
+        backlog: ACCEPT_QUEUE,
         streams: Vec::new(),
         publisher: Publisher::default(),
         boot: Duration::ZERO,
@@ -136,8 +138,12 @@ impl Process<'_> {
         let now = self.clock.now();
         if self.listen_at.is_some_and(|at| at <= now) {
             self.listen_at = None;
-            let at = SocketAddr::from((Ipv4Addr::UNSPECIFIED, self.spec.port));
-            let started = RealOrigin::start_at(at, self.behaviour(), self.clock).await;
+            // The unspecified address of IPv6 is that of both families.
+            let has_both = self.scenario.nets.iter().any(|net| net.ipv6);
+            let ip =
+                if has_both { Ipv6Addr::UNSPECIFIED.into() } else { IpAddr::from(Ipv4Addr::UNSPECIFIED) };
+            let at = SocketAddr::new(ip, self.spec.port);
+            let started = RealOrigin::start_at(at, self.spec.backlog, self.behaviour(), self.clock).await;
             self.origin = Some(started.map_err(|error| format!("cannot listen on {at}: {error}"))?);
             tell(&News::Listening { at: self.clock.now().as_nanos() });
         }
