@@ -534,7 +534,11 @@ pub(crate) static TOLD: Form = Form {
     text: "Players are told something",
     groups: &[
         &[
-            must("told", Kind::Text, "an onStatus code, StreamEOF, HTTP 404"),
+            must(
+                "told",
+                Kind::Word(|| list(words::TOLD)),
+                "an onStatus code, a user control event, an HTTP status",
+            ),
             must("players", Kind::Hosts(Roles::PLAYER), "which players"),
         ],
         AFTER,

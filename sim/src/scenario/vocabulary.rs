@@ -55,6 +55,7 @@ pub fn sections() -> Vec<Section> {
         section("endings", "endings: what fault `end` says", plain(&list(words::ENDINGS))),
         section("marks", "marks: what a run may reach", plain(super::MARKS)),
         section("defects", "defects: what may be planted", plain(&super::planted::defects())),
+        section("told", "told: what players are told", plain(&list(words::TOLD))),
         section("never", "never: what must not happen", plain(&list(words::NEVERS))),
         section(
             "tables",
