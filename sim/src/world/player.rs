@@ -10,7 +10,7 @@ use proxy_core::{io::PlayOutput, time::Instant};
 
 use super::{
     Happened, Owner, Running, Wake, World,
-    timeline::{has_one_origin, hold_max},
+    timeline::{forward_max, has_one_origin, hold_max},
 };
 use crate::{
     net::{HostId, NetEvent, SockId},
@@ -112,6 +112,7 @@ impl World<'_> {
                     plays_rise: self.timeline.plays_rise(self.scenario, stream, at),
                     one_origin: has_one_origin(self.scenario, source),
                     hold_max: hold_max(self.scenario),
+                    forward_max: Some(forward_max(self.scenario)),
                     ..ViewerConfig::stamped(source)
                 };
                 let Some((mut config, _)) = PlayerConfig::from_url(&url, viewer) else { continue };

@@ -134,6 +134,15 @@ fn has_detours(scenario: &Scenario) -> bool {
     })
 }
 
+/// Returns how far a clock may step forward where no frame is missing: as far as no proxy takes for a jump, 10 s at least.
+pub(crate) fn forward_max(scenario: &Scenario) -> Duration {
+    let of_host = |host: &Host| match &host.role {
+        Role::Proxy(settings) => settings.core.relay.forward_max,
+        Role::Origin(_) | Role::Player(_) => Duration::ZERO,
+    };
+    scenario.hosts.iter().map(of_host).fold(Duration::from_secs(10), Duration::max)
+}
+
 /// Returns how long a clock may stand still at the beginning of a play: for a whole GOP of what is sent and the frame that
 /// follows it, or until a track far behind is taken to be live, which takes a second of its frames, three of them at least,
 /// and as much as is kept back to be written together.

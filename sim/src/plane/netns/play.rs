@@ -14,7 +14,7 @@ use crate::{
     world::{
         calls::{Repair, arguments},
         moments::Happened,
-        timeline::{has_one_origin, hold_max},
+        timeline::{forward_max, has_one_origin, hold_max},
     },
 };
 
@@ -91,6 +91,7 @@ impl World<'_> {
                     plays_rise: self.timeline.plays_rise(self.scenario, &stream, at),
                     has_one_origin,
                     hold_max: hold_max(self.scenario).as_nanos().try_into().unwrap_or(u64::MAX),
+                    forward_max: forward_max(self.scenario).as_nanos().try_into().unwrap_or(u64::MAX),
                     is_real: false,
                 });
                 let joins = What::PlayerJoins {

@@ -119,6 +119,8 @@ pub(super) struct SeatOrder {
     pub(super) has_one_origin: bool,
     /// How long its clock may stand still, in nanoseconds.
     pub(super) hold_max: u64,
+    /// How far it may step forward, in nanoseconds.
+    pub(super) forward_max: u64,
     /// It is ffmpeg, not a model.
     pub(super) is_real: bool,
 }

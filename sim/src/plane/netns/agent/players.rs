@@ -144,6 +144,7 @@ fn join(
         plays_rise: order.plays_rise,
         one_origin: order.has_one_origin,
         hold_max: Duration::from_nanos(order.hold_max),
+        forward_max: Some(Duration::from_nanos(order.forward_max)),
         ..viewer
     };
     let (mut config, _) =
