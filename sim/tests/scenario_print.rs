@@ -347,6 +347,8 @@ fn lasting() -> impl Strategy<Value = (HostRef, FaultPlan)> {
         behaviours().prop_map(|(name, change)| (ORIGIN, FaultPlan::Behave(name, Box::new(change)))),
         (1..1_000_000_u64).prop_map(|rate| (PLAYERS, FaultPlan::Fault(Fault::SlowReader { rate }))),
         Just((PLAYERS, FaultPlan::Fault(Fault::Stuck))),
+        durations(0..200).prop_map(|by| (PROXY, FaultPlan::Fault(Fault::LateTimers { by }))),
+        Just((PROXY, FaultPlan::Fault(Fault::NoPorts))),
     ]
 }
 
@@ -362,8 +364,6 @@ fn at_once() -> impl Strategy<Value = (HostRef, FaultPlan)> {
         option::of(texts()).prop_map(|tc_url| (ORIGIN, Fault::ReconnectRequest { tc_url })),
         (-hour..hour).prop_map(|by| (ORIGIN, Fault::TimestampJump { by })),
         (-hour..hour).prop_map(|by| (PROXY, Fault::WallClock { by })),
-        durations(0..500).prop_map(|by| (PROXY, Fault::LateTimers { by })),
-        Just((PROXY, Fault::NoPorts)),
     ]
     .prop_map(|(on, fault)| (on, FaultPlan::Fault(fault)))
 }
@@ -415,7 +415,11 @@ fn comebacks() -> impl Strategy<Value = Comeback> {
 
 fn addresses() -> impl Strategy<Value = IpAddr> {
     let families = select(vec![Family::V4, Family::V6]);
-    (any::<u32>(), families).prop_map(|(bits, family)| family.address(Ipv4Addr::from(bits)))
+    // Of IPv6 only those of the network are anybody's.
+    (any::<u32>(), families).prop_map(|(bits, family)| match family {
+        Family::V4 => IpAddr::V4(Ipv4Addr::from(bits)),
+        Family::V6 => family.address(Ipv4Addr::new(10, 1, 0, 20 + (bits % 200) as u8)),
+    })
 }
 
 fn answers() -> impl Strategy<Value = DnsAnswer> {
@@ -461,7 +465,7 @@ fn expect((kind, event, offset, at_most, max_gap): ExpectPlan, events: usize) ->
 
 fn nets() -> impl Strategy<Value = Network> {
     let link =
-        (durations(0..2), durations(2..9), 0..=1_000_000_u32, option::of(8..9_000_000_u64), 576..9000_u32);
+        (durations(0..2), durations(2..9), 0..=1_000_000_u32, option::of(8..9_000_000_u64), 1280..9000_u32);
     let left = (any::<bool>(), any::<bool>(), any::<bool>());
     (1..9_u8, link, left, option::of(durations(1..9000))).prop_map(
         |(gateway, link, left, conntrack_timeout)| {
@@ -473,7 +477,7 @@ fn nets() -> impl Strategy<Value = Network> {
                 subnet: (Ipv4Addr::new(10, 1, 0, 0), 24),
                 // Not the origin's.
                 gateway: Ipv4Addr::new(10, 1, 0, if gateway == 2 { 1 } else { gateway }),
-                ipv6: left.0 != left.2,
+                ipv6: true,
                 link: LinkQuality {
                     latency_min,
                     latency_max,
@@ -527,7 +531,8 @@ fn origins() -> impl Strategy<Value = (OriginModel, Option<Publish>)> {
 }
 
 fn publishers() -> impl Strategy<Value = Publisher> {
-    let videos = vec![VideoCodec::Avc, VideoCodec::HevcLegacy, VideoCodec::Av1, VideoCodec::Unknown];
+    let videos =
+        vec![VideoCodec::Avc, VideoCodec::HevcLegacy, VideoCodec::Hevc, VideoCodec::Av1, VideoCodec::Unknown];
     let video = (
         select(videos),
         1..60_u32,

@@ -79,7 +79,12 @@ pub(super) fn roll(name: &'static str, on: HostRef, scenario: &Scenario, dice: &
             Fault::MoveAddress { ip: NextIp::New, taken: taken(dice) }
         }
         "cut" => Fault::Cut { at: cut_at(dice), by: cut_by(dice) },
-        "split" => Fault::Split { bytes: dice.one(&[1, 7, 100, 1_000]) },
+        "split" => {
+            // Each piece is a packet of its own: single bytes of much would be all that a run is about.
+            let is_much = model.is_some_and(|model| bulk(model) > 10_000);
+            let pieces = if is_much { [100, 100, 1_000, 1_000] } else { [1, 7, 100, 1_000] };
+            Fault::Split { bytes: dice.one(&pieces) }
+        }
         "coalesce" => Fault::Coalesce { hold: dice.wide_millis(10, 4_000) },
         "trickle" => {
             Fault::Trickle { bytes: dice.one(&[1, 10, 100, 1_000]), every: dice.wide_millis(10, 2_000) }
@@ -199,13 +204,19 @@ fn partition(on: HostRef, scenario: &Scenario, dice: &mut Dice) -> Fault {
     Fault::Partition {
         with,
         direction: dice.one(&[Direction::Both, Direction::Both, Direction::To, Direction::From]),
-        family: if scenario.nets[0].ipv6 {
+        family: if scenario.nets.first().is_some_and(|net| net.ipv6) {
             dice.one(&[None, Some(Family::V4), Some(Family::V6)])
         } else {
             None
         },
         how: dice.one(&[PartitionHow::Drop, PartitionHow::Drop, PartitionHow::Reject]),
     }
+}
+
+/// Returns about how many bytes come from an origin at once.
+fn bulk(model: &OriginModel) -> usize {
+    let largest = model.publisher.video.as_ref().map_or(0, |video| video.bytes.0.max(video.bytes.1));
+    model.streams.len() * largest.max(200)
 }
 
 /// Returns a byte of what is said: of the handshake and of control exchange as often as of media.

@@ -1,6 +1,6 @@
 //! The built-in universe's worlds: who there is before anything goes wrong. Small, so that thousands run in a minute.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use proxy_core::{time::Duration, url::OriginUrl};
 use proxyd::config::Settings;
@@ -8,6 +8,7 @@ use proxyd::config::Settings;
 use super::roll::Roll;
 use crate::{
     dice::Dice,
+    net::packet::host_address,
     origin::{
         ACCEPT_QUEUE, Audio, Behaviour, Csids, Handshake, Like, Missing, Publisher, SecondPlay, Shutdown,
         Video,
@@ -481,7 +482,7 @@ pub(super) fn dialled_names(scenario: &Scenario) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for pull in &scenario.pulls {
         if let Ok(url) = OriginUrl::parse(&pull.url.replace("{n}", "1"))
-            && url.host.parse::<Ipv4Addr>().is_err()
+            && url.host.parse::<IpAddr>().is_err()
             && !names.contains(&url.host)
         {
             names.push(url.host);
@@ -512,7 +513,7 @@ pub(super) fn is_named(scenario: &Scenario, host: HostRef) -> bool {
     let Some(ip) = scenario.hosts.get(usize::from(host.0)).and_then(|host| host.ip) else { return true };
     let mut urls =
         scenario.pulls.iter().filter_map(|pull| OriginUrl::parse(&pull.url.replace("{n}", "1")).ok());
-    !urls.any(|url| url.host == ip.to_string())
+    !urls.any(|url| url.host.parse().ok().and_then(host_address) == Some(ip))
 }
 
 /// Returns the hosts of a role.

@@ -173,10 +173,10 @@ pub fn parse(packet: &[u8]) -> Option<Parsed> {
         6 => parse_ip6(packet)?,
         _ => return None,
     };
-    match protocol {
-        PROTOCOL_TCP => parse_tcp(family, (src, dst), body).map(Parsed::Tcp),
-        PROTOCOL_ICMP => parse_icmp(body),
-        PROTOCOL_ICMP6 => parse_icmp6(body),
+    match (family, protocol) {
+        (_, PROTOCOL_TCP) => parse_tcp(family, (src, dst), body).map(Parsed::Tcp),
+        (Family::V4, PROTOCOL_ICMP) => parse_icmp(body),
+        (Family::V6, PROTOCOL_ICMP6) => parse_icmp6(body),
         _ => None,
     }
 }

@@ -511,11 +511,17 @@ impl Router {
     pub fn source_for(&self, host: HostId, to: Ipv4Addr, family: Family) -> Option<(Ipv4Addr, u16)> {
         let namespace = &self.hosts[usize::from(host.0)];
         if namespace.owns(to) {
-            return Some((to, LinkSpec::BRIDGE.mtu));
+            return self.has_address(host, to, family).then_some((to, LinkSpec::BRIDGE.mtu));
         }
         let near = namespace.veths.iter().find(|veth| self.bridges[usize::from(veth.bridge.0)].contains(to));
         let veth = near.or(namespace.veths.first()).filter(|veth| self.carries(veth.bridge, family))?;
         Some((*veth.addresses.first()?, self.bridges[usize::from(veth.bridge.0)].spec.link.mtu))
+    }
+
+    /// Returns whether a namespace has this address in this family.
+    pub(crate) fn has_address(&self, host: HostId, ip: Ipv4Addr, family: Family) -> bool {
+        let veths = &self.hosts[usize::from(host.0)].veths;
+        veths.iter().any(|veth| veth.addresses.contains(&ip) && self.carries(veth.bridge, family))
     }
 
     /// Returns whether a bridge has addresses of a family.

@@ -28,7 +28,7 @@ pub struct TapRecord {
     pub host: HostId,
     /// What happened to it.
     pub seen: Seen,
-    /// The IPv4 packet. Its checksums are not computed.
+    /// The packet. Its checksums are not computed.
     pub packet: Vec<u8>,
 }
 

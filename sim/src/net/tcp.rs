@@ -278,7 +278,9 @@ impl End {
 
     /// Takes note of a smaller path MTU, and returns whether it changed anything.
     pub(crate) fn lower_mtu(&mut self, mtu: u16, now: Instant) -> bool {
-        if mtu >= self.mtu || mtu < 68 {
+        // Less than this no link may have (RFC 791, RFC 8200), and Linux does not believe it.
+        let least = if self.local.family == Family::V6 { 1280 } else { 68 };
+        if mtu >= self.mtu || mtu < least {
             return false;
         }
         // An interface's MTU is fixed; the socket is not in it, and goes on behind another.

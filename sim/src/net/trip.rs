@@ -67,13 +67,13 @@ impl Router {
             return;
         };
         let namespace = &self.hosts[usize::from(sender.0)];
-        if !namespace.alive || !namespace.owns(header.src.ip) {
+        if !namespace.alive || !self.has_address(sender, header.src.ip, header.src.family) {
             out.push(Fate::Drop { host: sender, reason: DropReason::NoSource, packet });
             return;
         }
         let trip = Trip { packet, sender, sent: header, header, held_back: false };
         let to = header.dst.ip;
-        if namespace.owns(to) {
+        if self.has_address(sender, to, header.dst.family) {
             let came = Came { from: sender, from_life: 0, to_life: 0 };
             match sender == MACHINE {
                 true => self.machine(trip, None, came, now + LOOPBACK, out),
@@ -316,7 +316,7 @@ impl Router {
             }
         }
         let to = trip.header.dst.ip;
-        if self.hosts[usize::from(MACHINE.0)].owns(to) {
+        if self.has_address(MACHINE, to, trip.header.dst.family) {
             if self.filtered && came_by.is_some() {
                 let Some(passed) = self.filter(trip, MACHINE, at, out) else { return };
                 trip = passed;

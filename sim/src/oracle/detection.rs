@@ -3,7 +3,7 @@
 //! | layer | what stops | noticed within |
 //! |---|---|---|
 //! | media | all frames | `stall_timeout` |
-//! | media | one track that flowed | `track_stall_timeout`, or it is told as gone |
+//! | media | one track that flowed | `track_stall_timeout`: it is asked for again twice, then told as gone |
 //! | RTMP | the stream, as its origin says | the instant it arrives |
 //! | RTMP | every byte, where pings were answered | [`bounds::ping_detection`] |
 //!
@@ -34,11 +34,16 @@ pub(super) struct Detection {
     due: Alarms<(ActorId, u64, Silent)>,
     /// Tracks told as gone, until they are seen again.
     gone: std::collections::BTreeSet<(ActorId, u64, Track)>,
+    /// Tracks that streams were interrupted for while the rest flowed, and how often since a frame of them came.
+    asked_again: std::collections::BTreeMap<(ActorId, u64), (Track, u32)>,
     /// Ends that origins have told of plays under way: when, and by which word.
     ended: std::collections::BTreeMap<(ActorId, u64), (Instant, String)>,
     /// Origins that have been asked to play and have not answered that.
     held: std::collections::BTreeMap<(ActorId, u64), Held>,
 }
+
+/// A silent track is asked for again so often: by one replay and one redial.
+const ASKED_AGAIN_MAX: u32 = 2;
 
 /// An answer that is waited for.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +82,9 @@ impl Oracle for Detection {
             let Some(stream) = scene.streams.get(&(proxy, id)) else { return };
             if stream.state == PullState::Streaming && stream.upstream == Some(*conn) {
                 self.gone.remove(&(proxy, id, *track));
+                if self.asked_again.get(&(proxy, id)).is_some_and(|(silent, _)| silent == track) {
+                    self.asked_again.remove(&(proxy, id));
+                }
                 self.on_frame(proxy, id, *track, stream, at);
             }
         } else if let What::EndArrived { conn, told } = &record.what {
@@ -116,6 +124,7 @@ impl Oracle for Detection {
     fn forget(&mut self, proxy: ActorId) {
         self.due.retain(|(of, _, _)| *of != proxy);
         self.gone.retain(|(of, _, _)| *of != proxy);
+        self.asked_again.retain(|(of, _), _| *of != proxy);
         self.ended.retain(|(of, _), _| *of != proxy);
     }
 }
@@ -161,6 +170,7 @@ impl Detection {
             self.gone.retain(|(of, stream, _)| (*of, *stream) != (proxy, id));
             self.held.remove(&(proxy, id));
             self.ended.remove(&(proxy, id));
+            self.asked_again.remove(&(proxy, id));
             return;
         }
         let Some(stream) = scene.streams.get(&(proxy, id)) else { return };
@@ -174,6 +184,10 @@ impl Detection {
                 self.ended.remove(&(proxy, id));
                 self.due.clear(&(proxy, id, Silent::End));
                 self.on_noticed(*event, stream, scene, record, findings);
+                self.on_asked_again((*event, *next), id, stream, record, findings);
+            }
+            if *event == PullEventKind::Restart {
+                self.asked_again.remove(&(proxy, id));
             }
             if *state == PullState::Requesting {
                 self.on_requesting((*event, *next), id, stream, scene, record, findings);
@@ -190,6 +204,10 @@ impl Detection {
                     if let Some(seen) = seen {
                         self.on_frame(proxy, id, track, stream, seen);
                     }
+                }
+                if let Some((track, _)) = self.asked_again.get(&(proxy, id)) {
+                    let bound = self.strictness.of(stream.policy.track_stall);
+                    self.due.set_if_none((proxy, id, Silent::Track(*track)), at + bound);
                 }
             }
             self.look_at_state(proxy, id, stream, scene);
@@ -269,6 +287,33 @@ impl Detection {
         }
     }
 
+    /// A stream has left `Streaming`: perhaps for a track that is silent while the other flows.
+    fn on_asked_again(
+        &mut self,
+        (stimulus, next): (PullEventKind, PullState),
+        id: u64,
+        stream: &StreamNow,
+        record: &Record,
+        findings: &mut Findings,
+    ) {
+        let is_asked = matches!(next, PullState::Replaying | PullState::Resolving | PullState::Queued);
+        let flows = stream.arrived_at.is_some_and(|at| record.at.since(at) < stream.policy.stall);
+        if stimulus != PullEventKind::Deadline || !is_asked || !flows {
+            return;
+        }
+        let silent = if stream.audio_at < stream.video_at { Track::Audio } else { Track::Video };
+        let (track, times) = self.asked_again.entry((record.actor, id)).or_insert((silent, 0));
+        *times = if *track == silent { *times + 1 } else { 1 };
+        *track = silent;
+        if *times > ASKED_AGAIN_MAX {
+            let text = format!(
+                "{} is interrupted for its silent {silent:?} again, {times} times and no frame of that between:                  {ASKED_AGAIN_MAX} were promised, a replay and a redial",
+                name_of(&stream.key)
+            );
+            findings.broken(NAME, record.actor, text);
+        }
+    }
+
     /// Returns since when something is silent, and how long it may be; `None` if it need not be noticed.
     fn stands(
         &self,
@@ -285,7 +330,10 @@ impl Detection {
                 Some((since, self.strictness.of(bounds::detection(&stream.policy))))
             }
             Silent::Track(track) if is_streaming && !self.gone.contains(&(proxy, id, track)) => {
-                Some((stream.track_at(track)?, self.strictness.of(stream.policy.track_stall)))
+                // One that was asked for again is missed from when the rest flows again.
+                let is_asked = self.asked_again.get(&(proxy, id)).is_some_and(|(asked, _)| *asked == track);
+                let since = stream.track_at(track).or(is_asked.then_some(stream.entered_at))?;
+                Some((since, self.strictness.of(stream.policy.track_stall)))
             }
             // Who was frozen asks when it runs again, and waits for the answer.
             Silent::Bytes if stream.ponged && pings(stream.state) && stream.upstream.is_some() => Some((
@@ -501,6 +549,34 @@ mod tests {
             texts[0].contains("no Video has arrived for 10.500 s: that was to be noticed within 10.000 s"),
             "{texts:?}"
         );
+    }
+
+    /// The video is silent from 1 s on while audio flows, and is asked for again every ten seconds, so often; it may come back
+    /// once in between.
+    fn asks_again(times: u64, comes_back: bool) -> Vec<String> {
+        check(|story| {
+            streams(story, false);
+            story.at(1_000).frame(1, 2, Track::Video);
+            for asked in 1..=times {
+                for n in 1..=19 {
+                    story.at(1_000 + (asked - 1) * 10_000 + n * 500).frame(1, 2, Track::Audio);
+                }
+                story.step(1, S::Streaming, E::Deadline, S::Replaying);
+                story.step(1, S::Replaying, E::Frame, S::Streaming);
+                if comes_back && asked == 2 {
+                    story.frame(1, 2, Track::Video);
+                }
+            }
+        })
+    }
+
+    #[test]
+    fn a_track_is_not_asked_for_again_for_ever() {
+        assert_eq!(asks_again(2, false), [""; 0]);
+        assert_eq!(asks_again(3, true), [""; 0]);
+        let texts = asks_again(3, false);
+        assert_eq!(texts.len(), 1, "{texts:?}");
+        assert!(texts[0].contains("interrupted for its silent Video again, 3 times"), "{texts:?}");
     }
 
     /// The last byte comes at 1 s, on a connection whose origin answers pings or does not.

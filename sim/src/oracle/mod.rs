@@ -429,6 +429,7 @@ impl Oracles {
     #[must_use]
     pub fn with_grain(mut self, grain: Duration) -> Self {
         self.grain = grain;
+        self.scene.grain = grain;
         self.scene.is_coarse = !grain.is_zero();
         self
     }

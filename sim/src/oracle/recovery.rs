@@ -251,8 +251,8 @@ impl Recovery {
             Whose::Stream(..) | Whose::Seat(_) => None,
         });
         for (id, promised) in waiting.collect::<Vec<_>>() {
-            let bound =
-                scene.streams.get(&(proxy, id)).and_then(|stream| self.bound_of(proxy, stream, scene));
+            let left = scene.streams.get(&(proxy, id)).filter(|stream| stream.unwatched_since == Some(at));
+            let bound = left.and_then(|stream| self.bound_of(proxy, stream, scene));
             if bound.is_some_and(|bound| bound > promised) {
                 self.expect_stream(proxy, id, scene, at);
             }
@@ -414,7 +414,8 @@ mod tests {
         assert!(texts[0].contains("streaming within 13.550 s was promised"), "{texts:?}");
     }
 
-    /// Who is left alone in calm waits as long as who was alone from the beginning, and no longer.
+    /// Who is left alone in calm waits as long as who was alone from the beginning, from then on, and no longer; others coming and
+    /// going change nothing.
     #[test]
     fn a_stream_whose_last_player_leaves_may_wait_longer() {
         let check = |leaves: bool| {
@@ -425,6 +426,7 @@ mod tests {
                 if leaves {
                     story.at(2_000).leaves(1, 1, PlayerEnd::Left(Hangup::Eof));
                 }
+                story.at(9_000).leaves_unseated(7, PlayerEnd::Idle);
                 story.at(170_000).timeout();
             })
         };
@@ -437,6 +439,7 @@ mod tests {
         };
         assert_eq!(promised(&check(false)).as_deref(), Some("13.550"));
         assert_eq!(promised(&check(true)).as_deref(), Some("27.700"));
+        assert!(check(true).iter().any(|text| text.contains("since 2.000000s")), "{:?}", check(true));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use proxy_core::{
     io::{EventKind, PullState},
-    time::Instant,
+    time::{Duration, Instant},
 };
 use proxyd::log::words;
 use serde_json::Value;
@@ -106,13 +106,13 @@ fn judge(call: &CallNow, body: &Value, scene: &Scene, at: Instant) -> Vec<String
         && online
         && let Some(stream) = stream
     {
-        texts.extend(stale(stream, at));
+        texts.extend(stale(stream, scene.grain, at));
     }
     if name == "getProxyInfo"
         && code == 0
         && let Some(stream) = stream
     {
-        texts.extend(judge_proxy(stream, &body["data"], at, scene.is_outside));
+        texts.extend(judge_proxy(stream, &body["data"], at, scene));
     }
     if name == "listStreamProxy" {
         for entry in entries(body) {
@@ -121,7 +121,7 @@ fn judge(call: &CallNow, body: &Value, scene: &Scene, at: Instant) -> Vec<String
             if let Some(stream) = id.and_then(|id| scene.streams.get(&(proxy, id)))
                 && !is_vague(stream)
             {
-                texts.extend(judge_proxy(stream, entry, at, scene.is_outside));
+                texts.extend(judge_proxy(stream, entry, at, scene));
             }
         }
     }
@@ -132,7 +132,7 @@ fn judge(call: &CallNow, body: &Value, scene: &Scene, at: Instant) -> Vec<String
 }
 
 /// Judges what a list of pulls tells of one.
-fn judge_proxy(stream: &StreamNow, told: &Value, at: Instant, is_outside: bool) -> Vec<String> {
+fn judge_proxy(stream: &StreamNow, told: &Value, at: Instant, scene: &Scene) -> Vec<String> {
     let name = name_of(&stream.key);
     let mut texts = Vec::new();
     let state = words::state(stream.state);
@@ -146,8 +146,9 @@ fn judge_proxy(stream: &StreamNow, told: &Value, at: Instant, is_outside: bool) 
     if let (PullState::BackingOff, Some(next)) = (stream.state, stream.next_attempt) {
         let wait = u64::try_from(next.since(at).as_millis()).unwrap_or(u64::MAX);
         // From outside it is not known when exactly it was told.
-        let is_near =
-            told["next_attempt_ms"].as_u64().is_some_and(|told| is_outside && told.abs_diff(wait) < 250);
+        let is_near = told["next_attempt_ms"]
+            .as_u64()
+            .is_some_and(|told| scene.is_outside && told.abs_diff(wait) < 250);
         if told["next_attempt_ms"] != wait && !is_near {
             texts.push(format!(
                 "{name} is told next_attempt_ms {}, and its next attempt begins in {wait} ms",
@@ -159,7 +160,7 @@ fn judge_proxy(stream: &StreamNow, told: &Value, at: Instant, is_outside: bool) 
         }
     }
     if is_up {
-        texts.extend(stale(stream, at));
+        texts.extend(stale(stream, scene.grain, at));
     }
     texts
 }
@@ -178,7 +179,7 @@ fn judge_list(call: &CallNow, body: &Value, scene: &Scene, proxy: ActorId, at: I
             && fits("app", &stream.key.app)
             && fits("stream", &stream.key.stream)
         {
-            texts.extend(stale(stream, at));
+            texts.extend(stale(stream, scene.grain, at));
             online.insert(name_of(&stream.key));
         }
     }
@@ -200,9 +201,9 @@ fn judge_list(call: &CallNow, body: &Value, scene: &Scene, proxy: ActorId, at: I
 }
 
 /// A stream that is told to stream, and whose frames have stopped arriving.
-fn stale(stream: &StreamNow, at: Instant) -> Option<String> {
+fn stale(stream: &StreamNow, grain: Duration, at: Instant) -> Option<String> {
     let silence = at.since(stream.arrived_at.unwrap_or(stream.entered_at));
-    (silence > stream.policy.stall).then(|| {
+    (silence > stream.policy.stall + grain).then(|| {
         format!(
             "{} is told to stream, and no frame has arrived for {}: at most {} was promised",
             name_of(&stream.key),

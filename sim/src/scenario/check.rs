@@ -5,14 +5,17 @@ use std::{
     path::Path,
 };
 
-use proxy_core::url::OriginUrl;
+use proxy_core::{time::Duration, url::OriginUrl};
 
 use super::{
     build::addresses,
     expect::{is_end, window},
     faults::find,
     lookup::network,
-    model::{Act, Anchor, Event, FaultEvent, Host, HostRef, PullRef, Role, Scenario, Wanted, When},
+    model::{
+        Act, Anchor, DnsAnswer, Event, Family, Fault, FaultEvent, Host, HostRef, PullRef, Role, Scenario,
+        Wanted, When,
+    },
     print::fault_name,
     pulls::PullNames,
     read::{Reader, offer},
@@ -23,6 +26,10 @@ use crate::net::packet::host_address;
 
 /// The longest virtual time of a file in `field/`: every plane runs those.
 const FIELD_NANOS_MAX: i128 = 40_000_000_000;
+/// The smallest packet that every link of IPv6 takes (RFC 8200, section 5).
+const IPV6_MTU_MIN: u32 = 1280;
+/// How late timers may be: several in a row are late, and bounds have to bite.
+const LATE_MAX: Duration = Duration::from_millis(200);
 
 impl Reader<'_> {
     /// Tells what makes no sense together.
@@ -65,6 +72,7 @@ impl Reader<'_> {
             self.error(&at, text);
         }
         self.check_names_answered(scenario);
+        self.check_families(scenario);
         self.check_events(scenario);
         self.check_windows(scenario);
         self.check_swarm(scenario, root.table("swarm"));
@@ -82,6 +90,7 @@ impl Reader<'_> {
         }
         if let Ok(ip) = host.parse::<IpAddr>() {
             return match host_address(ip) {
+                Some(own) if ip.is_ipv6() => self.check_ip6(scenario, (ip, own), at),
                 Some(ip) => self.check_ip(scenario, ip, url.port, at),
                 None if ip.is_loopback() => {}
                 None => self.error(at, format!("url: {ip} is in no net; IPv6 addresses begin with fd00::")),
@@ -100,6 +109,62 @@ impl Reader<'_> {
         }
         if is_one {
             self.check_stream(scenario, host, &url, at);
+        }
+    }
+
+    /// An address of IPv6, and the host's other one.
+    fn check_ip6(&mut self, scenario: &Scenario, (ip, own): (IpAddr, Ipv4Addr), at: &Span) {
+        let Some(net) = scenario.nets.iter().find(|net| network(own, net.subnet.1) == net.subnet.0) else {
+            return self.error(at, format!("{ip} is in no net"));
+        };
+        if !net.ipv6 {
+            self.error(at, format!("{ip} is nobody's: net {} has no ipv6 = true", net.name));
+        } else if own == net.gateway {
+            self.error(at, format!("{ip} is the gateway of net {}: ports are published to IPv4", net.name));
+        }
+    }
+
+    /// Families where there are none of them.
+    fn check_families(&mut self, scenario: &Scenario) {
+        let ipv6 = scenario.nets.iter().any(|net| net.ipv6);
+        for net in scenario.nets.iter().filter(|net| net.ipv6 && net.link.mtu < IPV6_MTU_MIN) {
+            let at = self.place_of_line(net.line, "mtu");
+            self.error(
+                &at,
+                format!("mtu: IPv6 needs {IPV6_MTU_MIN} bytes, and {} has {}", net.name, net.link.mtu),
+            );
+        }
+        let of_names = scenario.names.iter().map(|name| (name.line, name.ips.as_slice()));
+        let of_faults = scenario.events.iter().filter_map(|event| match &event.act {
+            Act::Fault(FaultEvent {
+                fault: Fault::Dns { answer: DnsAnswer::Addresses(ips), .. }, ..
+            }) => Some((event.line, ips.as_slice())),
+            _ => None,
+        });
+        let answers: Vec<_> = of_names.chain(of_faults).collect();
+        for (line, ips) in answers {
+            let at = self.place_of_line(line, "ips");
+            for ip in ips.iter().filter(|ip| ip.is_ipv6()) {
+                if let Some(own) = host_address(*ip) {
+                    self.check_ip6(scenario, (*ip, own), &at);
+                }
+            }
+        }
+        for event in &scenario.events {
+            let Act::Fault(fault) = &event.act else { continue };
+            let place = |key| self.place_of_line(event.line, key);
+            match &fault.fault {
+                Fault::Partition { family: Some(Family::V6), .. } if !ipv6 => {
+                    let at = place("family");
+                    self.error(&at, "family: no net has ipv6 = true");
+                }
+                Fault::LateTimers { by } if *by > LATE_MAX => {
+                    let at = place("by");
+                    let text = format!("by: more than {LATE_MAX:?} would break what is promised by itself");
+                    self.error(&at, text);
+                }
+                _ => {}
+            }
         }
     }
 
@@ -147,7 +212,7 @@ impl Reader<'_> {
     fn check_names_answered(&mut self, scenario: &Scenario) {
         for event in &scenario.events {
             let Act::Fault(fault) = &event.act else { continue };
-            let super::model::Fault::Dns { name, .. } = &fault.fault else { continue };
+            let Fault::Dns { name, .. } = &fault.fault else { continue };
             let hosts = scenario.hosts.iter().map(|host| host.name.as_str());
             let known: Vec<_> = hosts.chain(scenario.names.iter().map(|name| name.name.as_str())).collect();
             if !known.contains(&name.as_str()) {
@@ -274,7 +339,7 @@ impl Reader<'_> {
     }
 }
 
-fn nanos(time: proxy_core::time::Duration) -> i128 {
+fn nanos(time: Duration) -> i128 {
     i128::try_from(time.as_nanos()).unwrap_or(i128::MAX)
 }
 

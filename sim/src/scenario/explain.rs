@@ -245,7 +245,9 @@ fn sentence<T: PartialEq>(table: words::Table<T>, value: T) -> &'static str {
 fn net_words(net: &Network) -> String {
     let kind = if net.is_docker { "Docker bridge" } else { "bridge" };
     let (min, max) = (time(net.link.latency_min), time(net.link.latency_max));
-    format!("{kind} {}/{}, gateway {}, latency {min} to {max}", net.subnet.0, net.subnet.1, net.gateway)
+    let ipv6 = if net.ipv6 { ", IPv6 too" } else { "" };
+    let (subnet, bits) = net.subnet;
+    format!("{kind} {subnet}/{bits}, gateway {}, latency {min} to {max}{ipv6}", net.gateway)
 }
 
 fn origin_words(model: &OriginModel) -> String {
@@ -257,7 +259,10 @@ fn origin_words(model: &OriginModel) -> String {
     };
     let up = if model.up { "" } else { ", not up yet" };
     let published = if model.published { "" } else { ", not published yet" };
-    format!("an origin like {like}: {streams}, {}{up}{published}", content(&model.publisher))
+    let usual = crate::origin::ACCEPT_QUEUE;
+    let backlog =
+        if model.backlog == usual { String::new() } else { format!(", a backlog of {}", model.backlog) };
+    format!("an origin like {like}: {streams}, {}{backlog}{up}{published}", content(&model.publisher))
 }
 
 fn content(publisher: &Publisher) -> String {
@@ -269,7 +274,11 @@ fn content(publisher: &Publisher) -> String {
         )
     });
     let audio = publisher.audio.as_ref().map(|audio| words::word(words::AUDIO, audio.codec).to_owned());
-    [video, audio].into_iter().flatten().collect::<Vec<_>>().join(" and ")
+    let tracks = [video, audio].into_iter().flatten().collect::<Vec<_>>().join(" and ");
+    match publisher.clock.drift {
+        0 => tracks,
+        drift => format!("{tracks}, gaining {drift}ms a second"),
+    }
 }
 
 fn pull_words(pull: &PullSpec) -> String {

@@ -205,7 +205,7 @@ const SOFTWARE: &[Key] = &[
         "backlog",
         Kind::Whole(0, 65_535),
         "128",
-        "dials its kernel takes that it has not taken up; beyond, SYNs are dropped",
+        "its kernel takes one dial more than this that it has not taken up; beyond, SYNs are dropped",
     ),
     or("boot", TIME, "\"1s\"", "from a restart to listening"),
     or("first_frame", TIME, "\"2s\"", "from a restart to its publishers' first frame"),

@@ -129,6 +129,9 @@ impl Reader<'_> {
                 );
             }
         }
+        if made.clock.drift.abs() >= 1000 {
+            self.error(&values.at("drift"), "drift: a clock gains or loses less than a second a second");
+        }
         if made.video.is_none() && made.audio.is_none() {
             self.error(&values.span, "a publisher without video and audio sends nothing");
         }

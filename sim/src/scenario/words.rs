@@ -190,28 +190,21 @@ pub(crate) const MISSING: Table<()> = &[
     ("close", (), "FIN"),
 ];
 
-/// What players are told, by proxies and by origins.
+/// What players are told.
 pub(crate) const TOLD: Table<()> = &[
     ("NetStream.Play.Reset", (), "a play begins anew"),
     ("NetStream.Play.Start", (), "a play begins"),
     ("NetStream.Play.StreamNotFound", (), "the stream is not there, or did not come in time"),
     ("NetStream.Play.BadAuth", (), "the operator's systems refuse the player"),
-    ("NetStream.Play.Failed", (), "the play cannot be served"),
-    ("NetStream.Play.InsufficientBW", (), "the play cannot be served, says an origin"),
-    ("NetStream.Play.Stop", (), "the play is over"),
-    ("NetStream.Play.Complete", (), "all of it has been played"),
-    ("NetStream.Play.UnpublishNotify", (), "the publisher has left"),
-    ("NetStream.Play.PublishNotify", (), "a publisher has come"),
+    ("NetStream.Play.InsufficientBW", (), "there are too many players"),
+    ("NetStream.Play.Failed", (), "there are too many plays on one connection"),
+    ("NetStream.Play.UnpublishNotify", (), "the stream is over"),
     ("NetConnection.Connect.Rejected", (), "the connection is not wanted"),
-    ("NetConnection.Connect.Closed", (), "the connection is over"),
-    ("NetConnection.Connect.AppShutdown", (), "the application ends"),
-    ("NetConnection.Connect.ReconnectRequest", (), "the player is to go elsewhere"),
-    ("StreamEOF", (), "user control StreamEOF: the stream is over"),
-    ("StreamDry", (), "user control StreamDry: nothing more comes for now"),
+    ("StreamEOF", (), "user control StreamEOF: nothing more comes of the stream"),
     ("HTTP 200", (), "a play over HTTP-FLV begins"),
     ("HTTP 403", (), "the operator's systems refuse the player, over HTTP-FLV"),
     ("HTTP 404", (), "the stream is not there, or did not come in time, over HTTP-FLV"),
-    ("HTTP 503", (), "there are too many players, over HTTP-FLV"),
+    ("HTTP 503", (), "there are too many players, or it is the end, over HTTP-FLV"),
 ];
 
 pub(crate) const UNPUBLISH: Table<Unpublish> = &[

@@ -415,7 +415,7 @@ pub struct Packet {
     pub outgoing: bool,
     /// What became of it.
     pub fate: PacketFate,
-    /// IPv4, whole.
+    /// The IP packet, whole.
     pub bytes: Vec<u8>,
 }
 

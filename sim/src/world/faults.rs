@@ -633,7 +633,7 @@ impl World<'_> {
     }
 
     /// Returns a host's addresses, or those it had last.
-    fn addresses_of(&self, host: HostRef) -> impl Iterator<Item = IpAddr> + use<> {
+    pub(super) fn addresses_of(&self, host: HostRef) -> impl Iterator<Item = IpAddr> + use<> {
         let net = usize::from(self.scenario.hosts[usize::from(host.0)].net);
         self.scenario.nets[net].addresses(self.home_of(host))
     }

@@ -168,7 +168,7 @@ impl World<'_> {
         }
         let proxy = &mut self.proxies[p];
         let (namespace, (rtmp, http)) = (proxy.namespace, proxy.ports());
-        let ip = IpAddr::V4(self.home_of(self.host_of(self.proxies[p].actor)));
+        let addresses: Vec<IpAddr> = self.addresses_of(self.host_of(self.proxies[p].actor)).collect();
         let mut listens = |port: u16| {
             let listener = if port == 0 { None } else { self.net.listen(namespace, port, BACKLOG) }?;
             self.listeners.insert(listener, Owner::Proxy(p as u16));
@@ -178,7 +178,8 @@ impl World<'_> {
         let proxy = &mut self.proxies[p];
         (proxy.rtmp, proxy.http) = (rtmp_listener, http_listener);
         if rtmp != 0 {
-            self.proxy_input(p, Input::Listening { addrs: vec![SocketAddr::new(ip, rtmp)] });
+            let addrs = addresses.into_iter().map(|ip| SocketAddr::new(ip, rtmp)).collect();
+            self.proxy_input(p, Input::Listening { addrs });
         }
         let actor = self.proxies[p].actor;
         self.note(actor, What::Moment(Moment::Listening));

@@ -17,7 +17,7 @@ use self::wire::Wire;
 /// An origin behind a published port, a proxy that pulls through it, a viewer.
 const STORY: &str = include_str!("story.toml");
 
-/// Closes what the proxy pulls by, half a second after the fault has begun: what follows is dialled and asked for anew.
+/// Closes what the proxy pulls by, a little after the fault has begun: what follows is dialled and asked for anew.
 const CUT: &str = "{ at = \"4500ms\", on = \"origin\", fault = \"cut\", byte = 0 },";
 /// No publisher is there when that happens.
 const AWAY: &str = "{ at = \"4200ms\", on = \"origin\", fault = \"publisher-away\", for = \"3s\" },";
@@ -55,6 +55,13 @@ fn said_first(wire: &Wire) -> Wire {
     Wire(late.0.into_iter().filter(|seen| Some(seen.header.dst.port) == port).collect())
 }
 
+/// What was connected is hung up, and dials are refused.
+fn is_down(origin: &Wire) -> bool {
+    !origin.flags(FIN, 0).is_empty()
+        && !origin.flags(RST, 0).is_empty()
+        && origin.flags(SYN | ACK, 0).is_empty()
+}
+
 /// S0, S1 and S2.
 const HANDSHAKE: usize = 3_073;
 
@@ -68,11 +75,11 @@ fn witnesses() -> Vec<Witness> {
         // ---- processes and containers ----
         at_origin("term", |with, _| {
             let origin = with.between(4_050, 8_000).sent_by("origin");
-            !origin.flags(FIN, 0).is_empty() && !origin.flags(RST, 0).is_empty() && origin.loaded().is_empty()
+            origin.says(b"NetStream.Play.UnpublishNotify") == 1 && is_down(&origin)
         }),
         at_origin("kill", |with, _| {
             let origin = with.between(4_050, 8_000).sent_by("origin");
-            !origin.flags(FIN, 0).is_empty() && !origin.flags(RST, 0).is_empty() && origin.loaded().is_empty()
+            origin.loaded().is_empty() && is_down(&origin)
         }),
         at_origin("vanish", |with, _| with.between(4_050, 8_000).sent_by("origin").is_empty()),
         at_origin("freeze", |with, _| !said(with).flags(ACK, RST | FIN).is_empty() && media(with).is_empty()),
@@ -290,9 +297,7 @@ fn witnesses() -> Vec<Witness> {
         Witness {
             keys: ", ending = \"unpublish-notify\", for = \"4s\"",
             ..at_origin("end", |with, _| {
-                media(&with.between(4_050, 4_010)).is_empty()
-                    && with.between(4_050, 4_100).sent_by("origin").says(b"NetStream.Play.UnpublishNotify")
-                        == 1
+                with.between(4_050, 4_100).sent_by("origin").says(b"NetStream.Play.UnpublishNotify") == 1
                     && with.between(4_100, 4_900).sent_by("origin").says(&[0x17, 1]) == 0
             })
         },

@@ -69,7 +69,7 @@ impl Wire {
         self.only(|seen| seen.at >= Instant::from_millis(from) && seen.at < Instant::from_millis(until))
     }
 
-    /// Those that a host has sent, whatever became of them.
+    /// Those that a host has sent, whatever became of them on their way.
     pub(crate) fn sent_by(&self, host: &str) -> Self {
         self.only(|seen| seen.host == host && seen.outgoing && seen.dropped.is_none())
     }

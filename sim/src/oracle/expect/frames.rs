@@ -132,7 +132,7 @@ impl Frames {
             self.on_frames(seat.0, max_gap, until, line, look, findings);
         } else if let What::PlayerTold { seat, status } = &look.record.what
             && let Wants::Status(wanted) = &self.wants
-            && status == wanted
+            && status.strip_prefix("_error ").unwrap_or(status) == wanted
         {
             self.on_first(seat.0, line, look.record.at, findings);
         }

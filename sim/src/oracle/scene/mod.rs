@@ -33,6 +33,8 @@ const VAGUE: Duration = Duration::from_millis(250);
 pub struct Scene {
     /// A daemon's clock goes by ticks, and may begin somewhat later than the world's.
     pub is_coarse: bool,
+    /// How much later than they should timers and clocks of this plane may be.
+    pub grain: Duration,
     /// Of what enters and leaves a core only its events are seen: the process is watched from outside.
     pub is_outside: bool,
     /// How much later than promised things may come: clocks of a machine's processes are read one after the other.
@@ -386,6 +388,10 @@ impl Scene {
         // So is a NAT that forgets who is silent for as long as a living connection may be. It is the machine's.
         self.all_touched |=
             scenario.nets.iter().any(|net| net.conntrack_timeout.is_some_and(|timeout| timeout < FORGETFUL));
+        let addresses = |host: HostRef| {
+            let net = scenario.hosts.get(usize::from(host.0)).map_or(0, |host| usize::from(host.net));
+            1 + u32::from(scenario.nets.get(net).is_some_and(|net| net.ipv6))
+        };
         for (index, host) in scenario.hosts.iter().enumerate() {
             let of = HostRef(u16::try_from(index).unwrap_or(u16::MAX));
             if let Some(ip) = host.ip {
@@ -395,6 +401,7 @@ impl Scene {
                 self.published.insert(publish.port, of);
             }
             self.names.insert(host.name.clone(), vec![of]);
+            self.addresses_max = self.addresses_max.max(addresses(of));
             let link = scenario.nets[usize::from(host.net)].link;
             // A link that loses, squeezes or holds back is a fault that never ends.
             let is_late = link.latency_max >= LATE;
@@ -415,7 +422,8 @@ impl Scene {
             }
         }
         for name in &scenario.names {
-            let count = u32::try_from(name.hosts.len() + name.ips.len()).unwrap_or(u32::MAX);
+            let own: u32 = name.hosts.iter().map(|host| addresses(*host)).sum();
+            let count = u32::try_from(name.ips.len()).unwrap_or(u32::MAX).saturating_add(own);
             self.addresses_max = self.addresses_max.max(count);
             self.ttl_max = self.ttl_max.max(name.ttl);
             self.names.insert(name.name.clone(), name.hosts.clone());
@@ -516,6 +524,10 @@ impl Scene {
     pub fn host_at(&self, addr: SocketAddr) -> Option<HostRef> {
         let ip = host_address(addr.ip())?;
         if self.gateways.contains(&ip) {
+            // Ports are published to IPv4.
+            if addr.is_ipv6() {
+                return None;
+            }
             return self.published.get(&addr.port()).copied();
         }
         self.owners.get(&ip).copied()

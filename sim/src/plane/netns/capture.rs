@@ -35,7 +35,7 @@ fn command(device: &str, file: &Path) -> Result<Vec<String>, String> {
     // Without the bridge's promiscuity it would see its own packets alone.
     command.extend(words.iter().filter(|word| **word != "-p").map(ToString::to_string));
     command.push(file.display().to_string());
-    command.push("ip".to_owned());
+    command.push("ip or ip6".to_owned());
     Ok(command)
 }
 

@@ -57,6 +57,9 @@ pub(super) fn check(plane: Plane, scenario: &Scenario, real_peers: bool) -> Resu
         check_real(scenario)?;
     }
     let cabled = cabled(scenario);
+    if let Some(net) = scenario.nets.iter().find(|net| net.ipv6 && !cabled.is_empty()) {
+        return Err(format!("line {}: cables that delay, lose or are narrow carry IPv4 alone", net.line));
+    }
     for event in &scenario.events {
         let Act::Fault(fault) = &event.act else { continue };
         if fault.fault.realm() == Realm::Clock {
@@ -75,6 +78,9 @@ pub(super) fn check(plane: Plane, scenario: &Scenario, real_peers: bool) -> Resu
 
 /// Returns whether real peers can do everything a scenario wants.
 fn check_real(scenario: &Scenario) -> Result<(), String> {
+    if let Some(net) = scenario.nets.iter().find(|net| net.ipv6) {
+        return Err(format!("line {}: the real nginx-rtmp listens on IPv4 alone", net.line));
+    }
     let is_real = |host: HostRef| matches!(&scenario.hosts[usize::from(host.0)].role, Role::Origin(model) if model.like == Like::NginxRtmp);
     for event in &scenario.events {
         let on = match &event.act {

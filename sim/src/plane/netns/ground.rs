@@ -151,7 +151,7 @@ impl Ground {
     }
 
     /// Gives a host its ephemeral ports, or none at all.
-    pub(super) fn set_ports(&self, place: usize, some: bool) -> Result<(), String> {
+    pub(super) fn set_ports(&mut self, place: usize, some: bool) -> Result<(), String> {
         match self {
             Self::Kernel(kernel) => kernel.set_ports(place, some),
             // Refused before the world began.

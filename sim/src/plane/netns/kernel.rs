@@ -53,6 +53,8 @@ struct Port {
     net: usize,
     ips: Vec<Ipv4Addr>,
     is_plugged: bool,
+    /// How many faults keep all its ephemeral ports in use.
+    portless: u32,
     /// Its cable is none of the kernel's: the ends are there already, `e` and `v` with its number.
     is_special: bool,
 }
@@ -94,7 +96,7 @@ impl Kernel {
         }
         for index in 0..kernel.nets.len() {
             settings.push(format!("net.ipv4.conf.b{index}.send_redirects=0"));
-            settings.extend(neighbours(&format!("b{index}")));
+            settings.extend(neighbours(&format!("b{index}"), kernel.nets[index].ipv6));
         }
         if let Some(timeout) = kernel.nets.iter().find_map(|net| net.conntrack_timeout) {
             let seconds = timeout.as_secs().max(1);
@@ -125,7 +127,7 @@ impl Kernel {
     ) -> Result<usize, String> {
         let port = self.ports.len();
         let namespace = format!("{}-{name}", self.prefix);
-        self.ports.push(Port { namespace, net, ips, is_plugged: false, is_special });
+        self.ports.push(Port { namespace, net, ips, is_plugged: false, portless: 0, is_special });
         self.make_namespace(port)?;
         if !is_special {
             self.plug(port)?;
@@ -148,7 +150,8 @@ impl Kernel {
     pub(super) fn renew(&mut self, port: usize) -> Result<(), String> {
         self.unplug(port);
         tools::remove(&self.ports[port].namespace);
-        self.make_namespace(port)
+        self.make_namespace(port)?;
+        if self.ports[port].portless > 0 { self.allow_ports(port) } else { Ok(()) }
     }
 
     /// Plugs a host in, with its addresses and a hardware address nobody has seen.
@@ -174,7 +177,7 @@ impl Kernel {
         lines.push("link set eth0 up".to_owned());
         lines.extend(ways_out(network, "add"));
         ip(namespace, &lines)?;
-        set(namespace, &neighbours("eth0"))?;
+        set(namespace, &neighbours("eth0", network.ipv6))?;
         self.ports[port].is_plugged = true;
         Ok(())
     }
@@ -191,9 +194,18 @@ impl Kernel {
         ip(&self.prefix, &[format!("link set v{port} {}", if up { "up" } else { "down" })])
     }
 
+    /// Takes a host's ephemeral ports, or gives them back; as often as they are taken they must be given back.
+    pub(super) fn set_ports(&mut self, port: usize, some: bool) -> Result<(), String> {
+        let portless = &mut self.ports[port].portless;
+        *portless = if some { portless.saturating_sub(1) } else { *portless + 1 };
+        self.allow_ports(port)
+    }
+
     /// Gives a host its ephemeral ports, or a range of one that is reserved.
-    pub(super) fn set_ports(&self, port: usize, some: bool) -> Result<(), String> {
-        let (range, reserved) = if some { ("32768 60999", "") } else { ("60999 60999", "60999") };
+    fn allow_ports(&self, port: usize) -> Result<(), String> {
+        let is_portless = self.ports[port].portless > 0;
+        // Of tools that refuse an empty value: port 1 is nobody's.
+        let (range, reserved) = if is_portless { ("60999 60999", "60999") } else { ("32768 60999", "1") };
         let settings = [
             format!("net.ipv4.ip_local_reserved_ports={reserved}"),
             format!("net.ipv4.ip_local_port_range={range}"),
@@ -203,7 +215,7 @@ impl Kernel {
 
     /// Gives a host another address, on its interface if it has one.
     pub(super) fn set_address(&mut self, port: usize, address: Ipv4Addr) -> Result<(), String> {
-        let Port { namespace, net, ips, is_plugged, is_special: _ } = &mut self.ports[port];
+        let Port { namespace, net, ips, is_plugged, is_special: _, portless: _ } = &mut self.ports[port];
         let (before, network) = (std::mem::replace(ips, vec![address]), &self.nets[*net]);
         if !*is_plugged {
             return Ok(());
@@ -335,11 +347,15 @@ fn ways_out(network: &Network, how: &str) -> Vec<String> {
     network.addresses(network.gateway).map(|gateway| format!("route {how} default via {gateway}")).collect()
 }
 
-fn neighbours(device: &str) -> [String; 2] {
-    [
-        format!("net.ipv4.neigh.{device}.base_reachable_time_ms={REACHABLE_MS}"),
-        format!("net.ipv4.neigh.{device}.delay_first_probe_time={PROBE_AFTER}"),
-    ]
+fn neighbours(device: &str, ipv6: bool) -> Vec<String> {
+    let families = ["ipv4", "ipv6"].into_iter().take(1 + usize::from(ipv6));
+    let settings = families.flat_map(|family| {
+        [
+            format!("net.{family}.neigh.{device}.base_reachable_time_ms={REACHABLE_MS}"),
+            format!("net.{family}.neigh.{device}.delay_first_probe_time={PROBE_AFTER}"),
+        ]
+    });
+    settings.collect()
 }
 
 fn set(namespace: &str, settings: &[String]) -> Result<(), String> {

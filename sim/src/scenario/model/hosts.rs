@@ -65,7 +65,7 @@ pub struct LeftBehind {
 }
 
 impl Network {
-    /// Returns what a host with this address is called by its peers, as resolvers sort it: IPv6 first (RFC 6724).
+    /// Returns what a host with this address is called by its peers, as glibc sorts it: IPv6 first.
     pub fn addresses(&self, ip: Ipv4Addr) -> impl Iterator<Item = IpAddr> + use<> {
         self.ipv6.then(|| Family::V6.address(ip)).into_iter().chain([IpAddr::V4(ip)])
     }
