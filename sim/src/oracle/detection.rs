@@ -80,11 +80,11 @@ impl Oracle for Detection {
         if let What::Arrived { conn, track, .. } = &record.what {
             let Some(id) = scene.conns.get(&(proxy, *conn)).and_then(|conn| conn.stream) else { return };
             let Some(stream) = scene.streams.get(&(proxy, id)) else { return };
+            if self.asked_again.get(&(proxy, id)).is_some_and(|(silent, _)| silent == track) {
+                self.asked_again.remove(&(proxy, id));
+            }
             if stream.state == PullState::Streaming && stream.upstream == Some(*conn) {
                 self.gone.remove(&(proxy, id, *track));
-                if self.asked_again.get(&(proxy, id)).is_some_and(|(silent, _)| silent == track) {
-                    self.asked_again.remove(&(proxy, id));
-                }
                 self.on_frame(proxy, id, *track, stream, at);
             }
         } else if let What::EndArrived { conn, told } = &record.what {
@@ -177,6 +177,9 @@ impl Detection {
         if let EventKind::TrackGone(medium) = kind {
             let track = if *medium == Medium::Audio { Track::Audio } else { Track::Video };
             self.gone.insert((proxy, id, track));
+            if self.asked_again.get(&(proxy, id)).is_some_and(|(asked, _)| *asked == track) {
+                self.asked_again.remove(&(proxy, id));
+            }
             self.due.clear(&(proxy, id, Silent::Track(track)));
         }
         if let EventKind::PullStepped { state, event, next } = kind {
@@ -301,13 +304,23 @@ impl Detection {
         if stimulus != PullEventKind::Deadline || !is_asked || !flows {
             return;
         }
-        let silent = if stream.audio_at < stream.video_at { Track::Audio } else { Track::Video };
-        let (track, times) = self.asked_again.entry((record.actor, id)).or_insert((silent, 0));
-        *times = if *track == silent { *times + 1 } else { 1 };
-        *track = silent;
+        // One that was asked for is silent still; of those that flowed it is the one whose last frame is older.
+        let seen = [(stream.audio_at, Track::Audio), (stream.video_at, Track::Video)];
+        let oldest = seen.into_iter().filter_map(|(at, track)| Some((at?, track))).min();
+        let Some((_, oldest)) = oldest else { return };
+        let asked = self.asked_again.get(&(record.actor, id));
+        let silent = asked.map_or(oldest, |(asked, _)| *asked);
+        // Where the other is silent as long it may be that one.
+        let other = stream.track_at(silent.other());
+        if other.is_none_or(|at| record.at.since(at) >= stream.policy.track_stall) {
+            return;
+        }
+        let (_, times) = self.asked_again.entry((record.actor, id)).or_insert((silent, 0));
+        *times += 1;
         if *times > ASKED_AGAIN_MAX {
             let text = format!(
-                "{} is interrupted for its silent {silent:?} again, {times} times and no frame of that between:                  {ASKED_AGAIN_MAX} were promised, a replay and a redial",
+                "{} is interrupted for its silent {silent:?} again, {times} times and no frame of that between: \
+                 {ASKED_AGAIN_MAX} were promised, a replay and a redial",
                 name_of(&stream.key)
             );
             findings.broken(NAME, record.actor, text);
