@@ -71,6 +71,7 @@ const PATCHES: &[(&str, &str)] = planted![
     "retry-for-ever-despite-count",
     "sent-away-for-ever",
     "shed-without-keyframe",
+    "silent-track-asked-once",
     "slow-player-grows-queue",
     "slow-player-never-shed",
     "sound-stays-behind",
