@@ -30,7 +30,7 @@ fn first() -> Publisher {
 }
 
 fn at(base: u32) -> PublisherClock {
-    PublisherClock { base, mask31: false, jump: None }
+    PublisherClock { base, mask31: false, jump: None, drift: 0 }
 }
 
 fn clocked(clock: PublisherClock) -> Publisher {
