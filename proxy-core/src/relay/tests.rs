@@ -522,6 +522,19 @@ fn the_last_lifes_header_serves_a_track_that_has_none_of_its_own() {
 }
 
 #[test]
+fn a_silence_that_an_epoch_closes_is_closed_for_both_tracks() {
+    // Picture and sound were silent for two seconds; other sound begins an epoch where they were, and the picture that goes on
+    // with it stays beside it.
+    let words = "V1 A1 k0 a0 i40 a40 +2000 O1 o2040 k2040 i2080 o2063";
+    let from = "V1@0 A1@0 k0@0 a0@0 i40@40 a40@40 O1@80 o2040@80 V1@80 k2040@80 i2080@120 o2063@103";
+    assert_eq!(seated(words), from);
+    // A clock of sound that alone has gone back takes no picture with it.
+    let words = "V1 A1 k5000 a5000 i5040 a5020 +40 O1 o0 i5080 o23";
+    let from = "V1@0 A1@0 k5000@0 a5000@0 i5040@40 a5020@20 O1@80 o0@80 V1@80 i5080@80 o23@103";
+    assert_eq!(seated(words), from);
+}
+
+#[test]
 fn a_track_that_changes_its_codec_leaves_its_headers() {
     assert_eq!(check("A1 a0 o20 k40 join").remove(0), "k40@40");
     assert_eq!(epochs("A1 a0 O1 o20"), "A1:Play O1:HeaderChanged");

@@ -207,6 +207,10 @@ impl Timeline {
             // The guess was wrong: a track that was there before this epoch goes on, ahead of the others. It had only been held
             // back, or is sparse.
             (Some(_), Some(time)) if self.is_guess && self.is_before(clock) => Place::Epoch(time),
+            // The epoch has closed a silence that this track had as well: its own clock would keep it.
+            (Some(own), Some(time)) if self.is_before(clock) && own > time + self.backward_max => {
+                Place::Epoch(time)
+            }
             // Sound whose first frames were lost may come as late as its old clock would have.
             (Some(_), Some(time)) if clock.is_announced && self.is_before(clock) => Place::Epoch(time),
             // Back on the same clock, but for the fraction of a frame an epoch's base may shift it.
