@@ -14,8 +14,8 @@ use crate::{
 pub struct Found {
     /// The groups, in a fixed order.
     pub groups: BTreeMap<Group, Example>,
-    /// Groups that are known, each with the file it is known from.
-    pub known: BTreeMap<Group, PathBuf>,
+    /// Groups that are known, each with the file it is known from and its reports.
+    pub known: BTreeMap<Group, String>,
 }
 
 /// One failure of a group, told for all of them.
@@ -65,7 +65,7 @@ impl Found {
 ///
 /// # Errors
 /// A file that is not understood, or that names no report.
-pub fn known_in(folder: &Path, conduct: Conduct) -> Result<BTreeMap<Group, PathBuf>, String> {
+pub fn known_in(folder: &Path, conduct: Conduct) -> Result<BTreeMap<Group, String>, String> {
     let mut known = BTreeMap::new();
     if !folder.is_dir() {
         return Ok(known);
@@ -89,11 +89,12 @@ pub fn known_in(folder: &Path, conduct: Conduct) -> Result<BTreeMap<Group, PathB
                 file.path.display()
             ));
         }
+        let from = format!("{} ({})", file.path.display(), scenario.refs.join(", "));
         for seed in scenario.run.seeds.clone() {
             let mut scenario = scenario.clone();
             scenario.run.seeds = vec![seed];
             if let Some(failure) = run(seed, scenario, conduct).failure {
-                known.insert(failure.group, file.path.clone());
+                known.insert(failure.group, from.clone());
             }
         }
     }

@@ -126,7 +126,7 @@ pub struct GroupReport {
     pub group: Group,
     /// How often.
     pub count: u64,
-    /// The file it is known from.
+    /// The file it is known from, with its reports.
     pub known: Option<String>,
     /// The seed of the one told.
     pub seed: u64,
@@ -162,7 +162,7 @@ impl Report {
         let groups = tally.found.groups.iter().map(|(group, example)| GroupReport {
             group: group.clone(),
             count: example.count,
-            known: tally.found.known.get(group).map(|path| path.display().to_string()),
+            known: tally.found.known.get(group).cloned(),
             seed: example.seed,
             text: example.text.clone(),
             events: example.scenario.events.len(),

@@ -9,7 +9,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -137,7 +136,7 @@ struct Memory {
 pub fn search(
     plan: &Plan,
     is_over: &AtomicBool,
-    known: BTreeMap<Group, PathBuf>,
+    known: BTreeMap<Group, String>,
     mut on_progress: impl FnMut(&Tally),
 ) -> Tally {
     let mut tally = Tally::default();
