@@ -326,8 +326,6 @@ pub struct Oracles {
     turns: turns::Turns,
     findings: Findings,
     now: Instant,
-    /// How much later than due a plane may do what is due: its clock is so coarse.
-    grain: Duration,
 }
 
 impl Oracles {
@@ -425,12 +423,10 @@ impl Oracles {
         }
     }
 
-    /// Judges deadlines this much later than they are, as a plane's coarse clock keeps them.
+    /// Judges deadlines this much later than they are: timers are late, or the clock itself goes by ticks.
     #[must_use]
-    pub fn with_grain(mut self, grain: Duration) -> Self {
-        self.grain = grain;
-        self.scene.grain = grain;
-        self.scene.is_coarse = !grain.is_zero();
+    pub fn with_grain(mut self, grain: Duration, is_coarse: bool) -> Self {
+        (self.scene.grain, self.scene.is_coarse) = (grain, is_coarse);
         self
     }
 
@@ -444,7 +440,7 @@ impl Oracles {
     }
 
     fn on_time(&mut self, now: Instant) {
-        let late = now - self.grain;
+        let late = now - self.scene.grain;
         for index in &self.fed[TIME.trailing_zeros() as usize] {
             self.families[usize::from(*index)].on_time(&self.scene, late, &mut self.findings);
         }

@@ -319,8 +319,10 @@ impl<'a> World<'a> {
         world.build();
         world.let_carry();
         // What is waited for may hang on several timers, one after the other.
-        let grain = if world.carrier.is_some() { GRAIN } else { scenario.latest_timer() * TIMERS_IN_A_ROW };
-        world.oracles = Oracles::strict(scenario, &world.cast, keep.strictness).with_grain(grain);
+        let late = scenario.latest_timer() * TIMERS_IN_A_ROW;
+        let is_carried = world.carrier.is_some();
+        let grain = if is_carried { GRAIN } else { late };
+        world.oracles = Oracles::strict(scenario, &world.cast, keep.strictness).with_grain(grain, is_carried);
         world
     }
 
