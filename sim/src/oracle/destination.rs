@@ -109,8 +109,8 @@ impl Attempt {
         if self.redirects > 0 || scene.is_outside {
             return None;
         }
-        let (dialled, wanted) = (stream.addr?, literal(&self.url));
-        if next == PullState::Connecting && wanted.is_some_and(|wanted| wanted != dialled) {
+        let dialled = stream.addr?;
+        if next == PullState::Connecting && literal(&self.url).is_some_and(|wanted| wanted != dialled) {
             return Some(format!("{dialled} was dialled, and its url leads to {}", self.url));
         }
         (state == PullState::Handshaking

@@ -1,4 +1,4 @@
-//! Events are numbered from 1 without gaps, and tell one chain of states (I15).
+//! Events are numbered from 1 without gaps, tell one chain of states, and epochs in the order they began (I15).
 
 use std::collections::BTreeMap;
 
@@ -22,6 +22,8 @@ struct Chain {
     stepped: PullState,
     /// The state entered last.
     entered: PullState,
+    /// The epoch that began last.
+    epoch: u64,
 }
 
 impl Oracle for Events {
@@ -37,6 +39,7 @@ impl Oracle for Events {
             number: 0,
             stepped: PullState::BackingOff,
             entered: PullState::BackingOff,
+            epoch: 0,
         });
         let mut complain = |text: String| {
             findings.broken(
@@ -72,6 +75,11 @@ impl Oracle for Events {
                 complain(format!("{} was entered while it was the state", kebab(state)));
             }
             chain.entered = *state;
+        } else if let EventKind::Epoch { number, .. } = &event.kind {
+            if *number <= chain.epoch {
+                complain(format!("epoch {number} began behind epoch {}", chain.epoch));
+            }
+            chain.epoch = *number;
         } else if let EventKind::Unregistered { .. } = &event.kind {
             if chain.stepped != PullState::Stopped {
                 complain(format!(
@@ -90,7 +98,7 @@ impl Oracle for Events {
 
 #[cfg(test)]
 mod tests {
-    use proxy_core::io::{Event, PullEventKind as E, PullState as S, StreamEnd, StreamId};
+    use proxy_core::io::{EpochCause, Event, PullEventKind as E, PullState as S, StreamEnd, StreamId};
 
     use super::*;
     use crate::oracle::story::{PROXY, Story};
@@ -143,6 +151,17 @@ mod tests {
             texts[0].contains("streaming was entered, and the step before led to backing-off"),
             "{texts:?}"
         );
+    }
+
+    #[test]
+    fn an_epoch_that_began_before_is_found() {
+        let texts = check(|story| {
+            story.register(1, "live/a");
+            for number in [1, 3, 3] {
+                story.event(1, EventKind::Epoch { number, cause: EpochCause::Play });
+            }
+        });
+        assert_eq!(texts, ["events: live/a: epoch 3 began behind epoch 3"]);
     }
 
     #[test]
