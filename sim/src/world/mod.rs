@@ -126,23 +126,6 @@ pub struct Outcome {
 /// The promise that nothing panics.
 pub const PANIC: &str = "panic";
 
-impl Outcome {
-    /// Nothing is left of a run that panics but what it said, and where.
-    fn panicked(told: String, keep: Keep) -> Self {
-        let (step, at, actor) = (0, Instant::ZERO, ActorId::WORLD);
-        Self {
-            hash: 0,
-            steps: 0,
-            time: Duration::ZERO,
-            findings: vec![Finding { promise: PANIC, step, at, actor, text: told, line: 0 }],
-            oracles: Oracles::default(),
-            cast: Cast::default(),
-            log: keep.records.then(Log::default),
-            is_cut: false,
-        }
-    }
-}
-
 /// What a run keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Keep {
@@ -244,14 +227,9 @@ enum Running {
 }
 
 impl<'a> World<'a> {
-    /// Runs a scenario with a seed. A panic is a broken promise like another: the core's assertions are on in every build.
+    /// Runs a scenario with a seed.
     pub fn run(scenario: &'a Scenario, seed: u64, keep: Keep) -> Outcome {
-        let run = || {
-            let mut world = Self::new(scenario, seed, keep, None);
-            world.go();
-            world.finish()
-        };
-        guarded(run).unwrap_or_else(|told| Outcome::panicked(told, keep))
+        Self::run_until(scenario, seed, keep).finish()
     }
 
     /// Runs a scenario with a seed, the production driver in the core's place, on turmoil.
@@ -272,11 +250,17 @@ impl<'a> World<'a> {
         world
     }
 
+    /// A panic is a broken promise like another, where it happened: the core's assertions are on in every build.
     fn go(&mut self) {
-        self.begin();
-        self.safety();
-        self.calm();
-        self.cleanup();
+        let all = || {
+            self.begin();
+            self.safety();
+            self.calm();
+            self.cleanup();
+        };
+        if let Err(told) = guarded(all) {
+            self.oracles.broken(PANIC, self.tracer.step(), self.now, told);
+        }
     }
 
     fn new(scenario: &'a Scenario, seed: u64, keep: Keep, carrier: Option<Box<Carrier>>) -> Self {
