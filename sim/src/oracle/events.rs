@@ -98,7 +98,10 @@ impl Oracle for Events {
 
 #[cfg(test)]
 mod tests {
-    use proxy_core::io::{EpochCause, Event, PullEventKind as E, PullState as S, StreamEnd, StreamId};
+    use proxy_core::{
+        io::{Event, PullEventKind as E, PullState as S, StreamEnd, StreamId},
+        relay::EpochCause,
+    };
 
     use super::*;
     use crate::oracle::story::{PROXY, Story};

@@ -59,6 +59,19 @@ impl Tracer {
         record
     }
 
+    /// Keeps a packet, under the number of the record before it: whether packets are kept changes neither numbers nor hash.
+    pub fn keep(&mut self, at: Instant, cause: u64, line: u32, packet: Packet) {
+        let Some(log) = &mut self.log else { return };
+        let what = What::Packet(packet);
+        let record =
+            Record { step: self.step, at, actor: ActorId::WORLD, cause, line, hash: self.hash, what };
+        self.buffer.clear();
+        if let Ok(bytes) = postcard::to_extend(&record, std::mem::take(&mut self.buffer)) {
+            log.push(&bytes, self.hash);
+            self.buffer = bytes;
+        }
+    }
+
     /// Returns the number of the last record.
     pub fn step(&self) -> u64 {
         self.step

@@ -61,7 +61,7 @@ impl Cast {
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// Counts from 1 without gaps.
+    /// Counts from 1 without gaps. A packet has the number of the record before it.
     pub step: u64,
     /// Virtual time.
     pub at: Instant,

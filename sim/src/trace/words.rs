@@ -11,10 +11,13 @@ use crate::{
     raw::media::Track,
 };
 
-/// Returns a record as a line: step, time, who, what, and what caused it.
+/// Returns a record as a line: step, time, who, what, and what caused it. A packet is no step.
 pub fn line(record: &Record, cast: &Cast) -> String {
-    let mut text =
-        format!("{:>8}  {:>12}  {:<10}  ", record.step, record.at.to_string(), cast.name(record.actor));
+    let step = match record.what {
+        What::Packet(_) => String::new(),
+        _ => record.step.to_string(),
+    };
+    let mut text = format!("{step:>8}  {:>12}  {:<10}  ", record.at.to_string(), cast.name(record.actor));
     text.push_str(&describe(record, cast));
     if record.cause > 0 {
         let _ = write!(text, "  (by {})", record.cause);

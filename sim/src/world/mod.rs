@@ -626,7 +626,7 @@ impl<'a> World<'a> {
         while let Some(packet) = self.net.poll_tap() {
             let packet = faults::packet_record(&packet);
             // Kept, not judged: no promise is about single packets.
-            self.tracer.record(self.now, ActorId::WORLD, self.cause, self.line, What::Packet(packet));
+            self.tracer.keep(self.now, self.cause, self.line, packet);
         }
     }
 }
@@ -634,4 +634,26 @@ impl<'a> World<'a> {
 #[expect(clippy::cast_possible_truncation, reason = "scenarios have fewer hosts than that")]
 fn index_of<T>(list: &[T]) -> u16 {
     (list.len() - 1) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::{Record, What};
+
+    const STORY: &str = include_str!("../../../scenarios/field/3810-srs-restart.toml");
+
+    #[test]
+    fn packets_kept_change_neither_numbers_nor_hash() {
+        let scenario = crate::scenario::read(STORY, "3810-srs-restart.toml").expect("a scenario");
+        let run = |packets| World::run(&scenario, 1, Keep { records: true, packets, ..Keep::default() });
+        let (plain, full) = (run(false), run(true));
+        assert_eq!((plain.steps, plain.hash), (full.steps, full.hash));
+        let is_packet = |record: &Record| matches!(record.what, What::Packet(_));
+        let records =
+            |outcome: &Outcome| outcome.log.iter().flat_map(|log| log.records()).collect::<Vec<_>>();
+        let (packets, rest): (Vec<_>, Vec<_>) = records(&full).into_iter().partition(is_packet);
+        assert!(packets.len() > 100, "{} packets", packets.len());
+        assert_eq!(rest, records(&plain));
+    }
 }
