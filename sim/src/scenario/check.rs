@@ -265,7 +265,10 @@ impl Reader<'_> {
         let name = event.name.as_deref().unwrap_or_default();
         let lasts = find(fault_name(&fault.fault)).is_some_and(|form| form.lasts);
         let text = if lasts {
-            format!("{name} has no `for`, so it is lifted at the end and nothing follows it")
+            let line = event.line;
+            format!(
+                "{name} has no `for`, so it is lifted at the end and nothing follows it; write for = \"2s\" in line {line}"
+            )
         } else {
             format!("{name} happens at once and for good; count from {name}.start")
         };
