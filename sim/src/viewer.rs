@@ -143,6 +143,10 @@ struct Sitting {
     audio: TrackState,
     play: u32,
     epoch: u32,
+    /// The last frame of either track.
+    last: Option<Stamp>,
+    /// The life it is of, if that began on the clock of the one before, within one play.
+    unseen: Option<u32>,
     /// What was the oldest allowed when it began.
     floor: Floor,
     /// Something older came, and was told.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use sim::{
-    explore::{self, Conduct, Mode, Plan, Report, Shard, Source, Tally},
+    explore::{self, Conduct, Mode, Plan, Report, Shard, Source, SwarmFile, Tally},
     oracle::Strictness,
     runner::{self, Verdict},
     scenario::{
@@ -200,12 +200,32 @@ fn only_what_belongs_together_is_joined() {
     assert_eq!(two.shards_missed(), [Shard { part: 2, of: 3 }]);
 }
 
+/// Returns a file to begin from.
+fn swarm_of(text: &str, name: &str) -> Source {
+    let file = SwarmFile::read(text, name).unwrap_or_else(|problems| panic!("{problems:?}"));
+    Source::File(Box::new(file.expect("it has a section")))
+}
+
+#[test]
+fn every_seed_makes_values_of_its_own_of_a_swarms_ranges() {
+    let source = swarm_of(include_str!("../../scenarios/explore/clocks.toml"), "clocks.toml");
+    let periods: BTreeSet<_> = (0..20)
+        .map(|seed| {
+            let made = check_valid(source.expand(seed, true), seed);
+            assert_eq!(made, source.expand(seed, true));
+            scenario::print(&made)
+        })
+        .map(|text| text.lines().find(|line| line.contains("audio_period")).unwrap_or_default().to_owned())
+        .collect();
+    assert!(periods.len() > 10, "{periods:?}");
+}
+
 #[test]
 fn a_swarm_is_its_files_world() {
     let text = include_str!("../../scenarios/explore/swarm-restarts.toml");
     let file = scenario::read(text, "swarm-restarts.toml").unwrap_or_else(|problems| panic!("{problems:?}"));
     let swarm = file.swarm.clone().expect("it has a section");
-    let source = Source::File(Box::new(file.clone()));
+    let source = swarm_of(text, "swarm-restarts.toml");
     let mut begun = BTreeSet::new();
     for seed in 0..100 {
         let made = check_valid(source.expand(seed, true), seed);

@@ -201,6 +201,10 @@ impl Timeline {
         let late = behind.filter(|time| self.stands(clock, *time)).map(|_| self.late_after(clock, raw, now));
         let is_live = late.is_some_and(|late| late.is_live());
         let place = match (own, in_epoch) {
+            // A publisher begins anew where the others have long been: its headers came, and its step back is none by itself.
+            (Some(own), None) if self.is_behind(own) && clock.is_announced && fall(step.unwrap_or(0)) > 0 => {
+                Place::Jump(EpochCause::JumpBack)
+            }
             (Some(own), None) if self.point.is_some() => Place::Own(own),
             (_, _) if !self.sent => Place::Base,
             (Some(_), Some(time)) if clock.is_loose => Place::Epoch(time),
@@ -237,6 +241,11 @@ impl Timeline {
         };
         let is_continuous = step.is_some() || clock.point.is_none();
         Reading { at: now, place, is_continuous, step, late }
+    }
+
+    /// Returns whether a time is further behind the epoch's clock than a step back that is none.
+    fn is_behind(&self, time: i64) -> bool {
+        self.point.is_some() && self.peak - time > self.backward_max
     }
 
     /// Returns whether a time is before what its track may be sent at.

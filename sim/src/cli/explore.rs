@@ -17,8 +17,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{exit, progress::Line, time};
 use crate::{
     explore::{
-        self, Conduct, Found, GroupReport, Mode, NO_VERDICT, Plan, RECORDS_MAX, Report, Shard, Source, Tally,
-        is_recovery,
+        self, Conduct, Found, GroupReport, Mode, NO_VERDICT, Plan, RECORDS_MAX, Report, Shard, Source,
+        SwarmFile, Tally, is_recovery,
     },
     oracle::REACHABLE,
     report::Group,
@@ -237,13 +237,17 @@ fn sources(paths: &[PathBuf]) -> Result<Vec<Source>, String> {
         return Ok(vec![Source::Universe]);
     }
     let files = runner::find_files(paths).map_err(|told| format!("repull-sim: {told}"))?;
-    let scenarios = runner::read_files(&files)
-        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
-    let swarms: Vec<Source> = scenarios
-        .into_iter()
-        .filter(|scenario| scenario.swarm.is_some())
-        .map(|file| Source::File(Box::new(file)))
-        .collect();
+    let mut swarms = Vec::new();
+    let mut problems = Vec::new();
+    for file in &files {
+        match SwarmFile::read(&file.text, &file.path.display().to_string()) {
+            Ok(swarm) => swarms.extend(swarm.map(|file| Source::File(Box::new(file)))),
+            Err(found) => problems.extend(found.iter().map(ToString::to_string)),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems.join("\n"));
+    }
     if swarms.is_empty() {
         return Err("repull-sim: none of these has a [swarm] section: add one (`repull-sim props swarm` tells its keys), or \
                     name no file to search the built-in universe"

@@ -12,7 +12,10 @@ use super::{
 use crate::{
     dice::Dice,
     plane::Plane,
-    scenario::model::{Act, Anchor, FaultEvent, Scenario},
+    scenario::{
+        self, Problem,
+        model::{Act, Anchor, FaultEvent, Scenario},
+    },
     world::{Keep, World},
 };
 
@@ -27,7 +30,38 @@ pub enum Source {
     /// The built-in universe.
     Universe,
     /// A file with a `[swarm]` section.
-    File(Box<Scenario>),
+    File(Box<SwarmFile>),
+}
+
+/// A file whose world and story a search begins from.
+#[derive(Clone, Debug)]
+pub struct SwarmFile {
+    /// What it says; seed 1 makes a value of its ranges.
+    scenario: Scenario,
+    /// Its name and text, if it has ranges.
+    ranged: Option<(String, String)>,
+}
+
+impl SwarmFile {
+    /// Reads a file; none if it has no `[swarm]` section.
+    ///
+    /// # Errors
+    /// All problems of the file.
+    pub fn read(text: &str, file: &str) -> Result<Option<Self>, Vec<Problem>> {
+        let loaded = scenario::load(text, file, Some(1))?;
+        if loaded.scenario.swarm.is_none() {
+            return Ok(None);
+        }
+        let ranged = (loaded.explicit != text).then(|| (file.to_owned(), text.to_owned()));
+        Ok(Some(Self { scenario: loaded.scenario, ranged }))
+    }
+
+    /// Returns what it says to a seed. Values that do not go together are another seed's.
+    fn of(&self, seed: u64) -> Scenario {
+        let ranged = self.ranged.as_ref();
+        let loaded = ranged.and_then(|(file, text)| scenario::load(text, file, Some(seed)).ok());
+        loaded.map_or_else(|| self.scenario.clone(), |loaded| loaded.scenario)
+    }
 }
 
 impl Source {
@@ -41,7 +75,7 @@ impl Source {
                 rarities::tell(&mut scenario, seed);
                 scenario
             }
-            Self::File(file) => story_of(file, seed, &mut dice),
+            Self::File(file) => story_of(file.of(seed), seed, &mut dice),
         };
         let mut repertoire = self.repertoire(&scenario);
         if thins {
@@ -67,7 +101,7 @@ impl Source {
     fn repertoire(&self, scenario: &Scenario) -> Repertoire {
         match self {
             Self::Universe => Repertoire::of_world(scenario),
-            Self::File(file) => match &file.swarm {
+            Self::File(file) => match &file.scenario.swarm {
                 Some(swarm) => Repertoire::of_swarm(scenario, swarm),
                 None => Repertoire::of_world(scenario),
             },
@@ -76,8 +110,9 @@ impl Source {
 }
 
 /// Returns a file's world and story: without what it expects, which is of that story alone.
-fn story_of(file: &Scenario, seed: u64, dice: &mut Dice) -> Scenario {
-    let mut scenario = Scenario { expects: Vec::new(), swarm: None, defects: Vec::new(), ..file.clone() };
+fn story_of(file: Scenario, seed: u64, dice: &mut Dice) -> Scenario {
+    let swarm = file.swarm.clone();
+    let mut scenario = Scenario { expects: Vec::new(), swarm: None, defects: Vec::new(), ..file };
     scenario.run.seeds = vec![seed];
     scenario.run.planes = vec![Plane::Core];
     scenario.run.why_not = None;
@@ -86,7 +121,7 @@ fn story_of(file: &Scenario, seed: u64, dice: &mut Dice) -> Scenario {
             call.reply = Default::default();
         }
     }
-    if let Some(swarm) = &file.swarm {
+    if let Some(swarm) = swarm {
         let knobs: Vec<_> = swarm.knobs.iter().filter(|_| dice.chance(50)).copied().collect();
         world::turn(&knobs, &mut scenario, dice);
     }
@@ -171,7 +206,7 @@ fn mutate_once(
                 let which = dice.one(&things);
                 let known = scenario.clone();
                 if let Act::Fault(FaultEvent { on, fault, .. }) = &mut scenario.events[which].act {
-                    let name = crate::scenario::fault_name(fault);
+                    let name = scenario::fault_name(fault);
                     if let Some(rolled) = fault::roll(name, *on, &known, dice) {
                         *fault = rolled;
                     }

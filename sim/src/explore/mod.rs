@@ -27,7 +27,7 @@ mod world;
 pub use self::{
     attempt::{Attempt, Conduct, Failure, GENERATOR, NO_VERDICT, RECORDS_MAX, Reach, attempt, run},
     exhaust::{Case, cases, exhaust},
-    expand::Source,
+    expand::{Source, SwarmFile},
     found::{Example, Found, known_in, save, stem, write},
     report::{CellCount, GroupReport, MergeError, Report, Shard, WorstReport, merge},
     search::{Mode, Plan, Tally, Worst, is_recovery, search},

@@ -48,6 +48,13 @@ impl Viewer {
         last.gop.min(picture.map_or(last.gop, |picture| picture.gop)).min(key.unwrap_or(last.gop))
     }
 
+    /// Another life whose clock runs on within one play is nothing a relay could tell from the last one: on this track, or on the
+    /// one that came first.
+    fn is_unseen(&self, last: &Stamp, stamp: &Stamp) -> bool {
+        let runs_on = runs_on(last.time, stamp.time) || self.sitting.unseen == Some(stamp.epoch);
+        last.play == stamp.play && last.epoch != stamp.epoch && runs_on
+    }
+
     pub(super) fn check_order(&mut self, track: Track, stamp: &Stamp, now: Instant) -> Order {
         let (play, epoch) = (self.sitting.play, self.sitting.epoch);
         let is_comparable = self.config.one_origin || stamp.play == play;
@@ -60,6 +67,12 @@ impl Viewer {
             return Order::Back;
         }
         (self.sitting.play, self.sitting.epoch) = (stamp.play, stamp.epoch);
+        if let Some(before) = self.sitting.last.replace(*stamp)
+            && before.epoch != stamp.epoch
+        {
+            let runs_on = before.play == stamp.play && runs_on(before.time, stamp.time);
+            self.sitting.unseen = runs_on.then_some(stamp.epoch);
+        }
         let Some(last) = self.sitting.track(track).last else { return Order::Next };
 
         // Another proxy pulls anew from one that goes on with its play; all that shows is that something comes again.
@@ -89,9 +102,7 @@ impl Viewer {
             self.report.lost += u64::from(stamp.number - last.number - 1);
             Order::Gap
         };
-        // Another life whose clock runs on within one play is nothing a relay could tell from the last one.
-        let is_unseen =
-            last.play == stamp.play && last.epoch != stamp.epoch && runs_on(last.time, stamp.time);
+        let is_unseen = self.is_unseen(&last, stamp);
         if track == Track::Video && order != Order::Next && stamp.kind != StampKind::Key && !is_unseen {
             let what =
                 format!("video goes on without a keyframe at frame {} after {}", stamp.number, last.number);
@@ -116,9 +127,8 @@ impl Viewer {
         if header != Some(stamp.header) {
             self.violation(&format!("{track:?} frame {} under another sequence header", stamp.number), now);
         }
-        // Another life whose clock runs on within one play is nothing a relay could tell from the last one.
         let changed = before.is_some_and(|last| {
-            last.play != stamp.play || last.epoch != stamp.epoch && !runs_on(last.time, stamp.time)
+            last.play != stamp.play || last.epoch != stamp.epoch && !self.is_unseen(&last, stamp)
         });
         if changed && !again && self.config.headers_again {
             let what = format!(
