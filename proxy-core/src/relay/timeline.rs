@@ -200,9 +200,10 @@ impl Timeline {
         let behind = within(self.forward_max).filter(|_| clock.point.is_none());
         let late = behind.filter(|time| self.stands(clock, *time)).map(|_| self.late_after(clock, raw, now));
         let is_live = late.is_some_and(|late| late.is_live());
+        let goes_on = step.is_some_and(|step| fall(step) == 0 && step <= self.backward_max);
         let place = match (own, in_epoch) {
-            // A publisher begins anew where the others have long been: its headers came, and its step back is none by itself.
-            (Some(own), None) if self.is_behind(own) && clock.is_announced && fall(step.unwrap_or(0)) > 0 => {
+            // A publisher begins anew far behind the others: its headers came, and it does not go on where the track was.
+            (Some(own), None) if clock.is_announced && !goes_on && self.is_behind(own) => {
                 Place::Jump(EpochCause::JumpBack)
             }
             (Some(own), None) if self.point.is_some() => Place::Own(own),
@@ -231,8 +232,8 @@ impl Timeline {
                 Place::Epoch(time)
             }
             (Some(own), _) => Place::Own(own),
+            (None, _) if is_live => Place::Jump(EpochCause::JumpBack),
             (None, Some(time)) => Place::Epoch(time),
-            (None, None) if is_live => Place::Jump(EpochCause::JumpBack),
             (None, None) if let Some(time) = behind => Place::Behind(time),
             (None, None) => {
                 let before = clock.point.or(self.point).map_or(0, |point| point.raw);
