@@ -200,7 +200,7 @@ impl Timeline {
         let behind = within(self.forward_max).filter(|_| clock.point.is_none());
         let late = behind.filter(|time| self.stands(clock, *time)).map(|_| self.late_after(clock, raw, now));
         let is_live = late.is_some_and(|late| late.is_live());
-        let goes_on = step.is_some_and(|step| fall(step) == 0 && step <= self.backward_max);
+        let goes_on = step.is_some_and(|step| fall(step) == 0 && step < self.backward_max);
         let place = match (own, in_epoch) {
             // A publisher begins anew far behind the others: its headers came, and it does not go on where the track was.
             (Some(own), None) if clock.is_announced && !goes_on && self.is_behind(own) => {
@@ -222,13 +222,8 @@ impl Timeline {
             (Some(own), Some(time)) if (own - time).abs() <= self.backward_max => Place::Epoch(time),
             // A step back that is none by itself goes with the others' jump, whichever of them came first.
             (Some(own), Some(time)) if self.is_nearer(time, self.behind(clock, own)) => Place::Epoch(time),
-            // Also where that frame was the last for so long that the next fits the old clock as well.
-            (Some(own), Some(time))
-                if self.is_before(clock)
-                    && fallen > 0
-                    && time - own <= fallen + self.backward_max
-                    && self.is_due(time, now) =>
-            {
+            // So does one that does not go on where the track was.
+            (Some(_), Some(time)) if self.is_before(clock) && !goes_on && self.is_due(time, now) => {
                 Place::Epoch(time)
             }
             (Some(own), _) => Place::Own(own),
@@ -285,10 +280,12 @@ impl Timeline {
         clock.point.is_some() && clock.epoch != self.epoch
     }
 
-    /// Returns whether the epoch's clock can have come as far as a time by now. What is old and late is further.
+    /// Returns whether the epoch's clock has come as far as a time, or can have by now. What is old and late is further.
     fn is_due(&self, time: i64, now: Instant) -> bool {
         let gone = u64::try_from(now.since(self.began).as_millis()).unwrap_or(u64::MAX);
-        u64::try_from(time).is_ok_and(|time| time <= self.base.saturating_add(gone).saturating_add(BREATH))
+        let peak = u64::try_from(self.peak).unwrap_or(0);
+        let come = self.base.saturating_add(gone).max(peak);
+        u64::try_from(time).is_ok_and(|time| time <= come.saturating_add(BREATH))
     }
 
     /// Returns by how much a time on a track's own clock lies before where the track was, or before the epoch; negative

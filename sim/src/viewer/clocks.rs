@@ -89,7 +89,8 @@ impl Viewer {
             return;
         }
         let pace = &mut state.pace;
-        let was_held = mem::replace(&mut pace.is_held, out == 0 && origin > 0);
+        let is_held = out == 0 && (origin > 0 || pace.is_held);
+        let was_held = mem::replace(&mut pace.is_held, is_held);
         if pace.is_held {
             pace.held += origin;
         } else if !(was_held && out <= origin) {
