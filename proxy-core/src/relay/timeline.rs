@@ -206,7 +206,7 @@ impl Timeline {
             (Some(own), None) if clock.is_announced && !goes_on && self.is_behind(own) => {
                 Place::Jump(EpochCause::JumpBack)
             }
-            (Some(own), None) if self.point.is_some() => Place::Own(own),
+            (Some(own), None) if self.point.is_some() && (self.sent || goes_on) => Place::Own(own),
             (_, _) if !self.sent => Place::Base,
             (Some(_), Some(time)) if clock.is_loose => Place::Epoch(time),
             // The guess was wrong: a track that was there before this epoch goes on, ahead of the others. It had only been held

@@ -145,21 +145,30 @@ pub(crate) fn forward_max(scenario: &Scenario) -> Duration {
 
 /// Returns how long a clock may stand still at the beginning of a play: for a whole GOP of what is sent and the frame that
 /// follows it, or until a track far behind is taken to be live, which takes a second of its frames, three of them at least,
-/// and as much as is kept back to be written together.
+/// and as much as is kept back to be written together. Where the others come again just before that, it is behind by what
+/// counts as continuity, and waits for that as well.
 pub(crate) fn hold_max(scenario: &Scenario) -> Duration {
-    let of_host = |host: &Host| match &host.role {
-        Role::Origin(model) => {
-            let (gop, frame) = (bounds::gop(&model.publisher), bounds::frame(&model.publisher));
-            (gop + frame).max(3 * frame)
-        }
-        Role::Proxy(_) | Role::Player(_) => Duration::ZERO,
+    let of = |publisher: &Publisher| {
+        let frame = bounds::frame(publisher);
+        (bounds::gop(publisher) + frame).max(3 * frame)
     };
     let of_event = |event: &Event| match &event.act {
+        Act::Publish { publisher: Some(publisher), .. }
+        | Act::Fault(FaultEvent { fault: Fault::PublisherAway { back: Some(publisher), .. }, .. }) => {
+            of(publisher)
+        }
         Act::Fault(FaultEvent { fault: Fault::Drip { every }, .. }) => 3 * *every,
         _ => Duration::ZERO,
     };
-    let hosts = scenario.hosts.iter().map(of_host);
-    hosts.chain(scenario.events.iter().map(of_event)).fold(Duration::from_secs(2), Duration::max)
+    let (mut alone, mut continuity) = (Duration::from_secs(2), Duration::ZERO);
+    for host in &scenario.hosts {
+        match &host.role {
+            Role::Origin(model) => alone = alone.max(of(&model.publisher)),
+            Role::Proxy(settings) => continuity = continuity.max(settings.core.relay.backward_max),
+            Role::Player(_) => {}
+        }
+    }
+    scenario.events.iter().map(of_event).fold(alone, Duration::max) + continuity
 }
 
 /// Returns the `app/stream` a url asks its origin for.
