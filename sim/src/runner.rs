@@ -142,7 +142,7 @@ pub fn find_files(paths: &[PathBuf]) -> Result<Vec<File>, String> {
     scenario_files(paths)?.into_iter().map(read).collect()
 }
 
-/// Reads every file.
+/// Reads every file; one with ranges is what its first seed makes of it.
 ///
 /// # Errors
 /// The problems of all files.
@@ -150,12 +150,23 @@ pub fn read_files(files: &[File]) -> Result<Vec<Scenario>, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut scenarios = Vec::new();
     for file in files {
-        match scenario::read(&file.text, &file.path.display().to_string()) {
+        match read_first(&file.text, &file.path.display().to_string()) {
             Ok(scenario) => scenarios.push(scenario),
             Err(found) => problems.extend(found),
         }
     }
     if problems.is_empty() { Ok(scenarios) } else { Err(problems) }
+}
+
+fn read_first(text: &str, path: &str) -> Result<Scenario, Vec<Problem>> {
+    let read = scenario::load(text, path, Some(1))?;
+    let seed = read.scenario.run.seeds.first().copied().unwrap_or(1);
+    if read.explicit == text {
+        return Ok(read.scenario);
+    }
+    let mut scenario = scenario::load(text, path, Some(seed))?.scenario;
+    scenario.run.seeds = vec![seed];
+    Ok(scenario)
 }
 
 /// Runs a scenario on a plane and judges it; a run that makes more records than allowed is given up. Where a seed decides

@@ -365,11 +365,13 @@ impl Viewer {
         let goes_on = !is_new_play && !self.sitting.track(track).header_since_frame;
         let restart_max = self.config.restart_max.map(|restart_max| restart_max.max(silence / 2));
         let step_max = if is_new_play { restart_max } else { self.config.forward_max };
+        // One that stands has no place of its own yet: another beginning there is none for a relay.
+        let stands = self.sitting.track(track).out == Some(timestamp);
         self.check_forward(track, timestamp, (order, stamp), step_max, now);
         self.check_rising(track, timestamp, now);
         self.check_pace(track, timestamp, (stamp, before), (goes_on, order), now);
         if let Some(stamp) = stamp.filter(|_| order != Order::Back) {
-            self.check_header(track, &stamp, before, needs_header, now);
+            self.check_header(track, &stamp, before.filter(|_| !stands), needs_header, now);
             self.check_skew(track, timestamp, &stamp, now);
             self.check_cue(&stamp, before, now);
             if stamp.kind == StampKind::Key {

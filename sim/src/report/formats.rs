@@ -264,7 +264,7 @@ fn junit(reports: &[Report]) -> String {
         let mut case = TestCase::new(format!("{} seed {}", report.ran.id, report.ran.seed), status);
         case.set_classname(report.path.display().to_string());
         // The world's time: the same in every report of a run.
-        case.set_time(report.ran.time.into());
+        case.set_time(report.ran.time);
         suite.add_test_case(case);
     }
     junit.add_test_suite(suite);

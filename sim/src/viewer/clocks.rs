@@ -122,7 +122,10 @@ impl Viewer {
         let Some(step_max) = step_max else { return };
         let last = match order {
             // A track that lags catches up with the other in one step.
-            Order::Next => latest(self.sitting.video.out, self.sitting.audio.out),
+            Order::Next => {
+                let (own, other) = (self.sitting.track(track).out, self.sitting.track(track.other()).out);
+                own.and_then(|own| latest(Some(own), other))
+            }
             // Where the other track has begun this play, both must be in step, and that is judged.
             Order::Changed if self.has_begun(track.other(), stamp) => None,
             Order::Changed => latest(self.sitting.video.out, self.sitting.audio.out),

@@ -134,13 +134,30 @@ fn has_detours(scenario: &Scenario) -> bool {
     })
 }
 
-/// Returns how far a clock may step forward where no frame is missing: as far as no proxy takes for a jump, 10 s at least.
+/// Returns how far a clock may step forward where no frame is missing: as far as no proxy takes for a jump, 10 s at least, and a
+/// frame more, where the other track went first.
 pub(crate) fn forward_max(scenario: &Scenario) -> Duration {
     let of_host = |host: &Host| match &host.role {
         Role::Proxy(settings) => settings.core.relay.forward_max,
         Role::Origin(_) | Role::Player(_) => Duration::ZERO,
     };
-    scenario.hosts.iter().map(of_host).fold(Duration::from_secs(10), Duration::max)
+    let frames = publishers(scenario).map(bounds::frame);
+    let most = scenario.hosts.iter().map(of_host).fold(Duration::from_secs(10), Duration::max);
+    most + frames.fold(Duration::ZERO, Duration::max)
+}
+
+/// Returns what publishers send, from the beginning and later.
+fn publishers(scenario: &Scenario) -> impl Iterator<Item = &Publisher> {
+    let first = scenario.hosts.iter().filter_map(|host| match &host.role {
+        Role::Origin(model) => Some(&model.publisher),
+        Role::Proxy(_) | Role::Player(_) => None,
+    });
+    let later = scenario.events.iter().filter_map(|event| match &event.act {
+        Act::Publish { publisher, .. } => publisher.as_deref(),
+        Act::Fault(FaultEvent { fault: Fault::PublisherAway { back, .. }, .. }) => back.as_deref(),
+        _ => None,
+    });
+    first.chain(later)
 }
 
 /// Returns how long a clock may stand still at the beginning of a play: for a whole GOP of what is sent and the frame that
@@ -153,22 +170,16 @@ pub(crate) fn hold_max(scenario: &Scenario) -> Duration {
         (bounds::gop(publisher) + frame).max(3 * frame)
     };
     let of_event = |event: &Event| match &event.act {
-        Act::Publish { publisher: Some(publisher), .. }
-        | Act::Fault(FaultEvent { fault: Fault::PublisherAway { back: Some(publisher), .. }, .. }) => {
-            of(publisher)
-        }
         Act::Fault(FaultEvent { fault: Fault::Drip { every }, .. }) => 3 * *every,
         _ => Duration::ZERO,
     };
-    let (mut alone, mut continuity) = (Duration::from_secs(2), Duration::ZERO);
-    for host in &scenario.hosts {
-        match &host.role {
-            Role::Origin(model) => alone = alone.max(of(&model.publisher)),
-            Role::Proxy(settings) => continuity = continuity.max(settings.core.relay.backward_max),
-            Role::Player(_) => {}
-        }
-    }
-    scenario.events.iter().map(of_event).fold(alone, Duration::max) + continuity
+    let continuity = |host: &Host| match &host.role {
+        Role::Proxy(settings) => settings.core.relay.backward_max,
+        Role::Origin(_) | Role::Player(_) => Duration::ZERO,
+    };
+    let drips = scenario.events.iter().map(of_event);
+    let alone = publishers(scenario).map(of).chain(drips).fold(Duration::from_secs(2), Duration::max);
+    alone + scenario.hosts.iter().map(continuity).fold(Duration::ZERO, Duration::max)
 }
 
 /// Returns the `app/stream` a url asks its origin for.
