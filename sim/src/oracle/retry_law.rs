@@ -225,7 +225,7 @@ impl Count {
 
 /// Returns whether a process has been frozen since: it has not looked.
 fn was_frozen(scene: &Scene, proxy: ActorId, since: Instant) -> bool {
-    scene.proxies.get(&proxy).is_some_and(|now| now.ran_at >= since || now.frozen > 0)
+    scene.proxies.get(&proxy).is_some_and(|now| now.ran_at >= since || !now.frozen.is_empty())
 }
 
 impl RetryLaw {

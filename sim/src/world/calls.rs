@@ -94,7 +94,7 @@ impl World<'_> {
         let actor = self.proxies[p].actor;
         let asked = trace::Call { call, event, name: name.to_owned(), stream, args: args.clone() };
         // Nobody is there to answer: the caller's patience is not the proxy's promise.
-        let is_in_vain = !self.proxies[p].is_up || self.proxies[p].frozen > 0;
+        let is_in_vain = !self.proxies[p].is_up || !self.proxies[p].frozen.is_empty();
         if self.carrier.is_some() && !is_in_vain {
             args.push(("secret".to_owned(), SECRET.to_owned()));
             self.send_call(p, asked, &args);

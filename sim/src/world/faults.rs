@@ -148,7 +148,7 @@ impl World<'_> {
             Fault::Term(comeback) => self.goes_down(&members, comeback, Going::Politely),
             Fault::Kill(comeback) => self.goes_down(&members, comeback, Going::Killed),
             Fault::Vanish(comeback) => self.goes_down(&members, comeback, Going::Vanished),
-            Fault::Freeze | Fault::Pause => self.freezes(&members),
+            Fault::Freeze | Fault::Pause => self.freezes(index, &members),
             Fault::Refuse => {
                 let refuse = |net: &mut Net, namespace| net.refuse(namespace, None);
                 self.opening(index, &members, refuse);
@@ -278,7 +278,7 @@ impl World<'_> {
                 self.comes_back(event.on, &members, comeback, Going::Killed);
             }
             Fault::Vanish(comeback) => self.comes_back(event.on, &members, comeback, Going::Vanished),
-            Fault::Freeze | Fault::Pause => self.thaws(&members),
+            Fault::Freeze | Fault::Pause => self.thaws(index, event.on, &members),
             Fault::Refuse | Fault::Blackhole | Fault::Partition { .. } => {
                 for id in self.in_force.filters.remove(&index).unwrap_or_default() {
                     self.net.lift(id);
@@ -349,9 +349,8 @@ impl World<'_> {
                 self.answer_name(name);
             }
             Fault::SlowReader { .. } | Fault::Stuck => {
-                let still = self.timeline.in_force_on(self.scenario, event.on).filter_map(reading).last();
                 if let Running::Players(group) = members.run {
-                    self.players_read(usize::from(group), still);
+                    self.players_read_again(usize::from(group), event.on);
                 }
             }
             // What happened once, and for good.
@@ -400,8 +399,9 @@ impl World<'_> {
                 Going::Vanished => self.net.remove_host(*namespace, self.now),
             }
         }
-        // A process that ends and comes back elsewhere takes its container along.
+        // A process that ends and comes back elsewhere takes its container along, once its kernel has hung up.
         if how != Going::Vanished && comeback.ip != NextIp::Same {
+            self.net.send_all(self.now);
             for namespace in &members.namespaces {
                 self.net.remove_host(*namespace, self.now);
             }
@@ -433,47 +433,66 @@ impl World<'_> {
         }
     }
 
-    fn freezes(&mut self, members: &Members) {
-        for namespace in &members.namespaces {
-            self.net.pause(*namespace);
-        }
-        match members.run {
-            Running::Origin(o) => {
-                self.origins[usize::from(o)].frozen += 1;
-                self.look_at_serving(usize::from(o));
-            }
-            Running::Proxy(p) => self.freeze_proxy(usize::from(p)),
-            Running::Players(group) => {
-                self.players_read(usize::from(group), Some(Reading::Until { bytes: 0 }));
-            }
-        }
-    }
-
-    fn thaws(&mut self, members: &Members) {
+    /// A process stands still. There is nothing to freeze where none runs.
+    fn freezes(&mut self, index: usize, members: &Members) {
         match members.run {
             Running::Origin(o) => {
                 let origin = &mut self.origins[usize::from(o)];
-                origin.frozen = origin.frozen.saturating_sub(1);
-                if origin.frozen == 0 {
+                if !origin.is_up {
+                    return;
+                }
+                origin.frozen.insert(index);
+                self.look_at_serving(usize::from(o));
+            }
+            Running::Proxy(p) => {
+                if !self.proxies[usize::from(p)].is_up {
+                    return;
+                }
+                self.freeze_proxy(usize::from(p), index);
+            }
+            Running::Players(group) => {
+                self.players_read(usize::from(group), reading(&Fault::Freeze));
+            }
+        }
+        for namespace in &members.namespaces {
+            self.net.pause(*namespace);
+        }
+    }
+
+    /// A process goes on, unless another fault keeps it, or it is not the one that was frozen.
+    fn thaws(&mut self, index: usize, host: HostRef, members: &Members) {
+        match members.run {
+            Running::Origin(o) => {
+                let frozen = &mut self.origins[usize::from(o)].frozen;
+                if frozen.remove(&index) && frozen.is_empty() {
                     self.net.resume(members.namespaces[0]);
                     self.thaw_origin(usize::from(o));
                 }
             }
             Running::Proxy(p) => {
-                let proxy = &mut self.proxies[usize::from(p)];
-                proxy.frozen = proxy.frozen.saturating_sub(1);
-                if proxy.frozen == 0 {
+                let frozen = &mut self.proxies[usize::from(p)].frozen;
+                if frozen.remove(&index) && frozen.is_empty() {
                     self.net.resume(members.namespaces[0]);
                     self.thaw_proxy(usize::from(p));
                 }
             }
             Running::Players(group) => {
-                for namespace in &members.namespaces {
-                    self.net.resume(*namespace);
+                let freezes = |fault: &Fault| matches!(fault, Fault::Freeze | Fault::Pause);
+                if !self.timeline.in_force_on(self.scenario, host).any(freezes) {
+                    for namespace in &members.namespaces {
+                        self.net.resume(*namespace);
+                    }
                 }
-                self.players_read(usize::from(group), None);
+                self.players_read_again(usize::from(group), host);
             }
         }
+    }
+
+    /// Players read as what is still in force lets them.
+    fn players_read_again(&mut self, group: usize, host: HostRef) {
+        let still = self.timeline.in_force_on(self.scenario, host).filter_map(reading);
+        let slowest = still.reduce(|a, b| if let Reading::Until { .. } = a { a } else { b });
+        self.players_read(group, slowest);
     }
 
     // ---- the network ----
@@ -834,7 +853,7 @@ pub(crate) fn shape(behaviour: &mut Behaviour, fault: &Fault) {
 const fn reading(fault: &Fault) -> Option<Reading> {
     if let Fault::SlowReader { rate } = fault {
         Some(Reading::Rate { bytes_per_second: *rate })
-    } else if let Fault::Stuck = fault {
+    } else if let Fault::Stuck | Fault::Freeze | Fault::Pause = fault {
         Some(Reading::Until { bytes: 0 })
     } else {
         None

@@ -30,7 +30,7 @@ impl World<'_> {
         for proxy in &self.proxies {
             let name = self.cast.name(proxy.actor);
             let up = if proxy.is_up { "" } else { " (not running)" };
-            let frozen = if proxy.frozen > 0 { " (frozen)" } else { "" };
+            let frozen = if !proxy.frozen.is_empty() { " (frozen)" } else { "" };
             let _ = writeln!(out, "proxy {name} at {}{up}{frozen}", self.home_of(self.host_of(proxy.actor)));
             for view in proxy.core.streams(self.now) {
                 let _ = write!(out, "  stream {} {}: {}", view.id.0, view.key, words::state(view.state));
@@ -67,7 +67,7 @@ impl World<'_> {
         for origin in &self.origins {
             let name = self.cast.name(origin.actor);
             let up = if origin.is_up { "running" } else { "not running" };
-            let frozen = if origin.frozen > 0 { ", frozen" } else { "" };
+            let frozen = if !origin.frozen.is_empty() { ", frozen" } else { "" };
             let address = self.home_of(self.host_of(origin.actor));
             let _ =
                 writeln!(out, "origin {name} at {address}: {up}{frozen}, {} connections", origin.sockets());

@@ -1,6 +1,6 @@
 //! Origins: the model as it is, and what carries it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::{Buf, Bytes};
 use proxy_core::time::Instant;
@@ -32,7 +32,8 @@ pub(super) struct OriginHost {
     pub(super) is_up: bool,
     /// Counts the lives of the process.
     pub(super) life: u32,
-    pub(super) frozen: u32,
+    /// The faults that keep it still.
+    pub(super) frozen: BTreeSet<usize>,
     /// Publishers are away by a fault, by stream; `None` counts for all.
     pub(super) away: BTreeMap<Option<String>, u32>,
     /// Publishers are there, as far as the process's own life goes.
@@ -66,7 +67,7 @@ impl OriginHost {
             armed: None,
             is_up: false,
             life: 0,
-            frozen: 0,
+            frozen: BTreeSet::new(),
             away: BTreeMap::new(),
             publishes: false,
             content: BTreeMap::new(),
@@ -89,7 +90,7 @@ impl OriginHost {
     fn serves(&self) -> bool {
         let is_published = |stream: &String| self.model.epoch(stream).is_some();
         self.is_up
-            && self.frozen == 0
+            && self.frozen.is_empty()
             && self.listener.is_some()
             && self.spec.streams.iter().all(is_published)
     }
@@ -211,12 +212,13 @@ impl World<'_> {
 
     /// The process ends; `politely` it says what its software says first.
     pub(super) fn stop_origin(&mut self, o: usize, politely: bool) {
-        if politely && self.origins[o].is_up && self.origins[o].frozen == 0 {
+        if politely && self.origins[o].is_up && self.origins[o].frozen.is_empty() {
             self.origins[o].model.shut_down(self.now);
             self.pump_origin(o);
         }
         let origin = &mut self.origins[o];
         origin.is_up = false;
+        origin.frozen.clear();
         origin.publishes = false;
         origin.life += 1;
         origin.armed = None;
@@ -255,7 +257,7 @@ impl World<'_> {
 
     pub(super) fn origin_due(&mut self, o: usize) {
         let origin = &mut self.origins[o];
-        if !origin.is_up || origin.frozen > 0 {
+        if !origin.is_up || !origin.frozen.is_empty() {
             return;
         }
         origin.armed = None;

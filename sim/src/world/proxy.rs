@@ -47,7 +47,8 @@ pub(super) struct ProxyHost {
     /// Lives of the process so far; each has dice of its own.
     lives: u64,
     pub(super) is_up: bool,
-    pub(super) frozen: u32,
+    /// The faults that keep it still.
+    pub(super) frozen: BTreeSet<usize>,
     rtmp: Option<ListenerId>,
     http: Option<ListenerId>,
     conns: BTreeMap<ConnId, Conn>,
@@ -115,7 +116,7 @@ impl ProxyHost {
             core: Proxy::new(settings.core.clone(), 0),
             lives: 0,
             is_up: false,
-            frozen: 0,
+            frozen: BTreeSet::new(),
             rtmp: None,
             http: None,
             conns: BTreeMap::new(),
@@ -198,6 +199,7 @@ impl World<'_> {
     pub(super) fn stop_proxy(&mut self, p: usize) {
         let proxy = &mut self.proxies[p];
         proxy.is_up = false;
+        proxy.frozen.clear();
         proxy.conns.clear();
         proxy.dirty.clear();
         proxy.asks.clear();
@@ -212,12 +214,13 @@ impl World<'_> {
         for listener in [self.proxies[p].rtmp.take(), self.proxies[p].http.take()].into_iter().flatten() {
             self.listeners.remove(&listener);
         }
+        self.freeze_driver(p, false);
         self.stop_driver(p);
     }
 
     /// The process stands still; its kernel does not.
-    pub(super) fn freeze_proxy(&mut self, p: usize) {
-        self.proxies[p].frozen += 1;
+    pub(super) fn freeze_proxy(&mut self, p: usize, fault: usize) {
+        self.proxies[p].frozen.insert(fault);
         self.freeze_driver(p, true);
     }
 
@@ -571,7 +574,7 @@ impl World<'_> {
     /// The core's deadline may have come.
     pub(super) fn proxy_due(&mut self, p: usize) {
         let proxy = &mut self.proxies[p];
-        if !proxy.is_up || proxy.frozen > 0 || self.carrier.is_some() {
+        if !proxy.is_up || !proxy.frozen.is_empty() || self.carrier.is_some() {
             return;
         }
         proxy.armed = None;

@@ -99,7 +99,7 @@ impl Marks {
         {
             self.reach("restarted");
         } else if let What::Began { .. } = &record.what
-            && scene.proxies.values().any(|proxy| proxy.frozen > 0)
+            && scene.proxies.values().any(|proxy| !proxy.frozen.is_empty())
         {
             self.reach("frozen");
         }

@@ -139,7 +139,9 @@ impl Scene {
                 }
                 if matches!(fault.fault, Fault::Freeze | Fault::Pause) {
                     for (proxy, now) in &mut self.proxies {
-                        now.frozen += u32::from(self.hosts.get(usize::from(proxy.0)) == Some(&on));
+                        if now.is_up && self.hosts.get(usize::from(proxy.0)) == Some(&on) {
+                            now.frozen.insert(index);
+                        }
                     }
                 }
                 if let Fault::Term(back) | Fault::Kill(back) | Fault::Vanish(back) = &fault.fault {
@@ -171,8 +173,8 @@ impl Scene {
             return;
         }
         for (proxy, now) in &mut self.proxies {
-            if self.hosts.get(usize::from(proxy.0)) == Some(&fault.on) {
-                now.frozen = now.frozen.saturating_sub(1);
+            // One that was started meanwhile was never frozen.
+            if self.hosts.get(usize::from(proxy.0)) == Some(&fault.on) && now.frozen.remove(&index) {
                 now.ran_at = at;
             }
         }
@@ -185,6 +187,7 @@ impl Scene {
         for proxy in on {
             if let Some(now) = self.proxies.get_mut(&proxy) {
                 now.is_up = false;
+                now.frozen.clear();
             }
             self.forget(proxy);
         }

@@ -141,8 +141,8 @@ pub struct Scene {
 pub struct ProxyNow {
     /// It runs.
     pub is_up: bool,
-    /// Freezes in force.
-    pub frozen: u32,
+    /// Freezes in force, as the scenario's events are numbered.
+    pub frozen: BTreeSet<u16>,
     /// When it last ran again after a freeze, or began its life.
     pub ran_at: Instant,
     /// When it began its life.
@@ -638,7 +638,7 @@ impl Scene {
 
     /// Returns whether a proxy can act at the moment.
     pub fn is_running(&self, proxy: ActorId) -> bool {
-        self.proxies.get(&proxy).is_some_and(|proxy| proxy.is_up && proxy.frozen == 0)
+        self.proxies.get(&proxy).is_some_and(|proxy| proxy.is_up && proxy.frozen.is_empty())
     }
 
     /// Returns when a proxy must have met a deadline: one that passed while it was frozen, when it ran again.
