@@ -45,17 +45,12 @@ impl Net {
 
     /// Sends what is to be sent, and returns the next thing to put on the heap. Ask until it returns `None`.
     pub fn poll_schedule(&mut self, now: Instant) -> Option<(Instant, NetTimer)> {
-        self.send_all(now);
-        self.schedule.pop_front()
-    }
-
-    /// Sends what is to be sent.
-    pub fn send_all(&mut self, now: Instant) {
         while let Some(sock) = self.dirty.pop_front() {
             if self.end(sock).is_some_and(|end| end.dirty) {
                 self.flush_slot(slot_of(sock), now);
             }
         }
+        self.schedule.pop_front()
     }
 
     /// Takes something off the heap that is due.

@@ -11,7 +11,7 @@ use std::{
 
 use proxy_core::time::Duration;
 
-use super::{Members, Running, World, origin::OriginHost};
+use super::{Members, Running, Wake, World, origin::OriginHost};
 use crate::{
     net::{
         Bandwidth, BridgeId, BridgeKind, BridgeSpec, ConntrackPolicy, ConntrackSpec, FilterId, FilterSpec,
@@ -54,7 +54,12 @@ pub(super) struct InForce {
     names: BTreeMap<String, BTreeMap<usize, NameFault>>,
     /// How many faults keep a host's process down.
     down: BTreeMap<HostRef, u32>,
+    /// Containers about to go behind their processes, with the address they had and who gets it.
+    ending: BTreeMap<HostRef, (Ipv4Addr, AddressTaken)>,
 }
+
+/// A container goes so long after its process: `docker stop` and `rm` take a moment, and what its kernel sent is on its way.
+const CONTAINER_ENDS: Duration = Duration::from_millis(100);
 
 /// How a name is answered while something is wrong.
 #[derive(Clone, Debug)]
@@ -399,20 +404,29 @@ impl World<'_> {
                 Going::Vanished => self.net.remove_host(*namespace, self.now),
             }
         }
-        // A process that ends and comes back elsewhere takes its container along, once its kernel has hung up.
+        // A process that ends and comes back elsewhere takes its container along, but its kernel hangs up first.
         if how != Going::Vanished && comeback.ip != NextIp::Same {
-            self.net.send_all(self.now);
-            for namespace in &members.namespaces {
-                self.net.remove_host(*namespace, self.now);
-            }
+            self.in_force.ending.insert(host, (old, comeback.taken));
+            self.heap.push(self.now + CONTAINER_ENDS, (Wake::ContainerEnds(host.0), self.cause));
+        } else {
+            self.take_address(host, old, comeback.taken);
         }
-        self.take_address(host, old, comeback.taken);
+    }
+
+    /// A container is gone whose process has ended, and somebody may have its address.
+    pub(super) fn container_ends(&mut self, host: HostRef) {
+        let Some((old, taken)) = self.in_force.ending.remove(&host) else { return };
+        for namespace in self.members[usize::from(host.0)].namespaces.clone() {
+            self.net.remove_host(namespace, self.now);
+        }
+        self.take_address(host, old, taken);
     }
 
     fn comes_back(&mut self, host: HostRef, members: &Members, comeback: &Comeback, how: Going) {
         if comeback.never {
             return;
         }
+        self.container_ends(host);
         if how == Going::Vanished || comeback.ip != NextIp::Same {
             let ip = self.next_ip(host, comeback.ip);
             let bridge = self.bridge_of(host);

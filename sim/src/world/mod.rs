@@ -86,6 +86,8 @@ enum Wake {
     Booted(u16, u32),
     /// An origin's publishers are there, in this life.
     Published(u16, u32),
+    /// The container of a process that has ended goes, of this host.
+    ContainerEnds(u16),
     /// A seat's deadline.
     Seat(u32),
     /// A lookup is answered: the proxy, and the place of the answer.
@@ -558,6 +560,7 @@ impl<'a> World<'a> {
             Wake::Origin(origin) => self.origin_due(usize::from(origin)),
             Wake::Booted(origin, life) => self.origin_booted(usize::from(origin), life),
             Wake::Published(origin, life) => self.origin_published(usize::from(origin), life),
+            Wake::ContainerEnds(host) => self.container_ends(HostRef(host)),
             Wake::Seat(seat) => self.seat_due(seat as usize),
             Wake::Resolved(proxy, answer) => self.proxy_resolved(usize::from(proxy), answer),
             Wake::Repair(event) => self.repair(usize::from(event)),
