@@ -108,6 +108,9 @@ impl Standing {
         watched: false,
         redirected: true,
     };
+
+    /// The one that costs the most where pings are far apart: only they tell that nobody is there any more.
+    pub const PATIENT: Self = Self { ponged: true, redirected: false, ..Self::WORST };
 }
 
 /// Halves bounds, to prove that they bite.

@@ -60,6 +60,8 @@ const TIMERS_IN_A_ROW: u32 = 3;
 /// Steps in one instant beyond which a run is taken for a busy loop. A thousand streams that lose one origin take
 /// some ten thousand.
 const STEPS_PER_INSTANT_MAX: u64 = 1_000_000;
+/// How exactly the end of the calm phase is found where nothing happens any more.
+const CALM_STEP: Duration = Duration::from_secs(1);
 /// Packets and timers without a record beyond which a run is taken for one that never comes to rest.
 const UNHEARD_MAX: u32 = 1_000_000;
 /// The secret of every simulated proxy.
@@ -420,7 +422,10 @@ impl<'a> World<'a> {
         let until = self.now + self.oracles.calm_max();
         self.run_to(until, |world| world.oracles.is_well(world.now));
         if !self.is_over() {
-            self.now = if self.oracles.is_well(self.now) { self.now } else { until };
+            // Nothing happens any more by then: only what must last a while can still become well.
+            while !self.oracles.is_well(self.now) && self.now < until {
+                self.now = (self.now + CALM_STEP).min(until);
+            }
             self.oracles.on_calm_over(self.now);
         }
     }

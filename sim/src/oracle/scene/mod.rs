@@ -706,7 +706,9 @@ impl Scene {
         let longest = |(proxy, settings): (&ActorId, &Settings)| {
             let law = settings.core.pull.law.unwrap_or(BackoffLaw::ZlMediaKit);
             let policy = Policy { law, ..Policy::of(&PullOptions::default(), &settings.core.pull) };
-            bounds::recovery(&settings.core, &policy, &self.circumstances(*proxy), &bounds::Standing::WORST)
+            let around = self.circumstances(*proxy);
+            let of = |standing| bounds::recovery(&settings.core, &policy, &around, &standing);
+            of(bounds::Standing::WORST).max(of(bounds::Standing::PATIENT))
         };
         let recovery = self.settings.iter().map(longest).max().unwrap_or_default();
         Duration::from_secs(180).max(self.comeback_max + recovery + Duration::from_secs(30))
