@@ -73,8 +73,9 @@ fn measure(options: &BenchOptions) -> Result<(), String> {
         per_second(runs, took),
         micros_each(runs, took)
     );
-    herd()?;
+    // Before the herd, whose memory would hide what grows.
     memory(options.runs)?;
+    herd()?;
     everything(options)
 }
 
