@@ -200,12 +200,14 @@ impl Timeline {
         let behind = within(self.forward_max).filter(|_| clock.point.is_none());
         let late = behind.filter(|time| self.stands(clock, *time)).map(|_| self.late_after(clock, raw, now));
         let is_live = late.is_some_and(|late| late.is_live());
+        // It follows the track's last frame; a longer step may be chance, where another publisher's clock happens to fit.
         let goes_on = step.is_some_and(|step| fall(step) == 0 && step < self.backward_max);
         let place = match (own, in_epoch) {
             // A publisher begins anew far behind the others: its headers came, and it does not go on where the track was.
             (Some(own), None) if clock.is_announced && !goes_on && self.is_behind(own) => {
                 Place::Jump(EpochCause::JumpBack)
             }
+            // While nothing of an epoch is out, only who goes on is older than it.
             (Some(own), None) if self.point.is_some() && (self.sent || goes_on) => Place::Own(own),
             (_, _) if !self.sent => Place::Base,
             (Some(_), Some(time)) if clock.is_loose => Place::Epoch(time),
