@@ -126,9 +126,10 @@ enum Command {
         /// The seed; the file's first if not given.
         #[arg(long, value_name = "N")]
         seed: Option<u64>,
-        /// The record to stop at; the first broken promise, or the end, if not given.
-        #[arg(long, value_name = "STEP")]
-        until: Option<u64>,
+        /// Where to stop: a record's number, or a time such as 14s or 9.268722s, and what is under way then to its end; at the
+        /// first broken promise, or the end, if not given.
+        #[arg(long, value_name = "STEP|TIME", value_parser = replay::parse_stop)]
+        until: Option<replay::Stop>,
         /// How many of the last records to print.
         #[arg(long, value_name = "N", default_value_t = 40)]
         last: usize,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use sim::{
-    explore::{self, Conduct, Source},
+    explore::{self, Conduct, Source, SwarmFile},
     oracle::Strictness,
     plane::Plane,
     runner::{self, File, Ran, Verdict},
@@ -14,7 +14,7 @@ use sim::{
     trace::words,
 };
 
-/// Seeds of the built-in universe that are tried.
+/// Seeds that are tried, of each world.
 const SEEDS: u64 = 2_000;
 
 fn folder(name: &str) -> PathBuf {
@@ -53,13 +53,17 @@ fn every_scenario_holds() {
     assert!(missed.is_empty(), "marks that no committed file reaches any more: {missed:?}");
 }
 
-/// What nobody wrote down holds as well. `repull-sim explore` tries more of it; this is for who runs the tests alone, and
-/// the other judge of mutants.
+/// What nobody wrote down holds as well, in the built-in universe and in the world of clocks. `repull-sim explore` tries more of
+/// it; this is for who runs the tests alone, and the other judge of mutants.
 #[test]
 fn the_first_seeds_hold() {
-    for seed in 1..=SEEDS {
-        let attempt = explore::attempt(seed, Source::Universe.expand(seed, true), Conduct::default());
-        assert!(attempt.failure.is_none(), "seed {seed}: {:#?}", attempt.failure);
+    let text = include_str!("../../scenarios/explore/clocks.toml");
+    let clocks = SwarmFile::read(text, "clocks.toml").expect("a scenario").expect("it has a [swarm] section");
+    for source in [Source::Universe, Source::File(Box::new(clocks))] {
+        for seed in 1..=SEEDS {
+            let attempt = explore::attempt(seed, source.expand(seed, true), Conduct::default());
+            assert!(attempt.failure.is_none(), "seed {seed}: {:#?}", attempt.failure);
+        }
     }
 }
 

@@ -139,6 +139,8 @@ pub struct Keep {
     pub packets: bool,
     /// Stops after this record.
     pub until: Option<u64>,
+    /// Stops after the first thing that happens from here on.
+    pub until_time: Option<Instant>,
     /// How strictly bounds are judged.
     pub strictness: Strictness,
     /// From here on the dice of another seed.
@@ -482,7 +484,9 @@ impl<'a> World<'a> {
 
     /// A promise is broken, or the run is to stop here.
     fn is_over(&self) -> bool {
-        self.oracles.has_findings() || self.keep.until.is_some_and(|step| self.tracer.step() >= step)
+        self.oracles.has_findings()
+            || self.keep.until.is_some_and(|step| self.tracer.step() >= step)
+            || self.keep.until_time.is_some_and(|time| self.now >= time)
     }
 
     /// Does what is due up to a moment, or until a condition holds.
