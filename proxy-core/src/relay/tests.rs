@@ -438,6 +438,9 @@ fn a_beginning_far_behind_the_others_is_one() {
     // Without headers it is not told from sound that was held back.
     let words = "k0 a0 k900 a900 +3100 i4000 +4000 i8000 a100 a150";
     assert_eq!(seated(words), "k0@0 a0@0 k900@900 a900@900 i4000@4000 i8000@8000 a100@900 a150@900");
+    // A picture that always comes a second behind its sound, with its headers each time, begins nothing.
+    let words = "V1 A1 k0 a0 +1000 a1000 +1200 a2000 a2100 a2200 V1 k1000 a2300 +900 a3200 V1 k2000 a3300";
+    assert_eq!(epochs(words), "V1:Play");
     // What goes on where it was is late, whatever headers come with it.
     let words = "A1 k0 a0 k900 a900 +3100 i4000 +4000 i8000 A1 a1000";
     assert!(!epochs(words).contains("a1000"), "{}", epochs(words));

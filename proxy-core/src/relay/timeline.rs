@@ -64,6 +64,8 @@ pub(super) struct TrackClock {
     peak: i64,
     /// By how much it has gone back since, in milliseconds, all steps together that are more than frames out of order.
     fallen: i64,
+    /// How far behind the epoch's clock its last frame was, in milliseconds.
+    lag: i64,
     /// The track's last time out.
     last: Option<u64>,
     /// How it comes while it is new and far behind.
@@ -203,8 +205,10 @@ impl Timeline {
         // It follows the track's last frame; a longer step may be chance, where another publisher's clock happens to fit.
         let goes_on = step.is_some_and(|step| fall(step) == 0 && step < self.backward_max);
         let place = match (own, in_epoch) {
-            // A publisher begins anew far behind the others: its headers came, and it does not go on where the track was.
-            (Some(own), None) if clock.is_announced && !goes_on && self.is_behind(own) => {
+            // A publisher begins anew far behind the others, further than the track ever was: its headers came, and it steps back.
+            (Some(own), None)
+                if clock.is_announced && step.map_or(0, fall) > 0 && self.is_behind(clock, own) =>
+            {
                 Place::Jump(EpochCause::JumpBack)
             }
             // While nothing of an epoch is out, only who goes on is older than it.
@@ -241,9 +245,9 @@ impl Timeline {
         Reading { at: now, place, is_continuous, step, late }
     }
 
-    /// Returns whether a time is further behind the epoch's clock than a step back that is none.
-    fn is_behind(&self, time: i64) -> bool {
-        self.point.is_some() && self.peak - time > self.backward_max
+    /// Returns whether a time is further behind the epoch's clock than its track was, by more than two steps back that are none.
+    fn is_behind(&self, clock: &TrackClock, time: i64) -> bool {
+        self.point.is_some() && self.peak - time > 2 * self.backward_max + clock.lag
     }
 
     /// Returns whether a time is before what its track may be sent at.
@@ -344,6 +348,7 @@ impl Timeline {
         let point = Point { raw, time };
         clock.is_announced = false;
         clock.late = reading.late;
+        clock.lag = (self.peak - time).max(0);
         self.is_guess |= reading.is_guess();
         match reading.place {
             Place::Base | Place::Epoch(_) | Place::Jump(_) => {
