@@ -371,7 +371,13 @@ impl Viewer {
         self.check_rising(track, timestamp, now);
         self.check_pace(track, timestamp, (stamp, before), (goes_on, order), now);
         if let Some(stamp) = stamp.filter(|_| order != Order::Back) {
-            self.check_header(track, &stamp, before.filter(|_| !stands), needs_header, now);
+            self.check_header(
+                track,
+                &stamp,
+                before.filter(|last| !stands || last.play != stamp.play),
+                needs_header,
+                now,
+            );
             self.check_skew(track, timestamp, &stamp, now);
             self.check_cue(&stamp, before, now);
             if stamp.kind == StampKind::Key {

@@ -46,8 +46,8 @@ pub fn parse_stop(text: &str) -> Result<Stop, String> {
             let (Ok(seconds), Ok(nanos)) = (whole.parse(), format!("{part:0<9}").parse()) else {
                 return Err("a record's number, or a time such as 9.268722s".to_owned());
             };
-            if part.len() > 9 {
-                return Err("a second has nine places at most".to_owned());
+            if part.len() > 9 || !part.bytes().all(|byte| byte.is_ascii_digit()) {
+                return Err("a second has nine places at most, all of them digits".to_owned());
             }
             Duration::new(seconds, nanos)
         }
@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(parse_stop("14s").ok(), time(14_000_000_000));
         assert_eq!(parse_stop("250ms").ok(), time(250_000_000));
         assert_eq!(parse_stop("9.268722s").ok(), time(9_268_722_000));
-        for wrong in ["", "s", "x", "-1", "1.s2", "1.5", "1.-5s", "1.0123456789s"] {
+        for wrong in ["", "s", "x", "-1", "1.s2", "1.5", "1.-5s", "1.+5s", "1.0123456789s"] {
             assert!(parse_stop(wrong).is_err(), "{wrong}");
         }
     }

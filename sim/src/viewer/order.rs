@@ -102,7 +102,10 @@ impl Viewer {
             self.report.lost += u64::from(stamp.number - last.number - 1);
             Order::Gap
         };
-        let is_unseen = self.is_unseen(&last, stamp);
+        // Another life whose clock runs on within one play is nothing a relay could tell from the last one. A picture whose own
+        // clock jumps it holds back, whatever the sound's does.
+        let is_unseen =
+            last.play == stamp.play && last.epoch != stamp.epoch && runs_on(last.time, stamp.time);
         if track == Track::Video && order != Order::Next && stamp.kind != StampKind::Key && !is_unseen {
             let what =
                 format!("video goes on without a keyframe at frame {} after {}", stamp.number, last.number);

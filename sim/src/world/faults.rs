@@ -9,7 +9,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-use proxy_core::time::Duration;
+use proxy_core::time::{Duration, Instant};
 
 use super::{Members, Running, Wake, World, origin::OriginHost};
 use crate::{
@@ -54,8 +54,8 @@ pub(super) struct InForce {
     names: BTreeMap<String, BTreeMap<usize, NameFault>>,
     /// How many faults keep a host's process down.
     down: BTreeMap<HostRef, u32>,
-    /// Containers about to go behind their processes, with the address they had and who gets it.
-    ending: BTreeMap<HostRef, (Ipv4Addr, AddressTaken)>,
+    /// Containers about to go behind their processes: when, the address they had, and who gets it.
+    ending: BTreeMap<HostRef, (Instant, Ipv4Addr, AddressTaken)>,
 }
 
 /// A container goes so long after its process: `docker stop` and `rm` take a moment, and what its kernel sent is on its way.
@@ -153,7 +153,7 @@ impl World<'_> {
             Fault::Term(comeback) => self.goes_down(&members, comeback, Going::Politely),
             Fault::Kill(comeback) => self.goes_down(&members, comeback, Going::Killed),
             Fault::Vanish(comeback) => self.goes_down(&members, comeback, Going::Vanished),
-            Fault::Freeze | Fault::Pause => self.freezes(index, &members),
+            Fault::Freeze | Fault::Pause => self.freezes(index, event.on, &members),
             Fault::Refuse => {
                 let refuse = |net: &mut Net, namespace| net.refuse(namespace, None);
                 self.opening(index, &members, refuse);
@@ -269,7 +269,7 @@ impl World<'_> {
             }
             Fault::SlowReader { .. } | Fault::Stuck => {
                 if let Running::Players(group) = members.run {
-                    self.players_read(usize::from(group), reading(&event.fault));
+                    self.players_read_again(usize::from(group), event.on);
                 }
             }
         }
@@ -406,16 +406,24 @@ impl World<'_> {
         }
         // A process that ends and comes back elsewhere takes its container along, but its kernel hangs up first.
         if how != Going::Vanished && comeback.ip != NextIp::Same {
-            self.in_force.ending.insert(host, (old, comeback.taken));
-            self.heap.push(self.now + CONTAINER_ENDS, (Wake::ContainerEnds(host.0), self.cause));
+            let ends = self.now + CONTAINER_ENDS;
+            self.in_force.ending.insert(host, (ends, old, comeback.taken));
+            self.heap.push(ends, (Wake::ContainerEnds(host.0), self.cause));
         } else {
             self.take_address(host, old, comeback.taken);
         }
     }
 
+    /// The moment has come, unless it was that of an earlier process.
+    pub(super) fn container_due(&mut self, host: HostRef) {
+        if self.in_force.ending.get(&host).is_some_and(|(ends, ..)| *ends <= self.now) {
+            self.container_ends(host);
+        }
+    }
+
     /// A container is gone whose process has ended, and somebody may have its address.
-    pub(super) fn container_ends(&mut self, host: HostRef) {
-        let Some((old, taken)) = self.in_force.ending.remove(&host) else { return };
+    fn container_ends(&mut self, host: HostRef) {
+        let Some((_, old, taken)) = self.in_force.ending.remove(&host) else { return };
         for namespace in self.members[usize::from(host.0)].namespaces.clone() {
             self.net.remove_host(namespace, self.now);
         }
@@ -448,7 +456,7 @@ impl World<'_> {
     }
 
     /// A process stands still. There is nothing to freeze where none runs.
-    fn freezes(&mut self, index: usize, members: &Members) {
+    fn freezes(&mut self, index: usize, host: HostRef, members: &Members) {
         match members.run {
             Running::Origin(o) => {
                 let origin = &mut self.origins[usize::from(o)];
@@ -465,7 +473,7 @@ impl World<'_> {
                 self.freeze_proxy(usize::from(p), index);
             }
             Running::Players(group) => {
-                self.players_read(usize::from(group), reading(&Fault::Freeze));
+                self.players_read_again(usize::from(group), host);
             }
         }
         for namespace in &members.namespaces {
@@ -505,7 +513,11 @@ impl World<'_> {
     /// Players read as what is still in force lets them.
     fn players_read_again(&mut self, group: usize, host: HostRef) {
         let still = self.timeline.in_force_on(self.scenario, host).filter_map(reading);
-        let slowest = still.reduce(|a, b| if let Reading::Until { .. } = a { a } else { b });
+        let slowest = still.min_by_key(|reading| match reading {
+            Reading::Rate { bytes_per_second } => *bytes_per_second,
+            Reading::Until { bytes } => *bytes,
+            Reading::Full => u64::MAX,
+        });
         self.players_read(group, slowest);
     }
 

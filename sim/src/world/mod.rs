@@ -130,6 +130,23 @@ pub struct Outcome {
 /// The promise that nothing panics.
 pub const PANIC: &str = "panic";
 
+impl Outcome {
+    /// Nothing is left of a run whose world cannot be made, or looked at when it is over, but what was said, and where.
+    fn panicked(told: String, keep: Keep) -> Self {
+        let (step, at, actor) = (0, Instant::ZERO, ActorId::WORLD);
+        Self {
+            hash: 0,
+            steps: 0,
+            time: Duration::ZERO,
+            findings: vec![Finding { promise: PANIC, step, at, actor, text: told, line: 0 }],
+            oracles: Oracles::default(),
+            cast: Cast::default(),
+            log: keep.records.then(Log::default),
+            is_cut: false,
+        }
+    }
+}
+
 /// What a run keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Keep {
@@ -233,9 +250,10 @@ enum Running {
 }
 
 impl<'a> World<'a> {
-    /// Runs a scenario with a seed.
+    /// Runs a scenario with a seed. A panic is a broken promise like another.
     pub fn run(scenario: &'a Scenario, seed: u64, keep: Keep) -> Outcome {
-        Self::run_until(scenario, seed, keep).finish()
+        let run = || Self::run_until(scenario, seed, keep).finish();
+        guarded(run).unwrap_or_else(|told| Outcome::panicked(told, keep))
     }
 
     /// Runs a scenario with a seed, the production driver in the core's place, on turmoil.
@@ -569,7 +587,7 @@ impl<'a> World<'a> {
             Wake::Origin(origin) => self.origin_due(usize::from(origin)),
             Wake::Booted(origin, life) => self.origin_booted(usize::from(origin), life),
             Wake::Published(origin, life) => self.origin_published(usize::from(origin), life),
-            Wake::ContainerEnds(host) => self.container_ends(HostRef(host)),
+            Wake::ContainerEnds(host) => self.container_due(HostRef(host)),
             Wake::Seat(seat) => self.seat_due(seat as usize),
             Wake::Resolved(proxy, answer) => self.proxy_resolved(usize::from(proxy), answer),
             Wake::Repair(event) => self.repair(usize::from(event)),
