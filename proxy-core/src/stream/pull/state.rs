@@ -25,6 +25,8 @@ pub(super) struct Attempt {
     pub(super) url: OriginUrl,
     /// Redirects that led here since media was stable.
     pub(super) redirects: u32,
+    /// Another origin has sent us here, however long ago: the pull's own url is another place to look.
+    pub(super) is_sent: bool,
     /// The same for every address of the attempt, so that each address meets both kinds in turn.
     pub(super) handshake_kind: HandshakeKind,
     /// The name has other addresses: none of them is waited on for ever.

@@ -55,7 +55,9 @@ impl Pull {
     fn begin_at(&mut self, url: OriginUrl, redirects: u32, cx: &mut PullCx<'_>, now: Instant) -> State {
         let handshake_kind = self.handshake_kind;
         let tried = Vec::new();
-        let attempt = Attempt { started: now, url, redirects, handshake_kind, has_others: false, tried };
+        let is_sent = redirects > 0;
+        let attempt =
+            Attempt { started: now, url, redirects, is_sent, handshake_kind, has_others: false, tried };
         if let Ok(ip) = attempt.url.host.parse::<IpAddr>() {
             return self.resolved(attempt, Vec::from([ip]), None, cx, now);
         }
@@ -330,7 +332,7 @@ impl Pull {
     /// is over, the name has other addresses or another origin has sent us here: media may come to any of them. One that
     /// does not, for `first_media_timeout`.
     pub(super) fn give_up_at(&self, play: &Play, wait: &Wait) -> Instant {
-        let is_only_one = !play.attempt.has_others && play.attempt.redirects == 0;
+        let is_only_one = !play.attempt.has_others && !play.attempt.is_sent;
         let impatient = !play.pinger.is_answered() || wait.is_ended || !is_only_one;
         let never = Instant::from_nanos(u64::MAX);
         let patience = if impatient { wait.since + self.config.first_media_timeout } else { never };
